@@ -1,0 +1,33 @@
+// swift-tools-version: 6.1
+import PackageDescription
+
+/// Every Swift target is compiled alike: Swift 6 mode, explicit visibility, warnings are errors.
+let strict: [SwiftSetting] = [
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .unsafeFlags(["-warnings-as-errors"]),
+]
+let gnu: [CSetting] = [.define("_GNU_SOURCE")]
+
+/// A Swift target with the settings they all share.
+func module(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .target(name: name, dependencies: dependencies, cSettings: gnu, swiftSettings: strict)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .testTarget(name: name, dependencies: dependencies, cSettings: gnu)
+}
+
+let package = Package(
+    name: "ckpt",
+    targets: [
+        // Level 0: C and system libraries.
+        .target(name: "CLinux", cSettings: gnu),
+        .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
+        // Level 1
+        module("LinuxSystem", ["CLinux"]),
+        module("Messages", []),
+    ],
+    swiftLanguageModes: [.v6]
+)

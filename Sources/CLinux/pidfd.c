@@ -1,0 +1,11 @@
+#define _GNU_SOURCE
+#include "clinux.h"
+
+#include <sys/syscall.h>
+#include <unistd.h>
+
+int clinux_pidfd_open(pid_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
+
+int clinux_pidfd_send_signal(int pidfd, int signal) {
+    return (int)syscall(SYS_pidfd_send_signal, pidfd, signal, 0, 0);
+}

@@ -1,0 +1,103 @@
+/// `POST /v1/sandboxes/{name}/exec`, and the first frame of an exec stream.
+public struct ExecRequest: Codable, Sendable {
+    /// The caller's own name for this command, 1 to 64 of `[A-Za-z0-9_-]`. A second request with the same id
+    /// attaches to the command instead of starting it again, so a request may be repeated after a lost
+    /// connection. One is made up when nil.
+    public var id: String?
+    /// The program and its arguments. In a session they are joined by spaces and run as shell text.
+    public var argv: [String]
+    /// The session whose bash runs the text; nil starts a fresh process.
+    public var session: String?
+    public var cwd: String?
+    /// Environment on top of the sandbox's.
+    public var env: [String: String]?
+    /// `name`, `uid`, `name:group` or `uid:gid`, looked up inside the sandbox; root when nil.
+    public var user: String?
+    /// Seconds until the command and what it started are killed; nil for no limit.
+    public var timeout: Double?
+    /// What the command reads on stdin, in base64 (buffered exec only); empty stdin when nil.
+    public var stdin: String?
+    /// Whether stdin frames follow (exec stream only).
+    public var interactive: Bool?
+    /// Whether it gets a terminal; stderr then comes with stdout.
+    public var tty: Bool?
+    /// The terminal's size in characters.
+    public var rows: UInt16?
+    public var columns: UInt16?
+    /// How much of each stream the caller has already, in bytes (exec stream only, when attaching again).
+    public var stdoutOffset: UInt64?
+    public var stderrOffset: UInt64?
+
+    public init(argv: [String]) { self.argv = argv }
+}
+
+/// How a command ended. Buffered exec carries the output too; the last frame of a stream does not.
+public struct ExecResult: Codable, Sendable {
+    public var id: String
+    /// The exit code, 128 + N when signal N killed it, 124 when it ran out of time.
+    public var exitCode: Int32
+    /// The signal that killed it.
+    public var signal: Int32?
+    public var timedOut: Bool
+    /// From start to exit, in milliseconds.
+    public var durationMs: Double
+    /// The output as UTF-8 text; nil when it is no UTF-8 (see the Base64 twin).
+    public var stdout: String?
+    public var stderr: String?
+    /// The output in base64, only when it is no UTF-8.
+    public var stdoutBase64: String?
+    public var stderrBase64: String?
+
+    public init(id: String, exitCode: Int32, signal: Int32?, timedOut: Bool, durationMs: Double) {
+        self.id = id
+        self.exitCode = exitCode
+        self.signal = signal
+        self.timedOut = timedOut
+        self.durationMs = durationMs
+    }
+}
+
+/// The frames of an exec stream, after `GET /v1/sandboxes/{name}/attach` with `Upgrade: ckpt-exec`.
+///
+/// A frame is a 4-byte big-endian payload length, one type byte and the payload (1 MiB at most).
+public enum ExecFrame {
+    /// Client to server.
+    public enum FromClient: UInt8, Sendable {
+        /// `ExecRequest` as JSON; always first, exactly once.
+        case request = 0
+        /// 8-byte big-endian offset in the stdin stream, then bytes.
+        case stdin = 1
+        /// No more stdin; empty.
+        case stdinEnd = 2
+        /// 4-byte big-endian signal number for the command's process group.
+        case signal = 3
+        /// Rows and columns, 2 bytes big-endian each.
+        case resize = 4
+    }
+    /// Server to client.
+    public enum FromServer: UInt8, Sendable {
+        /// 8-byte big-endian offset in the stream, then bytes.
+        case stdout = 1
+        case stderr = 2
+        /// `ExecResult` as JSON; the last frame.
+        case exit = 3
+        /// `ErrorMessage` as JSON; the last frame.
+        case error = 4
+        /// The command runs: `{"id": …, "stdinOffset": N}`; N is how much stdin has already arrived.
+        case started = 5
+        /// 8-byte big-endian offset: stdin up to here has arrived in the sandbox.
+        case stdinAck = 6
+    }
+    /// The largest payload of a frame, in bytes.
+    public static let maximumPayload = 1 << 20
+}
+
+/// The payload of a `started` frame.
+public struct ExecStarted: Codable, Sendable {
+    public var id: String
+    public var stdinOffset: UInt64
+    public init(id: String, stdinOffset: UInt64) {
+        self.id = id
+        self.stdinOffset = stdinOffset
+    }
+}

@@ -1,0 +1,157 @@
+/// Where the milliseconds of a save, restore or fork went.
+public struct Timings: Codable, Hashable, Sendable {
+    /// From the request's arrival to the answer.
+    public var totalMs: Double
+    /// How long the sandbox's processes stood still (save only).
+    public var frozenMs: Double?
+    /// CRIU's dump or restore, from request to answer.
+    public var criuMs: Double?
+    /// Capturing the filesystem inside the frozen window (save), or making the root filesystem (restore, fork).
+    public var filesystemMs: Double?
+    /// Making the snapshot durable and publishing it (save only).
+    public var publishMs: Double?
+    public init(totalMs: Double) { self.totalMs = totalMs }
+}
+
+/// `POST /v1/sandboxes/{name}/save`.
+public struct SaveRequest: Codable, Sendable {
+    public var tag: String?
+    public var message: String?
+    /// Leaves the sandbox stopped, at this very instant.
+    public var stop: Bool?
+    public init(tag: String? = nil, message: String? = nil, stop: Bool? = nil) {
+        self.tag = tag
+        self.message = message
+        self.stop = stop
+    }
+}
+
+/// One node of the snapshot tree.
+public struct SnapshotInfo: Codable, Sendable {
+    public var id: String
+    public var parent: String?
+    public var children: [String]
+    public var tags: [String]
+    public var message: String?
+    /// The name of the sandbox it was saved from.
+    public var sandbox: String
+    /// When, seconds since 1970.
+    public var created: Double
+    public var spec: SandboxSpec
+    /// The layers over the base, lowest first.
+    public var layers: [String]
+    /// Bytes on disk of its own process image.
+    public var processBytes: Int64
+    /// Bytes on disk of the layer this snapshot added; 0 when it added none.
+    public var layerBytes: Int64
+    /// The sandboxes that stand on it.
+    public var standing: [String]
+    /// How many processes it holds, PID 1 included.
+    public var processes: Int
+    /// What the save took.
+    public var timings: Timings?
+
+    public init(
+        id: String, parent: String?, children: [String], tags: [String], message: String?, sandbox: String,
+        created: Double, spec: SandboxSpec, layers: [String], processBytes: Int64, layerBytes: Int64,
+        standing: [String], processes: Int, timings: Timings?
+    ) {
+        self.id = id
+        self.parent = parent
+        self.children = children
+        self.tags = tags
+        self.message = message
+        self.sandbox = sandbox
+        self.created = created
+        self.spec = spec
+        self.layers = layers
+        self.processBytes = processBytes
+        self.layerBytes = layerBytes
+        self.standing = standing
+        self.processes = processes
+        self.timings = timings
+    }
+}
+
+/// `GET /v1/snapshots`: the whole tree, oldest first, and the sandboxes that stand at the base.
+public struct TreeInfo: Codable, Sendable {
+    public var snapshots: [SnapshotInfo]
+    public var sandboxes: [SandboxInfo]
+    public init(snapshots: [SnapshotInfo], sandboxes: [SandboxInfo]) {
+        self.snapshots = snapshots
+        self.sandboxes = sandboxes
+    }
+}
+
+/// `POST /v1/sandboxes/{name}/restore`.
+public struct RestoreRequest: Codable, Sendable {
+    /// The snapshot, by any reference; the one the sandbox last came from when nil.
+    public var snapshot: String?
+    public init(snapshot: String? = nil) { self.snapshot = snapshot }
+}
+
+/// The answer of restore and reset.
+public struct RestoreResult: Codable, Sendable {
+    public var sandbox: SandboxInfo
+    /// The snapshot's full id; nil after a reset.
+    public var snapshot: String?
+    public var timings: Timings
+    public init(sandbox: SandboxInfo, snapshot: String?, timings: Timings) {
+        self.sandbox = sandbox
+        self.snapshot = snapshot
+        self.timings = timings
+    }
+}
+
+/// `POST /v1/fork`.
+public struct ForkRequest: Codable, Sendable {
+    /// A snapshot by any reference, or a sandbox's name (the snapshot it stands on).
+    public var source: String
+    /// How many sandboxes, 1 to 1,000; 1 when nil.
+    public var count: Int?
+    /// Names are PREFIX-1, PREFIX-2 …, the next free numbers; just PREFIX where one is asked for and it is free.
+    public var prefix: String?
+    public init(source: String, count: Int? = nil, prefix: String? = nil) {
+        self.source = source
+        self.count = count
+        self.prefix = prefix
+    }
+}
+
+/// The answer of fork: all of the sandboxes, or an error and none.
+public struct ForkResult: Codable, Sendable {
+    public var sandboxes: [SandboxInfo]
+    public var snapshot: String
+    /// For the whole call.
+    public var timings: Timings
+    /// For each sandbox, in the order of `sandboxes`, in milliseconds from its start to its first answer.
+    public var eachMs: [Double]
+    public init(sandboxes: [SandboxInfo], snapshot: String, timings: Timings, eachMs: [Double]) {
+        self.sandboxes = sandboxes
+        self.snapshot = snapshot
+        self.timings = timings
+        self.eachMs = eachMs
+    }
+}
+
+/// The answer of `DELETE /v1/snapshots/{ref}`.
+public struct DeleteResult: Codable, Sendable {
+    /// The ids that are gone.
+    public var deleted: [String]
+    public var freedBytes: Int64
+    public init(deleted: [String], freedBytes: Int64) {
+        self.deleted = deleted
+        self.freedBytes = freedBytes
+    }
+}
+
+/// The answer of `POST /v1/gc`.
+public struct GCResult: Codable, Sendable {
+    /// Layers, process images and staging directories removed, by name.
+    public var removed: [String]
+    public var freedBytes: Int64
+    public init(removed: [String], freedBytes: Int64) {
+        self.removed = removed
+        self.freedBytes = freedBytes
+    }
+}
