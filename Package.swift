@@ -23,7 +23,10 @@ let package = Package(
     name: "ckpt",
     targets: [
         // Level 0: C and system libraries.
-        .target(name: "CLinux", cSettings: gnu),
+        .target(name: "CLinux", dependencies: ["CNetlink"]),
+        .systemLibrary(
+            name: "CNetlink", pkgConfig: "libnl-route-3.0",
+            providers: [.apt(["libnl-3-dev", "libnl-route-3-dev"])]),
         .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
         // Level 1
         module("LinuxSystem", ["CLinux"]),

@@ -5,9 +5,14 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "sandbox_spawn.h"
+
 /// pidfd_open(2).
 int clinux_pidfd_open(pid_t pid);
 /// pidfd_send_signal(2).
 int clinux_pidfd_send_signal(int pidfd, int signal);
+
+/// The f_type of the filesystem that holds `path` (statfs(2)), or -1.
+long clinux_filesystem_type(const char *path);
 
 #endif

@@ -1,0 +1,35 @@
+// Starts PID 1 of a sandbox: the code between clone3(2) and execve(2).
+#ifndef SANDBOX_SPAWN_H
+#define SANDBOX_SPAWN_H
+
+#include <sys/types.h>
+
+/// What `clinux_spawn_sandbox` is to start.
+struct clinux_sandbox {
+    /// The sandbox's root filesystem: a mount point in the caller's mount namespace.
+    const char *root;
+    /// The program that becomes PID 1, by its path inside the root.
+    const char *init;
+    /// Handed over as descriptors 3 and 4: the plan to read and the pipe to report on.
+    int plan_fd;
+    int status_fd;
+};
+
+/// Which step failed, and with which errno.
+struct clinux_spawn_failure {
+    const char *step;
+    int code;
+};
+
+/// Clones into new user, pid, mnt, uts, ipc, net, time and cgroup namespaces (every id mapped to itself), makes
+/// `root` the root directory and executes `init`. Returns the pid and stores a pidfd, or -1 with `failure` set.
+/// A failure after the clone leaves no process behind.
+pid_t clinux_spawn_sandbox(const struct clinux_sandbox *sandbox, int *pidfd,
+                           struct clinux_spawn_failure *failure);
+
+/// Brings the loopback device of a network namespace up and writes `count` sysctls below /proc/sys, each given as
+/// path and value in turn, from a thread that enters the namespace for the while. Returns 0, or -1 with `failure` set.
+int clinux_prepare_network(int netns_fd, int own_netns_fd, const char *const *sysctls, int count,
+                           struct clinux_spawn_failure *failure);
+
+#endif

@@ -1,0 +1,59 @@
+#define _GNU_SOURCE
+#include "sandbox_spawn.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <netlink/netlink.h>
+#include <netlink/route/link.h>
+
+static int fail(struct clinux_spawn_failure *failure, const char *step, int code) {
+    failure->step = step;
+    failure->code = code;
+    return -1;
+}
+
+// The kernel's own "lo" is always interface 1 of a namespace.
+static int loopback_up(struct clinux_spawn_failure *failure) {
+    struct nl_sock *socket = nl_socket_alloc();
+    if (!socket) return fail(failure, "nl_socket_alloc", ENOMEM);
+    struct rtnl_link *device = rtnl_link_alloc(), *change = rtnl_link_alloc();
+    int status = device && change ? nl_connect(socket, NETLINK_ROUTE) : -NLE_NOMEM;
+    if (status == 0) {
+        rtnl_link_set_ifindex(device, 1);
+        rtnl_link_set_flags(change, 0x1 /* IFF_UP */);
+        status = rtnl_link_change(socket, device, change, 0);
+    }
+    rtnl_link_put(device);
+    rtnl_link_put(change);
+    nl_socket_free(socket);
+    return status == 0 ? 0 : fail(failure, nl_geterror(status), EIO);
+}
+
+// /proc/sys/net shows the network namespace of the thread that opens it.
+static int write_sysctls(const char *const *sysctls, int count, struct clinux_spawn_failure *failure) {
+    for (int i = 0; i < count; i++) {
+        const char *path = sysctls[2 * i], *value = sysctls[2 * i + 1];
+        int fd = open(path, O_WRONLY | O_CLOEXEC);
+        if (fd < 0 && errno == ENOENT) continue;  // this kernel has no such switch
+        if (fd < 0) return fail(failure, path, errno);
+        ssize_t n = write(fd, value, strlen(value));
+        int code = errno;
+        close(fd);
+        if (n < 0) return fail(failure, path, code);
+    }
+    return 0;
+}
+
+int clinux_prepare_network(int netns_fd, int own_netns_fd, const char *const *sysctls, int count,
+                           struct clinux_spawn_failure *failure) {
+    if (setns(netns_fd, CLONE_NEWNET)) return fail(failure, "setns(net)", errno);
+    int result = loopback_up(failure);
+    if (result == 0) result = write_sysctls(sysctls, count, failure);
+    if (setns(own_netns_fd, CLONE_NEWNET)) return fail(failure, "setns(back)", errno);
+    return result;
+}

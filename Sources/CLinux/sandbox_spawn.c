@@ -1,0 +1,167 @@
+#define _GNU_SOURCE
+#include "sandbox_spawn.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#ifndef CLONE_NEWTIME
+#define CLONE_NEWTIME 0x00000080
+#endif
+
+// One clone3 for all of them: a time namespace made by a later unshare would belong to the host's user namespace,
+// and CRIU refuses a tree whose namespaces have different owners (namespaces.c, check_user_ns).
+static const uint64_t namespaces = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC |
+                                   CLONE_NEWNET | CLONE_NEWTIME | CLONE_NEWCGROUP;
+
+// What the child writes on the report pipe when a step fails; execve closes the pipe instead.
+struct report {
+    int step;
+    int code;
+};
+
+static const char *const steps[] = {
+    "wait for the id map", "setgroups", "mount --make-rprivate /", "bind the root on itself",
+    "chdir to the root",   "pivot_root", "detach the old root",     "hand over descriptors",
+    "execve ckpt-init",
+};
+
+static void reset_signals(void) {
+    struct sigaction act;
+    memset(&act, 0, sizeof act);
+    act.sa_handler = SIG_DFL;
+    for (int signal = 1; signal < NSIG; signal++) sigaction(signal, &act, 0);
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, 0);
+}
+
+// Puts `a` on descriptor 3 and `b` on 4, whatever numbers they have, both open across execve.
+static int place(int a, int b) {
+    int high_a = fcntl(a, F_DUPFD, 10), high_b = fcntl(b, F_DUPFD, 10);
+    if (high_a < 0 || high_b < 0) return -1;
+    if (dup2(high_a, 3) < 0 || dup2(high_b, 4) < 0) return -1;
+    close(high_a);
+    close(high_b);
+    return 0;
+}
+
+static int enter(const struct clinux_sandbox *sandbox, int go, int *step) {
+    char byte;
+    *step = 0;
+    if (read(go, &byte, 1) != 1) return -1;
+    *step = 1;
+    if (syscall(SYS_setgroups, 0, 0)) return -1;
+    *step = 2;
+    if (mount(0, "/", 0, MS_REC | MS_PRIVATE, 0)) return -1;
+    *step = 3;
+    // Mounts that a less privileged namespace inherits are locked, and pivot_root refuses a locked one.
+    if (mount(sandbox->root, sandbox->root, 0, MS_BIND | MS_REC, 0)) return -1;
+    *step = 4;
+    if (chdir(sandbox->root)) return -1;
+    *step = 5;
+    if (syscall(SYS_pivot_root, ".", ".")) return -1;
+    *step = 6;
+    if (umount2(".", MNT_DETACH) || chdir("/")) return -1;
+    return 0;
+}
+
+static void child(const struct clinux_sandbox *sandbox, int go, int report_fd) __attribute__((noreturn));
+static void child(const struct clinux_sandbox *sandbox, int go, int report_fd) {
+    struct report report = {0, 0};
+    reset_signals();
+    // Above 4, so that the hand-over does not close it.
+    report_fd = fcntl(report_fd, F_DUPFD_CLOEXEC, 10);
+    if (enter(sandbox, go, &report.step) == 0) {
+        report.step = 7;
+        if (place(sandbox->plan_fd, sandbox->status_fd) == 0) {
+            char *argv[] = {"ckpt-init", 0}, *envp[] = {0};
+            syscall(SYS_close_range, 5, ~0U, 4 /* CLOSE_RANGE_CLOEXEC */);
+            report.step = 8;
+            execve(sandbox->init, argv, envp);
+        }
+    }
+    report.code = errno;
+    while (write(report_fd, &report, sizeof report) < 0 && errno == EINTR) {}
+    _exit(127);
+}
+
+static int write_proc(pid_t pid, const char *file, const char *text) {
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, file);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0) return -1;
+    ssize_t n = write(fd, text, strlen(text));
+    int saved = errno;
+    close(fd);
+    errno = saved;
+    return n < 0 ? -1 : 0;
+}
+
+static int fail(struct clinux_spawn_failure *failure, const char *step, int code) {
+    failure->step = step;
+    failure->code = code;
+    return -1;
+}
+
+// Lets the child go once its ids are mapped, and waits until it has executed init or failed.
+static int release(pid_t pid, int go, int report_fd, struct clinux_spawn_failure *failure) {
+    static const char identity[] = "0 0 4294967295";
+    if (write_proc(pid, "uid_map", identity)) return fail(failure, "write uid_map", errno);
+    if (write_proc(pid, "gid_map", identity)) return fail(failure, "write gid_map", errno);
+    if (write(go, "g", 1) != 1) return fail(failure, "release the child", errno);
+    struct report report;
+    ssize_t n;
+    do n = read(report_fd, &report, sizeof report);
+    while (n < 0 && errno == EINTR);
+    if (n == 0) return 0;
+    if (n != (ssize_t)sizeof report) return fail(failure, "read the child's report", n < 0 ? errno : EPIPE);
+    return fail(failure, steps[report.step], report.code);
+}
+
+pid_t clinux_spawn_sandbox(const struct clinux_sandbox *sandbox, int *pidfd, struct clinux_spawn_failure *failure) {
+    int go[2], report[2];
+    if (pipe2(go, O_CLOEXEC)) return fail(failure, "pipe2", errno);
+    if (pipe2(report, O_CLOEXEC)) {
+        int code = errno;
+        close(go[0]);
+        close(go[1]);
+        return fail(failure, "pipe2", code);
+    }
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    struct clone_args args;
+    memset(&args, 0, sizeof args);
+    args.flags = namespaces | CLONE_PIDFD;
+    args.pidfd = (uint64_t)(uintptr_t)pidfd;
+    args.exit_signal = SIGCHLD;
+    pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof args);
+    if (pid == 0) {
+        close(go[1]);
+        child(sandbox, go[0], report[1]);
+    }
+    int code = errno;
+    pthread_sigmask(SIG_SETMASK, &before, 0);
+    close(go[0]);
+    close(report[1]);
+    int result = pid < 0 ? fail(failure, "clone3", code) : release(pid, go[1], report[0], failure);
+    close(go[1]);
+    close(report[0]);
+    if (result < 0 && pid > 0) {
+        kill(pid, SIGKILL);
+        while (waitpid(pid, 0, 0) < 0 && errno == EINTR) {}
+        close(*pidfd);
+        pid = -1;
+    }
+    return pid;
+}
