@@ -31,6 +31,8 @@ let package = Package(
         // Level 1
         module("LinuxSystem", ["CLinux"]),
         module("Messages", []),
+        // Level 2
+        module("SandboxRuntime", ["LinuxSystem", "Messages", "CLinux"]),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -1,8 +1,10 @@
 #define _GNU_SOURCE
 #include "clinux.h"
 
+#include <string.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 int clinux_pidfd_open(pid_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
@@ -14,4 +16,8 @@ int clinux_pidfd_send_signal(int pidfd, int signal) {
 long clinux_filesystem_type(const char *path) {
     struct statfs status;
     return statfs(path, &status) ? -1 : (long)status.f_type;
+}
+
+int clinux_set_xattr(const char *path, const char *name, const char *value) {
+    return lsetxattr(path, name, value, strlen(value), 0);
 }

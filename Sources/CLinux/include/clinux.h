@@ -15,4 +15,7 @@ int clinux_pidfd_send_signal(int pidfd, int signal);
 /// The f_type of the filesystem that holds `path` (statfs(2)), or -1.
 long clinux_filesystem_type(const char *path);
 
+/// lsetxattr(2) with a string value.
+int clinux_set_xattr(const char *path, const char *name, const char *value);
+
 #endif

@@ -1,0 +1,91 @@
+public import Glibc
+
+/// What stat(2) says of a path.
+public struct FileStatus: Sendable {
+    public let mode: mode_t
+    public let uid: uid_t
+    public let gid: gid_t
+    public let size: Int64
+    public let device: UInt64
+    public let inode: UInt64
+    public var isDirectory: Bool { mode & S_IFMT == S_IFDIR }
+    public var isRegular: Bool { mode & S_IFMT == S_IFREG }
+    /// The permission bits, setuid, setgid and sticky included.
+    public var permissions: mode_t { mode & 0o7777 }
+
+    /// Reads it; a last symbolic link is followed unless told not to (fstatat(2)).
+    public init(_ path: String, follow: Bool = true) throws(SystemError) {
+        var status = stat()
+        try retrying("stat", path) {
+            fstatat(AT_FDCWD, path, &status, follow ? 0 : AT_SYMLINK_NOFOLLOW)
+        }
+        mode = status.st_mode
+        uid = status.st_uid
+        gid = status.st_gid
+        size = Int64(status.st_size)
+        device = UInt64(status.st_dev)
+        inode = UInt64(status.st_ino)
+    }
+}
+
+/// Whole-file and directory work on paths that only ckpt writes to.
+public enum Files {
+    /// The file's bytes.
+    public static func read(_ path: String) throws(SystemError) -> [UInt8] {
+        try Descriptor.open(path, O_RDONLY).readAll()
+    }
+
+    /// Creates or overwrites a file.
+    public static func write(_ path: String, _ bytes: [UInt8], mode: mode_t = 0o600) throws(SystemError) {
+        let file = try Descriptor.open(path, O_WRONLY | O_CREAT | O_TRUNC, mode: mode)
+        try file.writeAll(bytes)
+    }
+
+    /// Replaces a file in one step: a reader sees the old bytes or the new ones (rename(2)).
+    public static func replace(_ path: String, _ bytes: [UInt8], mode: mode_t = 0o600) throws(SystemError) {
+        let staged = path + ".new"
+        try write(staged, bytes, mode: mode)
+        try rename(staged, path)
+    }
+
+    /// rename(2).
+    public static func rename(_ from: String, _ to: String) throws(SystemError) {
+        try retrying("rename", from) { Glibc.rename(from, to) }
+    }
+
+    /// mkdir(2) for each missing part of the path; what is there stays as it is.
+    public static func makeDirectory(_ path: String, mode: mode_t = 0o700) throws(SystemError) {
+        if mkdir(path, mode) == 0 || errno == EEXIST { return }
+        guard errno == ENOENT, let slash = path.lastIndex(of: "/"), slash != path.startIndex else {
+            throw .last("mkdir", path)
+        }
+        try makeDirectory(String(path[..<slash]), mode: mode)
+        if mkdir(path, mode) != 0 && errno != EEXIST { throw .last("mkdir", path) }
+    }
+
+    /// The names in a directory, without `.` and `..`, in no order; names that are no UTF-8 are left out.
+    public static func names(in path: String) throws(SystemError) -> [String] {
+        guard let stream = opendir(path) else { throw .last("opendir", path) }
+        defer { closedir(stream) }
+        var names: [String] = []
+        while let entry = readdir(stream) {
+            let name = withUnsafePointer(to: &entry.pointee.d_name) { pointer in
+                pointer.withMemoryRebound(to: CChar.self, capacity: 256) { String(validatingCString: $0) }
+            }
+            if let name, name != ".", name != ".." { names.append(name) }
+        }
+        return names
+    }
+
+    /// Whether the path names anything, a dangling symbolic link included.
+    public static func exists(_ path: String) -> Bool {
+        (try? FileStatus(path, follow: false)) != nil
+    }
+
+    /// The path with symbolic links and dots resolved (realpath(3)).
+    public static func canonical(_ path: String) throws(SystemError) -> String {
+        guard let resolved = realpath(path, nil) else { throw .last("realpath", path) }
+        defer { free(resolved) }
+        return String(cString: resolved)
+    }
+}

@@ -1,0 +1,50 @@
+import Glibc
+public import LinuxSystem
+public import Messages
+
+/// What can go wrong between a spec and a running sandbox.
+public enum RuntimeError: Error, Sendable {
+    /// The base directory is not there or is none.
+    case noBase(path: String, reason: String)
+    /// ckpt-init is not beside the binary.
+    case noInit(searched: [String])
+    /// A step of starting the sandbox failed, outside or inside.
+    case start(step: String, code: Int32)
+    /// A system call failed on the way.
+    case system(SystemError)
+
+    /// The error as the API tells it.
+    public var message: ErrorMessage {
+        switch self {
+        case .noBase(let path, let reason):
+            ErrorMessage(
+                .notFound, "the base \(path) cannot be used: \(reason)",
+                hint: "give an existing directory that holds a root filesystem, or host")
+        case .noInit(let searched):
+            ErrorMessage(
+                .notInstalled, "ckpt-init is not installed: looked at \(searched.joined(separator: ", "))",
+                hint: "run scripts/build-init, or set CKPT_INIT")
+        case .start(let step, let code):
+            ErrorMessage(
+                Self.kind(code), "the sandbox could not be started: \(step)",
+                hint: code == EPERM ? "ckpt must run as root with CAP_SYS_ADMIN" : nil,
+                cause: String(cString: strerror(code)))
+        case .system(let error):
+            ErrorMessage(Self.kind(error.code), "the sandbox's root filesystem", cause: error.description)
+        }
+    }
+
+    /// The stable code that goes with an errno.
+    public static func kind(_ code: Int32) -> ErrorMessage.Code {
+        switch code {
+        case ENOSPC, EDQUOT: .noSpace
+        case EPERM, EACCES: .notPermitted
+        default: .internal
+        }
+    }
+}
+
+/// Runs system calls and wraps what they throw.
+func system<Result>(_ body: () throws(SystemError) -> Result) throws(RuntimeError) -> Result {
+    do { return try body() } catch { throw .system(error) }
+}
