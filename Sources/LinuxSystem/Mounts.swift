@@ -9,7 +9,8 @@ public enum Mount {
     /// mount(2) with one option string. `upper` nil makes it read-only. At most 500 lowers
     /// (fs/overlayfs/super.c, OVL_MAX_STACK).
     public static func overlay(
-        lowers: [String], upper: (directory: String, work: String)? = nil, at target: String, inodes: Bool = false
+        lowers: [String], upper: (directory: String, work: String)? = nil, at target: String,
+        inodes: Bool = false
     ) throws(SystemError) {
         var settings = lowers.map { ("lowerdir+", $0) }
         if let upper { settings += [("upperdir", upper.directory), ("workdir", upper.work)] }
@@ -22,7 +23,7 @@ public enum Mount {
             try retrying("fsconfig(create)", target) { fsconfig(context.raw, 6, nil, nil, 0) }
             let mount = Descriptor(owning: try retrying("fsmount", target) { fsmount(context.raw, 1, 0) })
             try retrying("move_mount", target) { move_mount(mount.raw, "", AT_FDCWD, target, 4) }
-        } catch where error.code == EINVAL && error.call == "fsconfig(lowerdir+)" {
+        } catch  where error.code == EINVAL && error.call == "fsconfig(lowerdir+)" {
             try legacyOverlay(settings, lowers: lowers, at: target)
         }
     }

@@ -15,10 +15,11 @@ public struct InitProgram: Sendable {
     /// `CKPT_INIT` overrides the places beside `executable`.
     public init(executable: String, stateRoot: String, override: String?) throws(RuntimeError) {
         let folder = executable.lastIndex(of: "/").map { String(executable[..<$0]) } ?? "."
-        let places = override.map { [$0] } ?? [
-            "\(folder)/libexec/ckpt/ckpt-init", "\(folder)/../libexec/ckpt/ckpt-init",
-            "\(folder)/../../libexec/ckpt/ckpt-init",
-        ]
+        let places =
+            override.map { [$0] } ?? [
+                "\(folder)/libexec/ckpt/ckpt-init", "\(folder)/../libexec/ckpt/ckpt-init",
+                "\(folder)/../../libexec/ckpt/ckpt-init",
+            ]
         guard let found = places.first(where: { (try? FileStatus($0))?.isRegular == true }) else {
             throw .noInit(searched: places)
         }

@@ -45,6 +45,6 @@ public enum RuntimeError: Error, Sendable {
 }
 
 /// Runs system calls and wraps what they throw.
-func system<Result>(_ body: () throws(SystemError) -> Result) throws(RuntimeError) -> Result {
+func system<Result: ~Copyable>(_ body: () throws(SystemError) -> Result) throws(RuntimeError) -> Result {
     do { return try body() } catch { throw .system(error) }
 }

@@ -19,7 +19,8 @@ struct Skeleton {
     ]
     /// Directories shown empty, because programs expect them.
     static let emptied = [
-        "root", "home", "tmp", "run", "srv", "mnt", "media", "boot", "proc", "sys", "var/tmp", "var/spool", "var/mail",
+        "root", "home", "tmp", "run", "srv", "mnt", "media", "boot", "proc", "sys", "var/tmp", "var/spool",
+        "var/mail",
         "var/backups", "var/www", "var/local", "var/lib/docker", "var/lib/containerd", "var/lib/kubelet",
         "var/lib/libvirt", "var/lib/lxc", "var/lib/postgresql", "var/lib/mysql", "var/lib/redis",
         "var/lib/mongodb", "var/lib/private", "var/lib/sudo", "var/lib/ckpt", "var/lib/systemd",
@@ -27,7 +28,9 @@ struct Skeleton {
         "etc/kubernetes", "etc/docker", "etc/NetworkManager/system-connections",
     ]
     /// Files that must not be seen at all, by their beginning.
-    static let hiddenFiles = ["etc/ssh/ssh_host_", "etc/krb5.keytab", "etc/shadow-", "etc/gshadow-", "etc/hostid"]
+    static let hiddenFiles = [
+        "etc/ssh/ssh_host_", "etc/krb5.keytab", "etc/shadow-", "etc/gshadow-", "etc/hostid",
+    ]
 
     /// Builds it in `directory`, which is empty.
     func build(initProgram: [UInt8], stateRoot: String) throws(SystemError) {
@@ -38,7 +41,9 @@ struct Skeleton {
         if masksHost {
             try mask(stateRoot: stateRoot)
         } else {
-            for (name, mode) in [("proc", 0o555), ("sys", 0o555), ("tmp", 0o1777), ("run", 0o755), ("root", 0o700)]
+            for (name, mode) in [
+                ("proc", 0o555), ("sys", 0o555), ("tmp", 0o1777), ("run", 0o755), ("root", 0o700),
+            ]
             where !Files.exists("\(base)/\(name)") {
                 try directory(name, mode: mode_t(mode))
             }
@@ -70,7 +75,8 @@ struct Skeleton {
         try opaque("dev")
         // Numbers from Documentation/admin-guide/devices.txt.
         let nodes: [(String, UInt32, UInt32)] = [
-            ("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0),
+            ("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9),
+            ("tty", 5, 0),
         ]
         for (name, major, minor) in nodes {
             try retrying("mknod", name) { mknod(path("dev/\(name)"), S_IFCHR, makedev(major, minor)) }

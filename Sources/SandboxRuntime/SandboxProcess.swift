@@ -1,0 +1,88 @@
+import CLinux
+import Glibc
+public import LinuxSystem
+
+/// PID 1 of a sandbox, as the host sees it: told from any later process of the same pid by its start time.
+public final class SandboxProcess: Sendable {
+    /// Which process it is, across restarts of the server.
+    public struct Identity: Codable, Hashable, Sendable {
+        /// The host's pid.
+        public let pid: Int32
+        /// Field 22 of /proc/PID/stat, clock ticks since boot (proc(5)).
+        public let startTime: UInt64
+    }
+
+    public let identity: Identity
+    public var pid: Int32 { identity.pid }
+    private let handle: Descriptor
+
+    /// Takes over a process that was just started or restored.
+    public init(pid: Int32) throws(SystemError) {
+        let number = try retrying("pidfd_open") { clinux_pidfd_open(pid) }
+        handle = Descriptor(owning: number)
+        identity = Identity(pid: pid, startTime: try Self.startTime(of: pid))
+    }
+
+    /// Finds a process again, nil when it is gone or another one has its pid.
+    public init?(_ identity: Identity) {
+        let number = clinux_pidfd_open(identity.pid)
+        guard number >= 0 else { return nil }
+        handle = Descriptor(owning: number)
+        self.identity = identity
+        guard (try? Self.startTime(of: identity.pid)) == identity.startTime, isAlive else { return nil }
+    }
+
+    /// Whether it has not ended.
+    public var isAlive: Bool { !ended(within: 0) }
+
+    /// Waits until it has ended, `milliseconds` at most (-1 for ever), and reaps it where it is our child.
+    public func ended(within milliseconds: Int32) -> Bool {
+        var poller = pollfd(fd: handle.raw, events: Int16(POLLIN), revents: 0)
+        while true {
+            let ready = poll(&poller, 1, milliseconds)
+            if ready < 0 && errno == EINTR { continue }
+            if ready <= 0 { return false }
+            var status = siginfo_t()
+            _ = waitid(P_PIDFD, id_t(handle.raw), &status, WEXITED | WNOHANG)
+            return true
+        }
+    }
+
+    /// Ends it and, as it is PID 1, every process of its namespace (pid_namespaces(7)). Returns at once.
+    public func kill() {
+        _ = clinux_pidfd_send_signal(handle.raw, SIGKILL)
+    }
+
+    /// Its network namespace.
+    public func networkNamespace() throws(SystemError) -> Descriptor {
+        try Descriptor.open("/proc/\(pid)/ns/net", O_RDONLY)
+    }
+
+    /// How many processes live in its pid namespace; itself included.
+    public func processCount() -> Int {
+        // A pid namespace of ours holds no other; so its processes are PID 1's descendants.
+        var count = 0
+        var pending = [pid]
+        while let next = pending.popLast() {
+            count += 1
+            for task in (try? Files.names(in: "/proc/\(next)/task")) ?? [] {
+                guard let bytes = try? Files.read("/proc/\(next)/task/\(task)/children") else { continue }
+                pending += String(decoding: bytes, as: UTF8.self).split(separator: " ").compactMap {
+                    Int32($0)
+                }
+            }
+        }
+        return count
+    }
+
+    private static func startTime(of pid: Int32) throws(SystemError) -> UInt64 {
+        let text = String(decoding: try Files.read("/proc/\(pid)/stat"), as: UTF8.self)
+        // The command may hold spaces and parentheses; the fields begin after the last one.
+        guard let close = text.lastIndex(of: ")") else { throw SystemError(call: "stat", code: ESRCH) }
+        let fields = text[text.index(after: close)...].split(separator: " ")
+        guard fields.count > 19, let ticks = UInt64(fields[19]) else {
+            throw SystemError(call: "stat", code: ESRCH)
+        }
+        return ticks
+    }
+}
