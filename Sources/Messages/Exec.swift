@@ -90,6 +90,9 @@ public enum ExecFrame {
     }
     /// The largest payload of a frame, in bytes.
     public static let maximumPayload = 1 << 20
+    /// How much stdin a client may have sent beyond the last `stdinAck`, in bytes; it keeps that much to
+    /// send again after a lost connection.
+    public static let stdinWindow = 256 << 10
 }
 
 /// The payload of a `started` frame.

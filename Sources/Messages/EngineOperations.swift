@@ -1,0 +1,94 @@
+/// Everything the API can ask of the engine, one call a route.
+///
+/// Calls are synchronous and come on many threads at once. Names, tags and references arrive as the client
+/// sent them: the engine checks them. Every error is an `ErrorMessage` as the client shall read it.
+public protocol EngineOperations: Sendable {
+    func version() throws(ErrorMessage) -> VersionInfo
+    func doctor() throws(ErrorMessage) -> DoctorReport
+
+    func sandboxes() throws(ErrorMessage) -> SandboxList
+    func create(_ request: CreateRequest) throws(ErrorMessage) -> SandboxInfo
+    func sandbox(_ name: String) throws(ErrorMessage) -> SandboxInfo
+    func remove(_ name: String, force: Bool) throws(ErrorMessage)
+    func kill(_ name: String, _ request: KillRequest) throws(ErrorMessage) -> SandboxInfo
+    func logs(_ name: String) throws(ErrorMessage) -> LogList
+
+    /// Runs a command to its end and returns its output; a cancelled one is killed.
+    func exec(_ name: String, _ request: ExecRequest, cancelled: Cancellation) throws(ErrorMessage)
+        -> ExecResult
+    /// Starts a command, or takes up the one that has the request's id, for an exec stream.
+    func attach(_ name: String, _ request: ExecRequest) throws(ErrorMessage) -> any AttachedCommand
+
+    func save(_ name: String, _ request: SaveRequest, cancelled: Cancellation) throws(ErrorMessage)
+        -> SnapshotInfo
+    func restore(_ name: String, _ request: RestoreRequest) throws(ErrorMessage) -> RestoreResult
+    func reset(_ name: String) throws(ErrorMessage) -> RestoreResult
+    func fork(_ request: ForkRequest) throws(ErrorMessage) -> ForkResult
+
+    func tree() throws(ErrorMessage) -> TreeInfo
+    func snapshot(_ reference: String) throws(ErrorMessage) -> SnapshotInfo
+    func tag(_ reference: String, _ tag: String) throws(ErrorMessage) -> SnapshotInfo
+    func untag(_ tag: String) throws(ErrorMessage)
+    func delete(_ reference: String, subtree: Bool) throws(ErrorMessage) -> DeleteResult
+    func gc() throws(ErrorMessage) -> GCResult
+
+    /// Writes what lies at `path` in the sandbox to `descriptor` as a tar stream.
+    ///
+    /// `descriptor` is a pipe's end, borrowed for the call. EPIPE on it means that the client went away.
+    /// An error thrown before the first byte reaches the client as it is; later ones break the stream off.
+    func readArchive(sandbox: String, path: String, to descriptor: Int32) throws(ErrorMessage)
+    /// Unpacks the tar stream that comes from `descriptor` into the directory `path` of the sandbox.
+    ///
+    /// `descriptor` is a pipe's end, borrowed for the call. A client that broke off looks like an early end
+    /// of the file: an archive without its end marker must be refused.
+    func writeArchive(sandbox: String, path: String, from descriptor: Int32) throws(ErrorMessage)
+}
+
+/// Stdout or stderr of a command.
+public enum OutputStream: String, Codable, Hashable, Sendable, CaseIterable {
+    case stdout, stderr
+}
+
+/// What an attached command has to tell, in the order it happened.
+public enum AttachedEvent: Sendable {
+    /// Bytes of a stream, the first of them at `offset`; without gaps or repetitions per stream.
+    case output(OutputStream, offset: UInt64, bytes: [UInt8])
+    /// Stdin up to this offset has arrived in the sandbox and need not be sent again.
+    case stdinTaken(upTo: UInt64)
+    /// The command ended, after all of its output; the last event.
+    case exited(ExecResult)
+    /// The command can no longer be followed; the last event.
+    case failed(ErrorMessage)
+}
+
+/// One command whose streams somebody follows.
+///
+/// One thread calls `next` and `acknowledge`; another calls the rest. At most `ExecFrame.stdinWindow` bytes
+/// of stdin are ever handed over beyond the last `.stdinTaken`, so `write` has a bounded amount to keep and
+/// should not block: signals queue behind it.
+public protocol AttachedCommand: AnyObject, Sendable {
+    /// The command's id, the request's own or the one made up for it.
+    var id: String { get }
+    /// How many bytes of stdin have arrived in the sandbox when it was attached.
+    var stdinOffset: UInt64 { get }
+
+    /// Waits for the next event; nil when `deadline` (nanoseconds of CLOCK_MONOTONIC, nil for none) passes
+    /// or once `detach` was called.
+    func next(deadline: UInt64?) -> AttachedEvent?
+    /// Output up to this offset has been handed to the client and need not be kept.
+    ///
+    /// Whoever falls behind is not sent more than the engine's buffer: that is the back pressure.
+    func acknowledge(_ stream: OutputStream, upTo offset: UInt64)
+
+    /// Hands over stdin that starts at `offset`; what has already arrived is skipped.
+    func write(offset: UInt64, _ bytes: [UInt8]) throws(ErrorMessage)
+    /// Ends stdin after what was written.
+    func closeStdin() throws(ErrorMessage)
+    /// Sends a signal to the command's process group.
+    func signal(_ number: Int32) throws(ErrorMessage)
+    /// Changes the terminal's size, in characters; nothing without a terminal.
+    func resize(rows: UInt16, columns: UInt16) throws(ErrorMessage)
+
+    /// Stops following; the command runs on and may be attached to again. Wakes `next`. Harmless twice.
+    func detach()
+}
