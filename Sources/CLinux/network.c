@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <unistd.h>
 
 #include <netlink/netlink.h>
@@ -55,5 +56,20 @@ int clinux_prepare_network(int netns_fd, int own_netns_fd, const char *const *sy
     int result = loopback_up(failure);
     if (result == 0) result = write_sysctls(sysctls, count, failure);
     if (setns(own_netns_fd, CLONE_NEWNET)) return fail(failure, "setns(back)", errno);
+    return result;
+}
+
+int clinux_mount_private_sysfs(const char *path, struct clinux_spawn_failure *failure) {
+    int own = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+    if (own < 0) return fail(failure, "open the network namespace", errno);
+    int result = 0;
+    if (unshare(CLONE_NEWNET)) {
+        result = fail(failure, "unshare(net)", errno);
+    } else {
+        const unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY;
+        if (mount("sysfs", path, "sysfs", flags, 0)) result = fail(failure, "mount", errno);
+        if (setns(own, CLONE_NEWNET)) result = fail(failure, "setns(back)", errno);
+    }
+    close(own);
     return result;
 }

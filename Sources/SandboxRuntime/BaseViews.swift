@@ -2,30 +2,72 @@ import Glibc
 import LinuxSystem
 public import Messages
 
-/// The lower directories that stand for a base, made ready once a server and shared by all of its sandboxes.
+/// One overlay of a sandbox's root filesystem.
+public struct RootPart: Sendable, Hashable {
+    /// Where it lies below the root: empty for the root itself, else for example `usr`.
+    public let path: String
+    /// The name of its directory in every upper and layer: `root`, `usr`, `var+lib+dpkg`.
+    public let key: String
+    /// The base's directories it starts from, topmost first.
+    public let lowers: [String]
+
+    init(path: String, lowers: [String]) {
+        self.path = path
+        key = path.isEmpty ? "root" : path.split(separator: "/").joined(separator: "+")
+        self.lowers = lowers
+    }
+}
+
+/// A base made ready for mounting.
+public struct BaseView: Sendable, Hashable {
+    /// The overlays of the root, the root itself first.
+    public let parts: [RootPart]
+    /// A read-only sysfs to bind on /sys, which shows loopback and no other network device.
+    public let sysfs: String
+}
+
+/// The bases, made ready once a server and shared by all of its sandboxes.
+///
+/// The host's root cannot be one lower directory: overlayfs refuses a lower directory inside another
+/// (fs/overlayfs/super.c, ovl_check_overlapping_layers), and the store's layers usually lie on the host's root
+/// filesystem; an overlay of an overlay shows mapped files under a mount that CRIU cannot find. So each directory
+/// of programs is an overlay of its own, and the top level is ours.
 public final class BaseViews: Sendable {
     private let workspace: String
     private let stateRoot: String
     private let initProgram: InitProgram
-    private let made = Monitor<[String: [String]]>([:])
+    private let sysfs: String
+    private let made = Monitor<[String: BaseView]>([:])
 
-    /// `workspace` is a tmpfs of the server's own; `stateRoot` is hidden from the host base.
-    public init(workspace: String, stateRoot: String, initProgram: InitProgram) {
+    /// Top-level directories of the host that hold programs; where they are symbolic links they stay links.
+    static let programs = [
+        "bin", "sbin", "lib", "lib32", "lib64", "libx32", "usr", "etc", "opt", "nix", "gnu",
+    ]
+
+    /// `workspace` is a tmpfs of the server's own; `stateRoot` is the store.
+    public init(workspace: String, stateRoot: String, initProgram: InitProgram) throws(RuntimeError) {
         self.workspace = workspace
         self.stateRoot = stateRoot
         self.initProgram = initProgram
+        sysfs = "\(workspace)/sys"
+        try SandboxNetwork.mountSysfs(at: sysfs)
     }
 
-    /// The lower directories for `base` under PID 1 of the given version, topmost first.
-    public func lowers(for base: Base, initID: String) throws(RuntimeError) -> [String] {
+    /// The base under PID 1 of the given version.
+    public func view(of base: Base, initID: String) throws(RuntimeError) -> BaseView {
         let path = try Self.path(of: base)
-        return try made.with { (made) throws(RuntimeError) -> [String] in
-            let key = "\(base == .host ? "host" : "dir") \(path) \(initID)"
-            if let lowers = made[key] { return lowers }
-            let number = made.count
-            let lowers = try build(path, masksHost: base == .host, initID: initID, number: number)
-            made[key] = lowers
-            return lowers
+        return try made.with { (made) throws(RuntimeError) -> BaseView in
+            let key = "\(base == .host ? "host" : path) \(initID)"
+            if let view = made[key] { return view }
+            let directory = "\(workspace)/skeleton-\(made.count)"
+            let program = try initProgram.bytes(id: initID)
+            let parts =
+                base == .host
+                ? try hostParts(skeleton: directory, program: program)
+                : try directoryParts(path, skeleton: directory, program: program)
+            let view = BaseView(parts: parts, sysfs: sysfs)
+            made[key] = view
+            return view
         }
     }
 
@@ -43,30 +85,37 @@ public final class BaseViews: Sendable {
         return resolved
     }
 
-    private func build(
-        _ base: String, masksHost: Bool, initID: String, number: Int
-    ) throws(RuntimeError) -> [String] {
-        let skeleton = "\(workspace)/skeleton-\(number)"
-        let program = try initProgram.bytes(id: initID)
-        return try system { () throws(SystemError) -> [String] in
-            try Files.makeDirectory(skeleton, mode: 0o755)
-            try Skeleton(directory: skeleton, base: base, masksHost: masksHost || base == "/")
-                .build(initProgram: program, stateRoot: stateRoot)
-            guard try isAncestor(base) else { return [skeleton, base] }
-            // overlayfs refuses a lower directory inside another one (fs/overlayfs/super.c,
-            // ovl_check_overlapping_layers), and our layers lie inside this base. An overlay of its own gives the
-            // base another superblock, which has no such ancestry.
-            let view = "\(workspace)/view-\(number)"
-            try Files.makeDirectory(view, mode: 0o755)
-            try Mount.overlay(lowers: [skeleton, base], at: view, inodes: true)
-            return [view]
+    private func directoryParts(
+        _ base: String, skeleton: String, program: [UInt8]
+    ) throws(RuntimeError) -> [RootPart] {
+        let root = try system { () throws(SystemError) in try Files.canonical(stateRoot) }
+        if base == "/" || root == base || root.hasPrefix(base + "/") {
+            throw .noBase(
+                path: base, reason: "the store \(root) lies inside it; use --base host, or another --root")
         }
+        try system { () throws(SystemError) in
+            try Files.makeDirectory(skeleton, mode: 0o755)
+            let layer = Skeleton(directory: skeleton)
+            try layer.buildCommon(initProgram: program)
+            try layer.completeDirectory(base)
+        }
+        return [RootPart(path: "", lowers: [skeleton, base])]
     }
 
-    /// Whether the store lies inside the base, on the same filesystem.
-    private func isAncestor(_ base: String) throws(SystemError) -> Bool {
-        let root = try Files.canonical(stateRoot)
-        guard base == "/" || root == base || root.hasPrefix(base + "/") else { return false }
-        return try FileStatus(base).device == FileStatus(root).device
+    private func hostParts(skeleton: String, program: [UInt8]) throws(RuntimeError) -> [RootPart] {
+        var paths = Self.programs.filter { (try? FileStatus("/\($0)", follow: false))?.isDirectory == true }
+        // The package database belongs to the programs, wherever it is kept.
+        paths += ["var/lib/dpkg", "var/lib/rpm"].filter { (try? FileStatus("/\($0)"))?.isDirectory == true }
+        let parts = paths
+        try system { () throws(SystemError) in
+            for name in ["root", "etc"] { try Files.makeDirectory("\(skeleton)/\(name)", mode: 0o755) }
+            let root = Skeleton(directory: "\(skeleton)/root")
+            try root.buildCommon(initProgram: program)
+            try root.imitateHost(parts: parts)
+            try Skeleton(directory: "\(skeleton)/etc").maskSecrets()
+        }
+        let root = RootPart(path: "", lowers: ["\(skeleton)/root"])
+        return [root]
+            + parts.map { RootPart(path: $0, lowers: ($0 == "etc" ? ["\(skeleton)/etc"] : []) + ["/\($0)"]) }
     }
 }

@@ -29,4 +29,16 @@ public enum SandboxNetwork {
             throw .start(step: "network: \(String(cString: failure.step))", code: failure.code)
         }
     }
+
+    /// Mounts a read-only sysfs at `path` that shows an empty network namespace's devices.
+    ///
+    /// sysfs shows the network namespace it was mounted in (sysfs(5)); the host's devices are no sandbox's business,
+    /// and CRIU cannot mount a fresh one inside a user namespace.
+    public static func mountSysfs(at path: String) throws(RuntimeError) {
+        try system { () throws(SystemError) in try Files.makeDirectory(path) }
+        var failure = clinux_spawn_failure()
+        if clinux_mount_private_sysfs(path, &failure) != 0 {
+            throw .start(step: "sysfs: \(String(cString: failure.step))", code: failure.code)
+        }
+    }
 }

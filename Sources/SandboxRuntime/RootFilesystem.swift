@@ -5,36 +5,65 @@ import LinuxSystem
 ///
 /// Each start, restore and reset gets a fresh one, so that nothing of the old is ever half overwritten.
 public struct RootFilesystem: Sendable {
-    /// What the sandbox has changed since this incarnation began.
+    /// What the sandbox has changed since this incarnation began, one directory a part.
     public let upper: String
-    /// overlayfs's scratch directory, on the upper's filesystem.
+    /// overlayfs's scratch directories, on the upper's filesystem.
     public let work: String
-    /// Where the server mounts it while it is handed to a sandbox.
+    /// Where the server mounts the root itself while it is handed to a sandbox.
     public let mountPoint: String
+    private let view: BaseView
 
     /// Names the directories of incarnation `number`; nothing is made yet.
-    public init(sandboxDirectory: String, workspace: String, sandbox: String, number: Int) {
+    public init(sandboxDirectory: String, workspace: String, sandbox: String, number: Int, view: BaseView) {
         upper = "\(sandboxDirectory)/upper-\(number)"
         work = "\(sandboxDirectory)/work-\(number)"
         mountPoint = "\(workspace)/root-\(sandbox)-\(number)"
+        self.view = view
     }
 
-    /// Makes the directories and mounts the root over `lowers`, topmost first.
-    public func mount(over lowers: [String]) throws(RuntimeError) {
-        try system { () throws(SystemError) in
-            for directory in [upper, work, mountPoint] {
-                try Files.makeDirectory(directory, mode: 0o755)
+    /// The parts beside the root: their mount points in the server's namespace and their paths below the root.
+    ///
+    /// They are not mounted below `mountPoint`: a mount with locked children cannot be bound in a user namespace
+    /// (fs/namespace.c, has_locked_children).
+    public var submounts: [(source: String, path: String)] {
+        view.parts.dropFirst().map { ("\(mountPoint)-\($0.key)", $0.path) } + [(view.sysfs, "sys")]
+    }
+
+    /// Makes the directories and mounts every part over the layers given, topmost first, and the base.
+    public func mount(over layers: [String]) throws(RuntimeError) {
+        for part in view.parts {
+            let target = part.path.isEmpty ? mountPoint : "\(mountPoint)-\(part.key)"
+            try system { () throws(SystemError) in
+                try Self.mount(
+                    part, over: layers, upper: "\(upper)/\(part.key)", work: "\(work)/\(part.key)", at: target
+                )
             }
-            // The merged root shows the upper directory's own attributes: keep those of the layer below.
-            if let top = lowers.first { try Self.copyAttributes(from: top, to: upper) }
-            try Mount.overlay(lowers: lowers, upper: (upper, work), at: mountPoint)
         }
     }
 
-    /// Takes the mount out of the server's namespace; the sandbox keeps its own.
+    /// Takes the mounts out of the server's namespace; the sandbox keeps its own.
     public func release() {
-        try? Mount.detach(mountPoint)
-        rmdir(mountPoint)
+        for part in view.parts {
+            let target = part.path.isEmpty ? mountPoint : "\(mountPoint)-\(part.key)"
+            try? Mount.detach(target)
+            rmdir(target)
+        }
+    }
+
+    private static func mount(
+        _ part: RootPart, over layers: [String], upper: String, work: String, at target: String
+    ) throws(SystemError) {
+        for directory in [upper, work, target] { try Files.makeDirectory(directory, mode: 0o755) }
+        let changed = layers.map { "\($0)/\(part.key)" }
+        // The merged directory shows the upper's own attributes: keep those of the layer below.
+        if let top = changed.first ?? part.lowers.first { try copyAttributes(from: top, to: upper) }
+        // An empty layer changes nothing but costs a place of the 500.
+        let lowers = changed.filter { !isEmpty($0) } + part.lowers
+        try Mount.overlay(lowers: lowers, upper: (upper, work), at: target, inodes: part.path.isEmpty)
+    }
+
+    private static func isEmpty(_ directory: String) -> Bool {
+        (try? Files.names(in: directory).isEmpty) ?? false
     }
 
     private static func copyAttributes(from source: String, to target: String) throws(SystemError) {

@@ -3,58 +3,79 @@ import Glibc
 import LinuxSystem
 import Messages
 
-/// The lower layer that lies directly over a base: ckpt-init, device nodes, empty mount points, and for the host
-/// base the mask that hides the host's data.
+/// The lower layer of ours over a base: ckpt-init, device nodes, empty mount points; for the host base also what
+/// hides the host's data.
 ///
 /// It lives on a tmpfs of the server's own, made afresh at every start, and is the same for every sandbox.
 struct Skeleton {
+    /// The directory it is built in; exists and is empty.
     let directory: String
-    let base: String
-    /// Whether the base is the host's own root.
-    let masksHost: Bool
 
-    /// Top-level directories of the host that hold programs; nothing else at the top is shown.
-    static let shownTop: Set<String> = [
-        "bin", "sbin", "lib", "lib32", "lib64", "libx32", "usr", "etc", "opt", "var", "nix", "gnu",
+    /// Directories of the host that are shown empty, because programs expect them.
+    static let emptied = ["root", "home", "tmp", "run", "srv", "mnt", "media", "boot", "proc", "sys", "dev"]
+    /// Below /etc: directories shown empty, and the beginnings of files that are not shown.
+    static let secretDirectories = [
+        "ssl/private", "wireguard", "openvpn", "letsencrypt", "kubernetes", "docker",
+        "NetworkManager/system-connections",
     ]
-    /// Directories shown empty, because programs expect them.
-    static let emptied = [
-        "root", "home", "tmp", "run", "srv", "mnt", "media", "boot", "proc", "sys", "var/tmp", "var/spool",
-        "var/mail",
-        "var/backups", "var/www", "var/local", "var/lib/docker", "var/lib/containerd", "var/lib/kubelet",
-        "var/lib/libvirt", "var/lib/lxc", "var/lib/postgresql", "var/lib/mysql", "var/lib/redis",
-        "var/lib/mongodb", "var/lib/private", "var/lib/sudo", "var/lib/ckpt", "var/lib/systemd",
-        "var/lib/NetworkManager", "etc/ssl/private", "etc/wireguard", "etc/openvpn", "etc/letsencrypt",
-        "etc/kubernetes", "etc/docker", "etc/NetworkManager/system-connections",
-    ]
-    /// Files that must not be seen at all, by their beginning.
-    static let hiddenFiles = [
-        "etc/ssh/ssh_host_", "etc/krb5.keytab", "etc/shadow-", "etc/gshadow-", "etc/hostid",
-    ]
+    static let secretFiles = ["ssh/ssh_host_", "krb5.keytab", "shadow-", "gshadow-", "hostid"]
 
-    /// Builds it in `directory`, which is empty.
-    func build(initProgram: [UInt8], stateRoot: String) throws(SystemError) {
-        try directory(".ckpt", mode: 0o700)
-        try directory(".ckpt/session", mode: 0o700)
+    /// What every root needs, whatever lies below.
+    func buildCommon(initProgram: [UInt8]) throws(SystemError) {
+        try makeDirectory(".ckpt", mode: 0o700)
+        try makeDirectory(".ckpt/session", mode: 0o700)
         try Files.write(path(".ckpt/init"), initProgram, mode: 0o755)
         try devices()
-        if masksHost {
-            try mask(stateRoot: stateRoot)
-        } else {
-            for (name, mode) in [
-                ("proc", 0o555), ("sys", 0o555), ("tmp", 0o1777), ("run", 0o755), ("root", 0o700),
-            ]
-            where !Files.exists("\(base)/\(name)") {
-                try directory(name, mode: mode_t(mode))
-            }
-        }
         // The topmost lower directory gives the merged root its owner and mode.
         try retrying("chmod", directory) { chmod(directory, 0o755) }
     }
 
+    /// For a directory base: the mount points and places it lacks.
+    func completeDirectory(_ base: String) throws(SystemError) {
+        let needed: [(String, mode_t)] = [
+            ("proc", 0o555), ("sys", 0o555), ("tmp", 0o1777), ("run", 0o755), ("root", 0o700),
+        ]
+        for (name, mode) in needed where !Files.exists("\(base)/\(name)") {
+            try makeDirectory(name, mode: mode)
+        }
+    }
+
+    /// For the host base: the top level, where only the mount points of `parts` and symbolic links are the host's.
+    ///
+    /// /var is data (Filesystem Hierarchy Standard 3.0, chapter 5): its directories are shown, two levels deep,
+    /// without what is in them.
+    func imitateHost(parts: [String]) throws(SystemError) {
+        for name in Self.emptied where (try? FileStatus("/\(name)"))?.isDirectory == true {
+            try likeHost(name, of: "/")
+        }
+        for name in try Files.names(in: "/") where Self.isLink("/\(name)") {
+            try copyLink(name)
+        }
+        try emptyDirectories("var", depth: 2)
+        for part in parts { try likeHost(part, of: "/") }
+    }
+
+    /// For the host's /etc: locks the passwords, and hides keys and identities. `directory` is the layer over /etc.
+    func maskSecrets() throws(SystemError) {
+        try copyAttributes(from: "/etc", to: directory)
+        for name in Self.secretDirectories where (try? FileStatus("/etc/\(name)"))?.isDirectory == true {
+            try likeHost(name, of: "/etc")
+            try opaque(name)
+        }
+        for file in ["shadow", "gshadow"] where Files.exists("/etc/\(file)") { try lockPasswords(file) }
+        try Files.write(path("hosts"), Array("127.0.0.1\tlocalhost\n::1\tlocalhost\n".utf8), mode: 0o644)
+        if Files.exists("/etc/machine-id") { try Files.write(path("machine-id"), [], mode: 0o444) }
+        for prefix in Self.secretFiles { try hideFiles(beginning: prefix) }
+    }
+
     private func path(_ relative: String) -> String { "\(directory)/\(relative)" }
 
-    private func directory(_ relative: String, mode: mode_t) throws(SystemError) {
+    private static func isLink(_ path: String) -> Bool {
+        guard let status = try? FileStatus(path, follow: false) else { return false }
+        return status.mode & S_IFMT == S_IFLNK
+    }
+
+    private func makeDirectory(_ relative: String, mode: mode_t) throws(SystemError) {
         try Files.makeDirectory(path(relative), mode: 0o755)
         try retrying("chmod", relative) { chmod(path(relative), mode) }
     }
@@ -66,12 +87,8 @@ struct Skeleton {
         }
     }
 
-    private func whiteout(_ relative: String) throws(SystemError) {
-        try retrying("mknod(whiteout)", relative) { mknod(path(relative), S_IFCHR, 0) }
-    }
-
     private func devices() throws(SystemError) {
-        try directory("dev", mode: 0o755)
+        try makeDirectory("dev", mode: 0o755)
         try opaque("dev")
         // Numbers from Documentation/admin-guide/devices.txt.
         let nodes: [(String, UInt32, UInt32)] = [
@@ -89,80 +106,66 @@ struct Skeleton {
         for (name, target) in links {
             try retrying("symlink", name) { symlink(target, path("dev/\(name)")) }
         }
-        try directory("dev/pts", mode: 0o755)
-        try directory("dev/shm", mode: 0o1777)
+        try makeDirectory("dev/pts", mode: 0o755)
+        try makeDirectory("dev/shm", mode: 0o1777)
     }
 
-    private func mask(stateRoot: String) throws(SystemError) {
-        var hidden = Set(Self.emptied)
-        hidden.insert(String(stateRoot.drop { $0 == "/" }))
-        for relative in hidden.sorted() where (try? FileStatus("/\(relative)"))?.isDirectory == true {
-            try emptied(relative)
-        }
-        for name in try Files.names(in: "/")
-        where !Self.shownTop.contains(name) && name != "dev" && !Files.exists(path(name)) {
-            try whiteout(name)
-        }
-        try logDirectories()
-        try secrets()
-    }
-
-    /// An empty directory that looks like the host's; `stateRoot` may make some below a directory that is itself
-    /// empty, and these are not made.
-    private func emptied(_ relative: String) throws(SystemError) {
-        var parent = ""
-        for part in relative.split(separator: "/").dropLast() {
-            parent += (parent.isEmpty ? "" : "/") + part
-            if !Self.shownTop.contains(String(relative.split(separator: "/")[0])) { return }
-            try likeHost(parent)
-        }
-        try likeHost(relative)
-        try opaque(relative)
-    }
-
-    /// A directory with the owner and mode the host's has.
-    private func likeHost(_ relative: String) throws(SystemError) {
-        if Files.exists(path(relative)) { return }
-        let status = try FileStatus("/\(relative)")
-        try Files.makeDirectory(path(relative), mode: 0o755)
-        try retrying("chown", relative) { chown(path(relative), status.uid, status.gid) }
-        try retrying("chmod", relative) { chmod(path(relative), status.permissions) }
-    }
-
-    /// Services want their directory below /var/log; what was logged is the host's.
-    private func logDirectories() throws(SystemError) {
-        guard (try? FileStatus("/var/log", follow: false))?.isDirectory == true else { return }
-        try likeHost("var")
-        try likeHost("var/log")
-        try opaque("var/log")
-        for name in try Files.names(in: "/var/log")
-        where (try? FileStatus("/var/log/\(name)", follow: false))?.isDirectory == true {
-            try likeHost("var/log/\(name)")
+    /// Makes `relative` and its parents with the owners and modes they have below `root` on the host.
+    private func likeHost(_ relative: String, of root: String) throws(SystemError) {
+        var part = ""
+        for name in relative.split(separator: "/") {
+            part += (part.isEmpty ? "" : "/") + name
+            if Files.exists(path(part)) { continue }
+            try Files.makeDirectory(path(part), mode: 0o755)
+            try copyAttributes(from: root == "/" ? "/\(part)" : "\(root)/\(part)", to: path(part))
         }
     }
 
-    private func secrets() throws(SystemError) {
-        try likeHost("etc")
-        for file in ["etc/shadow", "etc/gshadow"] {
-            guard let status = try? FileStatus("/\(file)") else { continue }
-            let text = String(decoding: try Files.read("/\(file)"), as: UTF8.self)
-            let locked = text.split(separator: "\n").map { line in
-                var fields = line.split(separator: ":", omittingEmptySubsequences: false)
-                if fields.count > 1 { fields[1] = "*" }
-                return fields.joined(separator: ":") + "\n"
+    private func copyAttributes(from source: String, to target: String) throws(SystemError) {
+        let status = try FileStatus(source)
+        try retrying("chown", target) { chown(target, status.uid, status.gid) }
+        try retrying("chmod", target) { chmod(target, status.permissions) }
+    }
+
+    private func copyLink(_ relative: String) throws(SystemError) {
+        var target = [CChar](repeating: 0, count: Int(PATH_MAX) + 1)
+        try retrying("readlink", relative) { readlink("/\(relative)", &target, Int(PATH_MAX)) }
+        try retrying("symlink", relative) { symlink(target, path(relative)) }
+    }
+
+    private func emptyDirectories(_ relative: String, depth: Int) throws(SystemError) {
+        guard (try? FileStatus("/\(relative)", follow: false))?.isDirectory == true else { return }
+        try likeHost(relative, of: "/")
+        if depth == 0 { return }
+        for name in try Files.names(in: "/\(relative)") {
+            let child = "\(relative)/\(name)"
+            if Self.isLink("/\(child)") {
+                try copyLink(child)
+            } else {
+                try emptyDirectories(child, depth: depth - 1)
             }
-            try Files.write(path(file), Array(locked.joined().utf8), mode: status.permissions)
-            try retrying("chown", file) { chown(path(file), status.uid, status.gid) }
         }
-        try Files.write(path("etc/hosts"), Array("127.0.0.1\tlocalhost\n::1\tlocalhost\n".utf8), mode: 0o644)
-        if Files.exists("/etc/machine-id") { try Files.write(path("etc/machine-id"), [], mode: 0o444) }
-        for prefix in Self.hiddenFiles {
-            let slash = prefix.lastIndex(of: "/")!
-            let folder = String(prefix[..<slash]), beginning = String(prefix[prefix.index(after: slash)...])
-            for name in (try? Files.names(in: "/\(folder)")) ?? [] where name.hasPrefix(beginning) {
-                try likeHost(folder)
-                try whiteout("\(folder)/\(name)")
-            }
+    }
+
+    private func lockPasswords(_ file: String) throws(SystemError) {
+        let text = String(decoding: try Files.read("/etc/\(file)"), as: UTF8.self)
+        let locked = text.split(separator: "\n").map { line in
+            var fields = line.split(separator: ":", omittingEmptySubsequences: false)
+            if fields.count > 1 { fields[1] = "*" }
+            return fields.joined(separator: ":") + "\n"
+        }
+        try Files.write(path(file), Array(locked.joined().utf8))
+        try copyAttributes(from: "/etc/\(file)", to: path(file))
+    }
+
+    private func hideFiles(beginning prefix: String) throws(SystemError) {
+        let parts = prefix.split(separator: "/")
+        let folder = parts.dropLast().joined(separator: "/")
+        for name in (try? Files.names(in: "/etc/\(folder)")) ?? [] where name.hasPrefix(parts.last!) {
+            if !folder.isEmpty { try likeHost(folder, of: "/etc") }
+            let file = folder.isEmpty ? name : "\(folder)/\(name)"
+            // A whiteout: character device 0:0.
+            try retrying("mknod", file) { mknod(path(file), S_IFCHR, 0) }
         }
     }
 }

@@ -8,6 +8,10 @@
 struct clinux_sandbox {
     /// The sandbox's root filesystem: a mount point in the caller's mount namespace.
     const char *root;
+    /// Further mount points of the caller's namespace, bound on paths relative to the root: source and target in
+    /// turn, `binds` pairs.
+    const char *const *bind_paths;
+    int binds;
     /// The program that becomes PID 1, by its path inside the root.
     const char *init;
     /// Handed over as descriptors 3 and 4: the plan to read and the pipe to report on.
@@ -31,5 +35,9 @@ pid_t clinux_spawn_sandbox(const struct clinux_sandbox *sandbox, int *pidfd,
 /// path and value in turn, from a thread that enters the namespace for the while. Returns 0, or -1 with `failure` set.
 int clinux_prepare_network(int netns_fd, int own_netns_fd, const char *const *sysctls, int count,
                            struct clinux_spawn_failure *failure);
+
+/// Mounts a read-only sysfs at `path` from a fresh network namespace, and returns to the caller's. Returns 0, or -1
+/// with `failure` set.
+int clinux_mount_private_sysfs(const char *path, struct clinux_spawn_failure *failure);
 
 #endif
