@@ -32,6 +32,7 @@ let package = Package(
         module("LinuxSystem", ["CLinux"]),
         module("Messages", []),
         // Level 2
+        module("CommandInterface", ["Messages"]),
         module("SandboxRuntime", ["LinuxSystem", "Messages", "CLinux"]),
     ],
     swiftLanguageModes: [.v6]

@@ -1,0 +1,83 @@
+public import Messages
+
+/// What `ckpt show` tells about a snapshot, a label and its value a line.
+///
+/// - Parameter now: seconds since 1970, which its age is counted from.
+public func sheet(of snapshot: SnapshotInfo, now: Double, style: Style) -> [String] {
+    var sheet = Sheet(style)
+    sheet.add("snapshot", snapshot.id, .id)
+    sheet.add("tags", snapshot.tags.joined(separator: ", "), .tag)
+    sheet.add("message", snapshot.message ?? "")
+    sheet.add("saved from", snapshot.sandbox)
+    sheet.add("saved", moment(snapshot.created, now: now))
+    sheet.add("parent", snapshot.parent ?? "none: it stands on the base")
+    sheet.add("children", snapshot.children.joined(separator: " "))
+    sheet.add("sandboxes here", snapshot.standing.joined(separator: " "))
+    sheet.add("processes", "\(snapshot.processes)")
+    sheet.add("process image", sizeText(bytes: snapshot.processBytes))
+    sheet.add("new layer", snapshot.layerBytes == 0 ? "none" : sizeText(bytes: snapshot.layerBytes))
+    let layers = snapshot.layers.count
+    sheet.add("layers", layers == 0 ? "none: only the base" : "\(layers) over the base")
+    sheet.add(snapshot.spec)
+    if let timings = snapshot.timings { sheet.add("the save took", timingText(timings)) }
+    return sheet.lines()
+}
+
+/// What `ckpt show` tells about a sandbox.
+///
+/// - Parameter now: seconds since 1970, which its age is counted from.
+public func sheet(of sandbox: SandboxInfo, now: Double, style: Style) -> [String] {
+    var sheet = Sheet(style)
+    sheet.add("sandbox", sandbox.name, .heading)
+    sheet.add("state", "\(style.sign(sandbox.state)) \(sandbox.state.rawValue)", style.role(sandbox.state))
+    sheet.add("reason", sandbox.reason ?? "")
+    sheet.add("stands on", sandbox.snapshot ?? "the base", sandbox.snapshot == nil ? .plain : .id)
+    sheet.add("created", moment(sandbox.created, now: now))
+    sheet.add("processes", "\(sandbox.processes)")
+    sheet.add("PID 1 here", sandbox.pid.map(String.init) ?? "")
+    sheet.add("sessions", sandbox.sessions.joined(separator: " "))
+    sheet.add(sandbox.spec)
+    return sheet.lines()
+}
+
+/// Where the milliseconds went, one line.
+public func timingText(_ timings: Timings) -> String {
+    let parts = [
+        ("frozen", timings.frozenMs), ("CRIU", timings.criuMs), ("files", timings.filesystemMs),
+        ("publish", timings.publishMs),
+    ]
+    let known = parts.compactMap { part in part.1.map { "\(part.0) \(millisecondsText($0))" } }
+    let total = millisecondsText(timings.totalMs)
+    return known.isEmpty ? total : "\(total) (\(known.joined(separator: ", ")))"
+}
+
+private func moment(_ time: Double, now: Double) -> String {
+    let age = ageText(seconds: now - time)
+    return "\(momentText(time)) (\(age == "now" || age == "long ago" ? age : age + " ago"))"
+}
+
+/// Labels and values, aligned; a value that is empty leaves its label out.
+private struct Sheet {
+    private let style: Style
+    private var entries: [(label: String, value: String, role: Style.Role)] = []
+
+    init(_ style: Style) { self.style = style }
+
+    mutating func add(_ label: String, _ value: String, _ role: Style.Role = .plain) {
+        if !value.isEmpty { entries.append((label, style.clean(value), role)) }
+    }
+
+    mutating func add(_ spec: SandboxSpec) {
+        add("base", spec.base.description)
+        add("host name", spec.hostname ?? "")
+        add("working directory", spec.workdir ?? "")
+        for (key, value) in spec.env.sorted(by: { $0.key < $1.key }) { add("environment", "\(key)=\(value)") }
+    }
+
+    func lines() -> [String] {
+        let width = entries.map { columns(of: $0.label) }.max() ?? 0
+        return entries.map { entry in
+            style.paint(padded(entry.label, to: width), .faint) + "  " + style.paint(entry.value, entry.role)
+        }
+    }
+}
