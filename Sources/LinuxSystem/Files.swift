@@ -77,6 +77,15 @@ public enum Files {
         return names
     }
 
+    /// Whether a directory holds nothing, whatever bytes the names are of.
+    public static func isEmpty(_ path: String) throws(SystemError) -> Bool {
+        guard let stream = opendir(path) else { throw .last("opendir", path) }
+        defer { closedir(stream) }
+        var entries = 0
+        while entries <= 2, readdir(stream) != nil { entries += 1 }
+        return entries <= 2
+    }
+
     /// Whether the path names anything, a dangling symbolic link included.
     public static func exists(_ path: String) -> Bool {
         (try? FileStatus(path, follow: false)) != nil

@@ -58,12 +58,10 @@ public struct RootFilesystem: Sendable {
         // The merged directory shows the upper's own attributes: keep those of the layer below.
         if let top = changed.first ?? part.lowers.first { try copyAttributes(from: top, to: upper) }
         // An empty layer changes nothing but costs a place of the 500.
-        let lowers = changed.filter { !isEmpty($0) } + part.lowers
+        var lowers: [String] = []
+        for layer in changed where try !Files.isEmpty(layer) { lowers.append(layer) }
+        lowers += part.lowers
         try Mount.overlay(lowers: lowers, upper: (upper, work), at: target, inodes: part.path.isEmpty)
-    }
-
-    private static func isEmpty(_ directory: String) -> Bool {
-        (try? Files.names(in: directory).isEmpty) ?? false
     }
 
     private static func copyAttributes(from source: String, to target: String) throws(SystemError) {
