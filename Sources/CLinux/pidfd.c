@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "clinux.h"
 
+#include <sched.h>
 #include <string.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
@@ -20,4 +21,12 @@ long clinux_filesystem_type(const char *path) {
 
 int clinux_set_xattr(const char *path, const char *name, const char *value) {
     return lsetxattr(path, name, value, strlen(value), 0);
+}
+
+int clinux_unshare_mounts(void) { return unshare(CLONE_NEWNS); }
+
+int clinux_enter_root(const char *path) {
+    if (unshare(CLONE_FS)) return -1;
+    if (chroot(path)) return -1;
+    return chdir("/");
 }

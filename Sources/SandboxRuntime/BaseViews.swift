@@ -24,6 +24,12 @@ public struct BaseView: Sendable, Hashable {
     public let parts: [RootPart]
     /// A read-only sysfs to bind on /sys, which shows loopback and no other network device.
     public let sysfs: String
+
+    /// The view with just the parts of the given paths; nil when it has not all of them.
+    public func keeping(_ paths: [String]) -> BaseView? {
+        let kept = parts.filter { paths.contains($0.path) }
+        return kept.count == paths.count ? BaseView(parts: kept, sysfs: sysfs) : nil
+    }
 }
 
 /// The bases, made ready once a server and shared by all of its sandboxes.

@@ -18,4 +18,10 @@ long clinux_filesystem_type(const char *path);
 /// lsetxattr(2) with a string value.
 int clinux_set_xattr(const char *path, const char *name, const char *value);
 
+/// unshare(2) with CLONE_NEWNS.
+int clinux_unshare_mounts(void);
+
+/// Makes `path` the root and working directory of the calling thread alone (unshare(2), CLONE_FS; chroot(2)).
+int clinux_enter_root(const char *path);
+
 #endif

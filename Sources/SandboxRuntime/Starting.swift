@@ -1,0 +1,90 @@
+import CLinux
+import Glibc
+import LinuxSystem
+
+extension SandboxProcess {
+    /// Starts PID 1 in fresh namespaces on a mounted root, sets its loopback up, and returns once it listens.
+    ///
+    /// When it throws nothing is left of it.
+    public static func start(root: RootFilesystem, hostname: String) throws(RuntimeError) -> SandboxProcess {
+        let plan = try planFile(hostname: hostname)
+        var ends: [Int32] = [-1, -1]
+        try system { () throws(SystemError) in _ = try retrying("pipe2") { pipe2(&ends, O_CLOEXEC) } }
+        let status = Descriptor(owning: ends[0])
+        let pid: Int32
+        do {
+            let statusForChild = Descriptor(owning: ends[1])
+            pid = try spawn(root, plan: plan, status: statusForChild)
+        }
+        let process = try adopt(pid)
+        do throws(RuntimeError) {
+            try awaitReport(status)
+            try SandboxNetwork.prepare(pid: pid)
+            return process
+        } catch {
+            process.kill()
+            _ = process.ended(within: 5000)
+            throw error
+        }
+    }
+
+    /// What PID 1 does before it listens: steps of NUL-terminated fields (Sources/SandboxInit/plan.c).
+    private static func planFile(hostname: String) throws(RuntimeError) -> Descriptor {
+        let inert = String(MS_NOSUID | MS_NOEXEC)
+        let steps = [
+            ["mount", "devpts", "/dev/pts", "devpts", inert, "newinstance,ptmxmode=0666,mode=0620,gid=5"],
+            ["hostname", hostname],
+            ["done"],
+        ]
+        let bytes: [UInt8] = steps.joined().flatMap { (field: String) -> [UInt8] in Array(field.utf8) + [0] }
+        return try system { () throws(SystemError) -> Descriptor in
+            let file = Descriptor(
+                owning: try retrying("memfd_create") { memfd_create("plan", UInt32(MFD_CLOEXEC)) })
+            try file.writeAll(bytes)
+            try retrying("lseek") { lseek(file.raw, 0, SEEK_SET) }
+            return file
+        }
+    }
+
+    private static func spawn(
+        _ root: RootFilesystem, plan: borrowing Descriptor, status: borrowing Descriptor
+    ) throws(RuntimeError) -> Int32 {
+        let paths = root.submounts.flatMap { [strdup($0.source), strdup($0.path)] }
+        let strings = [strdup(root.mountPoint), strdup("/.ckpt/init")]
+        defer { (paths + strings).forEach { free($0) } }
+        var failure = clinux_spawn_failure()
+        var pidfd: Int32 = -1
+        let (planNumber, statusNumber) = (plan.raw, status.raw)
+        let pid = paths.map { UnsafePointer($0) }.withUnsafeBufferPointer { binds in
+            var sandbox = clinux_sandbox(
+                root: strings[0], bind_paths: binds.baseAddress, binds: Int32(binds.count / 2),
+                init: strings[1],
+                plan_fd: planNumber, status_fd: statusNumber)
+            return clinux_spawn_sandbox(&sandbox, &pidfd, &failure)
+        }
+        guard pid > 0 else { throw .start(step: String(cString: failure.step), code: failure.code) }
+        close(pidfd)
+        return pid
+    }
+
+    private static func adopt(_ pid: Int32) throws(RuntimeError) -> SandboxProcess {
+        do throws(SystemError) { return try SandboxProcess(pid: pid) } catch {
+            Glibc.kill(pid, SIGKILL)
+            waitpid(pid, nil, 0)
+            throw .system(error)
+        }
+    }
+
+    /// Reads PID 1's report: `ok`, or an errno, a step and what it was about.
+    private static func awaitReport(_ status: borrowing Descriptor) throws(RuntimeError) {
+        let bytes: [UInt8]
+        do throws(SystemError) { bytes = try status.read(upTo: 512) } catch { throw .system(error) }
+        let text = String(decoding: bytes, as: UTF8.self).split(separator: "\n").first ?? ""
+        if text == "ok" { return }
+        let words = text.split(separator: " ", maxSplits: 1)
+        guard words.count == 2, let code = Int32(words[0]) else {
+            throw .start(step: "ckpt-init ended before it listened", code: ECHILD)
+        }
+        throw .start(step: String(words[1]), code: code)
+    }
+}
