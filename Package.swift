@@ -27,6 +27,10 @@ let package = Package(
         .systemLibrary(
             name: "CNetlink", pkgConfig: "libnl-route-3.0",
             providers: [.apt(["libnl-3-dev", "libnl-route-3-dev"])]),
+        .systemLibrary(
+            name: "CProtobufC", pkgConfig: "libprotobuf-c", providers: [.apt(["libprotobuf-c-dev"])]),
+        .target(name: "CCriuImages", dependencies: ["CProtobufC"]),
+        .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
         // Level 1
         module("LinuxSystem", ["CLinux"]),
@@ -34,6 +38,13 @@ let package = Package(
         // Level 2
         module("CommandInterface", ["Messages"]),
         module("SandboxRuntime", ["LinuxSystem", "Messages", "CLinux"]),
+        module("CriuImages", ["LinuxSystem", "CCriuImages", "CProtobufC"]),
+        module("Criu", ["LinuxSystem", "CLinux", "CCriuImages", "CProtobufC", "CCrypto"]),
+        // Tests
+        tests("CriuImagesTests", ["CriuImages", "LinuxSystem", "CCriuImages", "CProtobufC"]),
+        .testTarget(
+            name: "CriuTests", dependencies: ["Criu", "CriuImages", "LinuxSystem", "CLinux"], exclude: ["Programs"],
+            cSettings: gnu),
     ],
     swiftLanguageModes: [.v6]
 )

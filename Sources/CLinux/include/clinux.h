@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "criu_spawn.h"
 #include "sandbox_spawn.h"
 
 /// pidfd_open(2).

@@ -1,0 +1,103 @@
+import CCriuImages
+public import LinuxSystem
+
+/// A tree to dump.
+public struct DumpRequest: Sendable {
+    /// The root process's pid as this process sees it.
+    public var pid: Int32
+    /// Whether the tree goes on afterwards; else it is killed once the dump has succeeded.
+    public var leaveRunning: Bool
+    /// Mounts and the like that are not part of the tree, as CRIU spells them: `mnt[/data]:data`.
+    public var external: [String]
+    /// When to give up, in nanoseconds of CLOCK_MONOTONIC; nil never does.
+    public var deadline: UInt64?
+
+    /// A dump of the tree below `pid`.
+    public init(pid: Int32, leaveRunning: Bool = true, external: [String] = [], deadline: UInt64? = nil) {
+        self.pid = pid
+        self.leaveRunning = leaveRunning
+        self.external = external
+        self.deadline = deadline
+    }
+}
+
+extension CriuWorker {
+    /// The name of the log that a dump leaves in the image directory.
+    public static let dumpLog = "dump.log"
+
+    /// How long CRIU may take to let a tree go when the deadline has passed, in nanoseconds.
+    private static let grace: UInt64 = 20_000_000_000
+
+    /// Writes the tree into the empty directory `images`, log and statistics included.
+    ///
+    /// `notify` is called at each moment; while it handles `.postDump` every process is stopped. When it throws,
+    /// the dump fails and the tree runs on. Throws `CriuError` with `.dumpFailed`, `.stoppedByCaller`,
+    /// `.deadlinePassed`, `.dumpStuck` or `.workerFailed`; after all but the last two the tree runs as before.
+    /// CRIU itself is never killed, for its code would stay in the processes.
+    public consuming func dump(
+        _ request: DumpRequest, into images: borrowing Descriptor,
+        notify: (CriuNotification) throws -> Void = { _ in }
+    ) throws(CriuError) {
+        let packet = RequestMessage.withOptions(CRIU_REQ_TYPE__DUMP) { options in
+            Options.common(&options, images: images.raw, work: images.raw, log: Self.dumpLog)
+            Options.external(request.external, in: &options)
+            options.has_pid = 1
+            options.pid = request.pid
+            options.has_leave_running = 1
+            options.leave_running = request.leaveRunning ? 1 : 0
+            if let deadline = request.deadline {
+                // CRIU's own clock covers the freezing only, in whole seconds (criu/seize.c).
+                let now = monotonicNanoseconds()
+                options.has_timeout = 1
+                options.timeout = UInt32(clamping: (deadline > now ? deadline - now : 0) / 1_000_000_000 + 1)
+            }
+        }
+        let conversation = CriuConversation(socket: socket)
+        var exchange = CriuExchange(conversation, deadline: request.deadline)
+        var outcome = try exchange.run(packet, notify)
+        if case .silence = outcome {
+            // From here on every notification is refused, so the tree is let go as soon as CRIU asks again.
+            exchange.deadline = monotonicNanoseconds() + Self.grace
+            outcome = try exchange.goOn(notify)
+        }
+        switch outcome {
+        case .success:
+            return
+        case .silence:
+            detach()
+            throw CriuError(.dumpStuck, "the dump of process \(request.pid) does not end")
+        case .end:
+            throw CriuError(
+                .workerFailed, "CRIU ended in the middle of a dump", log: CriuLog(Self.dumpLog, in: images).lines)
+        case .failure(let answer):
+            throw Self.failure(exchange, answer, CriuLog(Self.dumpLog, in: images))
+        }
+    }
+
+    private static func failure(
+        _ exchange: CriuExchange, _ answer: ResponseMessage, _ log: CriuLog
+    ) -> CriuError {
+        if let error = exchange.stopped {
+            return CriuError(.stoppedByCaller, "the dump was stopped", log: log.lines, cause: error)
+        }
+        if exchange.isExpired {
+            return CriuError(.deadlinePassed, "the dump took longer than it may", log: log.lines)
+        }
+        let refusals = RefusalReader.refusals(in: log)
+        let reason = refusals.first?.description ?? answer.message ?? log.errors.first?.text ?? "CRIU does not say why"
+        return CriuError(
+            .dumpFailed, reason, hint: refusals.first?.hint, refusals: refusals, log: log.lines,
+            criuErrno: answer.criuErrno)
+    }
+
+    /// Leaves the worker to a thread that refuses whatever it asks until it ends.
+    private consuming func detach() {
+        let (socket, process) = release()
+        startThread {
+            let worker = CriuWorker(socket: socket, process: process)
+            var exchange = CriuExchange(CriuConversation(socket: worker.socket), deadline: nil)
+            exchange.isExpired = true
+            _ = try? exchange.goOn { _ in }
+        }
+    }
+}

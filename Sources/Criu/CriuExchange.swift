@@ -1,0 +1,71 @@
+import LinuxSystem
+
+/// One dump or restore as it is talked over with the worker, up to its end or the deadline.
+struct CriuExchange {
+    let conversation: CriuConversation
+    /// Nanoseconds of CLOCK_MONOTONIC; nil waits for ever.
+    var deadline: UInt64?
+    /// What the caller's handler threw; every notification after that is refused.
+    var stopped: (any Error)?
+    /// Whether the deadline has passed; every notification after that is refused.
+    var isExpired = false
+    /// The root process of a restore, once CRIU has told its pid.
+    var root: Int32?
+
+    /// How it ended.
+    enum Outcome {
+        case success(ResponseMessage)
+        case failure(ResponseMessage)
+        /// The deadline passed while CRIU said nothing.
+        case silence
+        /// The worker is gone without an answer.
+        case end
+    }
+
+    init(_ conversation: CriuConversation, deadline: UInt64?) {
+        self.conversation = conversation
+        self.deadline = deadline
+    }
+
+    /// Sends the request and answers notifications until there is a response.
+    mutating func run(
+        _ packet: [UInt8], _ notify: (CriuNotification) throws -> Void
+    ) throws(CriuError) -> Outcome {
+        guard try conversation.send(packet) else { return .end }
+        return try goOn(notify)
+    }
+
+    /// Answers notifications until there is a response or the deadline passes.
+    mutating func goOn(_ notify: (CriuNotification) throws -> Void) throws(CriuError) -> Outcome {
+        while true {
+            switch try conversation.next(until: deadline) {
+            case .silence:
+                isExpired = true
+                return .silence
+            case .end:
+                return .end
+            case .message(let message) where message.isNotification:
+                let answer = answer(to: message.notification, notify)
+                guard try conversation.send(RequestMessage.notificationAnswer(success: answer)) else { return .end }
+            case .message(let message):
+                return message.success ? .success(message) : .failure(message)
+            }
+        }
+    }
+
+    private mutating func answer(
+        to notification: CriuNotification?, _ notify: (CriuNotification) throws -> Void
+    ) -> Bool {
+        guard stopped == nil, !isExpired else { return false }
+        guard let notification, notification.moment != .other else { return true }
+        root = notification.pid ?? root
+        do {
+            try notify(notification)
+        } catch {
+            stopped = error
+            return false
+        }
+        if let deadline, monotonicNanoseconds() >= deadline { isExpired = true }
+        return !isExpired
+    }
+}

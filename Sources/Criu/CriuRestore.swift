@@ -1,0 +1,93 @@
+import CCriuImages
+import Glibc
+public import LinuxSystem
+
+/// A tree to restore from an image directory.
+public struct RestoreRequest: Sendable {
+    /// The tree's root directory: a mount point in the worker's mount namespace.
+    public var root: String
+    /// Whether the tree gets an empty network namespace of its own, for images that were made ready for that by
+    /// `ImageDirectory.giveTreeItsOwnNetwork()`; else it joins the worker's.
+    public var ownNetwork: Bool
+    /// Mounts and the like that are not part of the tree, as CRIU spells them: `mnt[data]:/path`.
+    public var external: [String]
+    /// When to give up, in nanoseconds of CLOCK_MONOTONIC; nil never does.
+    public var deadline: UInt64?
+
+    /// A restore onto the filesystem mounted at `root`.
+    public init(root: String, ownNetwork: Bool = true, external: [String] = [], deadline: UInt64? = nil) {
+        self.root = root
+        self.ownNetwork = ownNetwork
+        self.external = external
+        self.deadline = deadline
+    }
+}
+
+extension CriuWorker {
+    /// The name of the log that a restore leaves in its work directory.
+    public static let restoreLog = "restore.log"
+
+    /// Brings the tree in `images` to life and returns its root's pid, which is a child of this process.
+    ///
+    /// `images` is only read; log and statistics go to `work`, which no other restore may use meanwhile.
+    /// At `.setupNamespaces` the root's pid is told, and its network namespace can be set up before any socket is
+    /// restored. When `notify` throws before `.preResume`, or the deadline passes, nothing is left of the tree.
+    /// Throws `CriuError` with `.restoreFailed`, `.stoppedByCaller`, `.deadlinePassed` or `.workerFailed`.
+    public consuming func restore(
+        _ request: RestoreRequest, from images: borrowing Descriptor, work: borrowing Descriptor,
+        notify: (CriuNotification) throws -> Void = { _ in }
+    ) throws(CriuError) -> Int32 {
+        let packet = RequestMessage.withOptions(CRIU_REQ_TYPE__RESTORE) { options in
+            Options.common(&options, images: images.raw, work: work.raw, log: Self.restoreLog)
+            Options.external(request.external, in: &options)
+            options.root = cString(request.root)
+            options.has_rst_sibling = 1
+            options.rst_sibling = 1
+            if request.ownNetwork {
+                options.has_empty_ns = 1
+                options.empty_ns = UInt32(CLONE_NEWNET)
+            }
+        }
+        var exchange = CriuExchange(CriuConversation(socket: socket), deadline: request.deadline)
+        let outcome: CriuExchange.Outcome
+        do {
+            outcome = try exchange.run(packet, notify)
+        } catch {
+            destroyTree(exchange.root)
+            throw error
+        }
+        if case .success(let answer) = outcome, let pid = answer.restoredPID { return pid }
+        var root = exchange.root
+        var reason: String?
+        var code: Int32?
+        if case .failure(let answer) = outcome {
+            root = root ?? answer.restoredPID
+            (reason, code) = (answer.message, answer.criuErrno)
+        }
+        destroyTree(root)
+        let log = CriuLog(Self.restoreLog, in: work)
+        if let error = exchange.stopped {
+            throw CriuError(.stoppedByCaller, "the restore was stopped", log: log.lines, cause: error)
+        }
+        if exchange.isExpired {
+            throw CriuError(.deadlinePassed, "the restore took longer than it may", log: log.lines)
+        }
+        throw CriuError(
+            .restoreFailed, reason ?? log.errors.first?.text ?? "CRIU ended in the middle of a restore",
+            log: log.lines, criuErrno: code)
+    }
+
+    /// Kills the worker and whatever it has restored so far, and reaps all of it.
+    ///
+    /// The root is our child (`rst_sibling`) and, until CRIU has told its pid, a member of the worker's process group;
+    /// it is PID 1 of its pid namespace, so everything below it dies with it.
+    private func destroyTree(_ root: pid_t?) {
+        kill(-process, SIGKILL)
+        var information = siginfo_t()
+        if let root, root != process, waitid(P_PID, id_t(root), &information, WEXITED | WNOHANG | WNOWAIT) == 0 {
+            kill(root, SIGKILL)
+            reap(root)
+        }
+        while waitid(P_PGID, id_t(process), &information, WEXITED) == 0 || errno == EINTR {}
+    }
+}

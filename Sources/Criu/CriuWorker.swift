@@ -1,0 +1,113 @@
+import CCriuImages
+import CLinux
+import Glibc
+import LinuxSystem
+
+/// Where a worker stands when it starts: it dumps and restores from there.
+public struct CriuSurroundings: Sendable {
+    /// An open network namespace to enter; nil stays in this process's.
+    public var network: Int32?
+    /// Open `cgroup.procs` files of the cgroups to join, one a hierarchy.
+    public var cgroups: [Int32]
+    /// Whether it gets a cgroup namespace rooted at those cgroups, which what it restores inherits.
+    public var ownCgroupNamespace: Bool
+
+    /// All descriptors stay the caller's and must be open until the worker is spawned.
+    public init(network: Int32? = nil, cgroups: [Int32] = [], ownCgroupNamespace: Bool = false) {
+        self.network = network
+        self.cgroups = cgroups
+        self.ownCgroupNamespace = ownCgroupNamespace
+    }
+}
+
+/// A running `criu swrk` that waits for its one request (criu/cr-service.c, `cr_service_work`).
+///
+/// It can be spawned well before it is needed. Dropped without a request, it goes away by itself.
+public struct CriuWorker: ~Copyable, Sendable {
+    /// Our end of the socket pair; one packet a message.
+    let socket: Int32
+    /// The worker, leader of a session and a process group of its own; our child.
+    let process: pid_t
+
+    /// Starts a worker. Throws `CriuError` with `.workerFailed`.
+    public static func spawn(
+        _ binary: CriuBinary, in surroundings: CriuSurroundings = CriuSurroundings()
+    ) throws(CriuError) -> CriuWorker {
+        var ends: [Int32] = [-1, -1]
+        do {
+            try retrying("socketpair") {
+                socketpair(AF_UNIX, Int32(SOCK_SEQPACKET.rawValue | SOCK_CLOEXEC.rawValue), 0, &ends)
+            }
+        } catch {
+            throw CriuError(.workerFailed, "no socket for a CRIU worker", cause: error)
+        }
+        defer { close(ends[1]) }
+        // No configuration file may change what we ask for.
+        let arguments = ["criu", "--no-default-config", "swrk", "3"]
+        let environment = ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"]
+        var failure = clinux_spawn_failure()
+        let pid = withCStringArray(arguments) { argv in
+            withCStringArray(environment) { envp in
+                binary.path.withCString { path in
+                    withUnsafePointer(to: ends[1]) { kept in
+                        surroundings.cgroups.withUnsafeBufferPointer { cgroups in
+                            var worker = clinux_worker(
+                                path: path, argv: argv, envp: envp, kept: kept, kept_count: 1,
+                                netns_fd: surroundings.network ?? -1, cgroup_procs: cgroups.baseAddress,
+                                cgroup_count: Int32(cgroups.count),
+                                new_cgroup_namespace: surroundings.ownCgroupNamespace ? 1 : 0)
+                            return clinux_spawn_worker(&worker, &failure)
+                        }
+                    }
+                }
+            }
+        }
+        guard pid > 0 else {
+            close(ends[0])
+            let cause = SystemError(call: String(cString: failure.step), code: failure.code, subject: binary.path)
+            throw CriuError(.workerFailed, "a CRIU worker could not be started", cause: cause)
+        }
+        return CriuWorker(socket: ends[0], process: pid)
+    }
+
+    init(socket: Int32, process: pid_t) {
+        self.socket = socket
+        self.process = process
+    }
+
+    deinit {
+        close(socket)
+        reap(process)
+    }
+
+    /// Gives up ownership without waiting for the worker: what follows must close the socket and reap it.
+    consuming func release() -> (socket: Int32, process: pid_t) {
+        let parts = (socket, process)
+        discard self
+        return parts
+    }
+
+    /// The version this CRIU says it has. Throws `CriuError` with `.workerFailed`.
+    public consuming func version() throws(CriuError) -> CriuVersion {
+        let conversation = CriuConversation(socket: socket)
+        let answer = try conversation.ask(RequestMessage.plain(CRIU_REQ_TYPE__VERSION))
+        guard let version = answer.version else {
+            throw CriuError(.workerFailed, "CRIU does not say its version")
+        }
+        return version
+    }
+}
+
+/// Waits for a child that has ended or is about to.
+func reap(_ process: pid_t) {
+    while waitpid(process, nil, 0) < 0 && errno == EINTR {}
+}
+
+/// Calls `body` with a null-terminated array of C strings.
+private func withCStringArray<Result>(
+    _ texts: [String], _ body: (UnsafePointer<UnsafeMutablePointer<CChar>?>) -> Result
+) -> Result {
+    let copies = texts.map { strdup($0) } + [nil]
+    defer { copies.forEach { free($0) } }
+    return copies.withUnsafeBufferPointer { body($0.baseAddress!) }
+}

@@ -1,0 +1,57 @@
+import Glibc
+public import LinuxSystem
+
+/// A directory of image files that one dump wrote; everything in it is reached through one open descriptor.
+public struct ImageDirectory: ~Copyable, Sendable {
+    let directory: Descriptor
+
+    /// Opens the image directory at `path`.
+    public init(_ path: String) throws(CriuImageError) {
+        do {
+            directory = try .open(path, O_RDONLY | O_DIRECTORY)
+        } catch {
+            throw CriuImageError(path, "cannot be opened", cause: error)
+        }
+    }
+
+    /// Takes over a descriptor of the image directory.
+    public init(owning directory: consuming Descriptor) {
+        self.directory = directory
+    }
+
+    /// Reads and takes apart one file.
+    func file(_ name: String, _ kind: ImageKind) throws(CriuImageError) -> ImageFile {
+        try ImageFile(name, kind, parsing: read(name))
+    }
+
+    /// Puts `file` in the place of the one of its name, whole or not at all.
+    ///
+    /// It is not made durable here: whoever publishes the directory does that for all of it.
+    func replace(_ file: ImageFile) throws(CriuImageError) {
+        let staged = file.name + ".new"
+        do {
+            let output = try Descriptor.open(
+                staged, below: directory, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode: 0o600)
+            try output.writeAll(file.bytes)
+            try retrying("renameat", file.name) { renameat(directory.raw, staged, directory.raw, file.name) }
+        } catch {
+            unlinkat(directory.raw, staged, 0)
+            throw CriuImageError(file.name, "cannot be written", cause: error)
+        }
+    }
+
+    private func read(_ name: String) throws(CriuImageError) -> [UInt8] {
+        var status = stat()
+        do {
+            let input = try Descriptor.open(name, below: directory, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
+            try retrying("fstat", name) { fstat(input.raw, &status) }
+            if status.st_mode & S_IFMT == S_IFREG, status.st_size <= ImageFile.largest {
+                return try input.readAll()
+            }
+        } catch {
+            throw CriuImageError(name, "cannot be read", cause: error)
+        }
+        guard status.st_mode & S_IFMT == S_IFREG else { throw CriuImageError(name, "is not a regular file") }
+        throw CriuImageError(name, "has \(status.st_size) bytes, more than \(ImageFile.largest)")
+    }
+}

@@ -1,0 +1,102 @@
+/// The kinds of image files that ckpt reads, by the magic numbers they begin with (CRIU's criu/include/magic.h).
+enum ImageKind {
+    case inventory, processTree, core, memoryMap, pagemap, files, statistics
+
+    /// The 32-bit words before the first entry.
+    ///
+    /// Since image version 1.1 a common number comes before the kind's own; the inventory, which tells the
+    /// version, goes without, and the statistics have another common one.
+    var magic: [UInt32] {
+        switch self {
+        case .inventory: [0x5831_3116]
+        case .processTree: [0x5456_4319, 0x5027_3030]
+        case .core: [0x5456_4319, 0x5505_3847]
+        case .memoryMap: [0x5456_4319, 0x5749_2820]
+        case .pagemap: [0x5456_4319, 0x5608_4025]
+        case .files: [0x5456_4319, 0x5630_3138]
+        case .statistics: [0x5510_5940, 0x5709_3306]
+        }
+    }
+}
+
+/// An image file taken apart: its kind's magic numbers, then entries, each after its length in 32 bits.
+struct ImageFile {
+    /// The name in the image directory, for messages.
+    let name: String
+    let kind: ImageKind
+    /// The packed protobuf messages, in order.
+    var entries: [[UInt8]]
+
+    /// The most bytes an image file of these kinds may have; a longer one is refused unread.
+    static let largest = 256 << 20
+
+    /// Takes `bytes` apart; every length is checked against what is left.
+    init(_ name: String, _ kind: ImageKind, parsing bytes: [UInt8]) throws(CriuImageError) {
+        self.name = name
+        self.kind = kind
+        entries = []
+        var words = ImageReader(bytes)
+        for expected in kind.magic {
+            guard let found = words.word() else {
+                throw CriuImageError(name, "is shorter than its magic number")
+            }
+            guard found == expected else {
+                throw CriuImageError(
+                    name, "has the magic number 0x\(hex(found)) where 0x\(hex(expected)) belongs")
+            }
+        }
+        while !words.isAtEnd {
+            guard let length = words.word() else {
+                throw CriuImageError(name, entry: entries.count, "ends inside a length")
+            }
+            guard let entry = words.take(Int(length)) else {
+                throw CriuImageError(name, entry: entries.count, "ends inside an entry of \(length) bytes")
+            }
+            entries.append(entry)
+        }
+    }
+
+    /// The file's bytes, the inverse of parsing them.
+    var bytes: [UInt8] {
+        var out: [UInt8] = []
+        func append(_ word: UInt32) {
+            withUnsafeBytes(of: word.littleEndian) { out += $0 }
+        }
+        kind.magic.forEach(append)
+        for entry in entries {
+            append(UInt32(entry.count))
+            out += entry
+        }
+        return out
+    }
+
+    /// The one entry of a file that has exactly one.
+    func onlyEntry() throws(CriuImageError) -> [UInt8] {
+        guard entries.count == 1 else {
+            throw CriuImageError(name, "has \(entries.count) entries where 1 belongs")
+        }
+        return entries[0]
+    }
+}
+
+/// A position in bytes that never moves past their end.
+private struct ImageReader {
+    let bytes: [UInt8]
+    var position = 0
+
+    init(_ bytes: [UInt8]) { self.bytes = bytes }
+
+    var isAtEnd: Bool { position == bytes.count }
+
+    mutating func take(_ count: Int) -> [UInt8]? {
+        guard count <= bytes.count - position else { return nil }
+        defer { position += count }
+        return Array(bytes[position..<position + count])
+    }
+
+    mutating func word() -> UInt32? {
+        take(4).map { $0.reversed().reduce(0) { $0 << 8 | UInt32($1) } }
+    }
+}
+
+private func hex(_ word: UInt32) -> String { String(word, radix: 16) }

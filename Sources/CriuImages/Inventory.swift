@@ -1,0 +1,58 @@
+import CCriuImages
+
+/// Which namespaces a process or the CRIU worker was in: equal numbers mean the same namespace, 0 an unknown one.
+public struct NamespaceNumbers: Equatable, Sendable {
+    public var network: UInt32
+    public var user: UInt32
+    public var cgroup: UInt32
+}
+
+/// What `inventory.img` says about a dump as a whole.
+public struct Inventory: Equatable, Sendable {
+    /// CRIU's number of the image format; CRIU 4.2 writes 2.
+    public let imageVersion: UInt32
+    /// The namespaces of the CRIU worker that dumped; a restore creates those in which the tree differs.
+    public let worker: NamespaceNumbers
+}
+
+extension ImageDirectory {
+    /// A number of a network namespace that no task can have: CRIU counts namespaces up from 1.
+    public static let unusedNamespace: UInt32 = 0xffff_fff0
+
+    /// Reads `inventory.img`.
+    public func inventory() throws(CriuImageError) -> Inventory {
+        let file = try file("inventory.img", .inventory)
+        _ = try file.onlyEntry()
+        return try file.decode(0, inventory_entry__unpack, inventory_entry__free_unpacked) {
+            entry throws(CriuImageError) in
+            guard let ids = entry.pointee.root_ids?.pointee else {
+                throw CriuImageError(file.name, entry: 0, "does not say which namespaces the worker was in")
+            }
+            return Inventory(
+                imageVersion: entry.pointee.img_version,
+                worker: NamespaceNumbers(
+                    network: ids.net_ns_id, user: ids.user_ns_id, cgroup: ids.cgroup_ns_id))
+        }
+    }
+
+    /// Makes a restore give the tree a network namespace of its own.
+    ///
+    /// A worker that dumps from inside the tree's network namespace takes it for its own and dumps nothing of
+    /// it; a restore would then leave the tree in the restoring worker's. CRIU decides by comparing two numbers
+    /// (criu/pstree.c, `get_clone_mask`), so the worker's becomes one that no task has. Restore such an image
+    /// with `empty_ns`, for there is nothing to fill the new namespace with. Doing it twice changes nothing.
+    public func giveTreeItsOwnNetwork() throws(CriuImageError) {
+        var file = try file("inventory.img", .inventory)
+        _ = try file.onlyEntry()
+        let name = file.name
+        try file.edit(0, inventory_entry__unpack, inventory_entry__free_unpacked) {
+            entry throws(CriuImageError) in
+            guard let ids = entry.pointee.root_ids else {
+                throw CriuImageError(name, entry: 0, "does not say which namespaces the worker was in")
+            }
+            ids.pointee.has_net_ns_id = 1
+            ids.pointee.net_ns_id = Self.unusedNamespace
+        }
+        try replace(file)
+    }
+}
