@@ -18,8 +18,8 @@ static int fail(struct clinux_spawn_failure *failure, const char *step) {
     return -1;
 }
 
-// Descriptors 0 to 2 on /dev/null, the kept ones from 3 on, nothing else. Two passes, for a kept one may have the
-// number that another is to get.
+// Descriptors 0 to 2 on /dev/null, the kept ones from 3 on, nothing else. Two passes, for a kept one may have
+// the number that another is to get.
 static int arrange_descriptors(const struct clinux_worker *worker, struct clinux_spawn_failure *failure) {
     int null = open("/dev/null", O_RDWR);
     if (null < 0) return fail(failure, "open /dev/null");
@@ -32,7 +32,8 @@ static int arrange_descriptors(const struct clinux_worker *worker, struct clinux
         if (dup2(null, fd) < 0) return fail(failure, "dup2");
     for (int i = 0; i < worker->kept_count; i++)
         if (dup2(moved[i], first_kept + i) < 0) return fail(failure, "dup2");
-    if (syscall(SYS_close_range, first_kept + worker->kept_count, ~0U, 0)) return fail(failure, "close_range");
+    unsigned int first_unwanted = first_kept + worker->kept_count;
+    if (syscall(SYS_close_range, first_unwanted, ~0U, 0)) return fail(failure, "close_range");
     return 0;
 }
 
@@ -41,8 +42,8 @@ static int enter_surroundings(const struct clinux_worker *worker, struct clinux_
     for (int i = 0; i < worker->cgroup_count; i++)
         if (write(worker->cgroup_procs[i], "0", 1) != 1) return fail(failure, "write cgroup.procs");
     // After the move: the namespace's root is where its first member is when it is made.
-    if (worker->new_cgroup_namespace && unshare(CLONE_NEWCGROUP)) return fail(failure, "unshare(CLONE_NEWCGROUP)");
-    if (worker->netns_fd >= 0 && setns(worker->netns_fd, CLONE_NEWNET)) return fail(failure, "setns(CLONE_NEWNET)");
+    if (worker->new_cgroup_namespace && unshare(CLONE_NEWCGROUP)) return fail(failure, "unshare(cgroup)");
+    if (worker->netns_fd >= 0 && setns(worker->netns_fd, CLONE_NEWNET)) return fail(failure, "setns(net)");
     if (chdir("/")) return fail(failure, "chdir /");
     return 0;
 }
@@ -70,7 +71,7 @@ pid_t clinux_spawn_worker(const struct clinux_worker *worker, struct clinux_spaw
     failure->code = 0;
     pid_t pid = vfork();
     if (pid == 0) {
-        // What the child stores in `failure` is there for the parent, which waits: that is vfork(2)'s bargain.
+        // What the child stores in `failure` is there for the parent, which waits: vfork(2)'s bargain.
         if (enter_surroundings(worker, failure) == 0 && arrange_descriptors(worker, failure) == 0) {
             default_signals();
             execve(worker->path, worker->argv, worker->envp);

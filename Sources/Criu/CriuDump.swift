@@ -68,7 +68,8 @@ extension CriuWorker {
             throw CriuError(.dumpStuck, "the dump of process \(request.pid) does not end")
         case .end:
             throw CriuError(
-                .workerFailed, "CRIU ended in the middle of a dump", log: CriuLog(Self.dumpLog, in: images).lines)
+                .workerFailed, "CRIU ended in the middle of a dump",
+                log: CriuLog(Self.dumpLog, in: images).lines)
         case .failure(let answer):
             throw Self.failure(exchange, answer, CriuLog(Self.dumpLog, in: images))
         }
@@ -84,7 +85,8 @@ extension CriuWorker {
             return CriuError(.deadlinePassed, "the dump took longer than it may", log: log.lines)
         }
         let refusals = RefusalReader.refusals(in: log)
-        let reason = refusals.first?.description ?? answer.message ?? log.errors.first?.text ?? "CRIU does not say why"
+        let reason =
+            refusals.first?.description ?? log.errors.first?.text ?? answer.message ?? "CRIU does not say why"
         return CriuError(
             .dumpFailed, reason, hint: refusals.first?.hint, refusals: refusals, log: log.lines,
             criuErrno: answer.criuErrno)

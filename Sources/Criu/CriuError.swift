@@ -36,7 +36,8 @@ public struct CriuError: Error, Sendable {
     public let cause: (any Error)?
 
     init(
-        _ kind: Kind, _ message: String, hint: String? = nil, refusals: [CriuRefusal] = [], log: [String] = [],
+        _ kind: Kind, _ message: String, hint: String? = nil, refusals: [CriuRefusal] = [],
+        log: [String] = [],
         criuErrno: Int32? = nil, cause: (any Error)? = nil
     ) {
         self.kind = kind

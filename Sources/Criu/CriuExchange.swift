@@ -46,7 +46,9 @@ struct CriuExchange {
                 return .end
             case .message(let message) where message.isNotification:
                 let answer = answer(to: message.notification, notify)
-                guard try conversation.send(RequestMessage.notificationAnswer(success: answer)) else { return .end }
+                guard try conversation.send(RequestMessage.notificationAnswer(success: answer)) else {
+                    return .end
+                }
             case .message(let message):
                 return message.success ? .success(message) : .failure(message)
             }

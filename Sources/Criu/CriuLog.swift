@@ -71,6 +71,7 @@ extension StringProtocol {
     /// The number that follows the first `before`, in the given base.
     func number(after before: String, radix: Int = 10) -> Int? {
         guard let start = firstRange(of: before)?.upperBound else { return nil }
-        return Int(self[start...].prefix { $0.isHexDigit && Int(String($0), radix: radix) != nil }, radix: radix)
+        return Int(
+            self[start...].prefix { $0.isHexDigit && Int(String($0), radix: radix) != nil }, radix: radix)
     }
 }

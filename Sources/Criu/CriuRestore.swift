@@ -73,7 +73,7 @@ extension CriuWorker {
             throw CriuError(.deadlinePassed, "the restore took longer than it may", log: log.lines)
         }
         throw CriuError(
-            .restoreFailed, reason ?? log.errors.first?.text ?? "CRIU ended in the middle of a restore",
+            .restoreFailed, log.errors.first?.text ?? reason ?? "CRIU ended in the middle of a restore",
             log: log.lines, criuErrno: code)
     }
 
@@ -84,7 +84,9 @@ extension CriuWorker {
     private func destroyTree(_ root: pid_t?) {
         kill(-process, SIGKILL)
         var information = siginfo_t()
-        if let root, root != process, waitid(P_PID, id_t(root), &information, WEXITED | WNOHANG | WNOWAIT) == 0 {
+        if let root, root != process,
+            waitid(P_PID, id_t(root), &information, WEXITED | WNOHANG | WNOWAIT) == 0
+        {
             kill(root, SIGKILL)
             reap(root)
         }

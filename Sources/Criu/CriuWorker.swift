@@ -64,7 +64,8 @@ public struct CriuWorker: ~Copyable, Sendable {
         }
         guard pid > 0 else {
             close(ends[0])
-            let cause = SystemError(call: String(cString: failure.step), code: failure.code, subject: binary.path)
+            let cause = SystemError(
+                call: String(cString: failure.step), code: failure.code, subject: binary.path)
             throw CriuError(.workerFailed, "a CRIU worker could not be started", cause: cause)
         }
         return CriuWorker(socket: ends[0], process: pid)

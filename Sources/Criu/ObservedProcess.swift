@@ -11,7 +11,8 @@ struct ObservedProcess {
 
     /// Its pid in the innermost pid namespace, and its command; nil when it is gone.
     var name: CriuRefusal.Process? {
-        guard let status = field("NSpid"), let inner = status.split(separator: "\t").last.flatMap({ Int32($0) }),
+        guard let status = field("NSpid"),
+            let inner = status.split(separator: "\t").last.flatMap({ Int32($0) }),
             let command = text("comm")
         else { return nil }
         return CriuRefusal.Process(pid: inner, command: command.trimmed)
@@ -51,7 +52,8 @@ struct ObservedProcess {
     }
 
     private func text(_ file: String) -> String? {
-        guard let file = try? Descriptor.open("/proc/\(pid)/\(file)", O_RDONLY), let bytes = try? file.readAll()
+        guard let file = try? Descriptor.open("/proc/\(pid)/\(file)", O_RDONLY),
+            let bytes = try? file.readAll()
         else { return nil }
         return String(decoding: bytes, as: UTF8.self)
     }

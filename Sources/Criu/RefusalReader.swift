@@ -10,7 +10,9 @@ struct RefusalReader {
         let reader = RefusalReader(lines: log.errors)
         var refusals: [CriuRefusal] = []
         for index in log.errors.indices {
-            if let refusal = reader.refusal(at: index), !refusals.contains(refusal) { refusals.append(refusal) }
+            if let refusal = reader.refusal(at: index), !refusals.contains(refusal) {
+                refusals.append(refusal)
+            }
         }
         return refusals
     }
@@ -36,7 +38,8 @@ struct RefusalReader {
     ) -> CriuRefusal {
         let place = descriptor.map { " (fd \($0))" } ?? ""
         return CriuRefusal(
-            process: holder?.nameOrNumber, what: "holds \(thing)\(place), which cannot be checkpointed", hint: hint)
+            process: holder?.nameOrNumber, what: "holds \(thing)\(place), which cannot be checkpointed",
+            hint: hint)
     }
 
     // MARK: One function a kind of line
@@ -48,7 +51,8 @@ struct RefusalReader {
         else { return nil }
         let kind = detail.between("anon_inode:", ")").map { $0.filter { $0 != "[" && $0 != "]" } }
         return holds(
-            kind.map(Self.name(ofAnonymous:)) ?? "a file of a kind CRIU does not know (\(detail))", descriptor,
+            kind.map(Self.name(ofAnonymous:)) ?? "a file of a kind CRIU does not know (\(detail))",
+            descriptor,
             culprit(index))
     }
 
@@ -98,12 +102,15 @@ struct RefusalReader {
 
     /// criu/namespaces.c: `Can't dump nested pid namespace for 15072`
     private func nestedNamespace(_ text: String) -> CriuRefusal? {
-        guard let kind = text.between("Can't dump nested ", " namespace"), let pid = text.number(after: " for ")
+        guard let kind = text.between("Can't dump nested ", " namespace"),
+            let pid = text.number(after: " for ")
         else { return nil }
         return CriuRefusal(
             process: ObservedProcess(pid: Int32(pid)).nameOrNumber,
             what: "is in a \(kind) namespace of its own, which cannot be checkpointed",
-            hint: "start it without a sandbox of its own (--no-sandbox of a browser, no bubblewrap, no unshare)")
+            hint:
+                "start it without a sandbox of its own (--no-sandbox of a browser, no bubblewrap, no unshare)"
+        )
     }
 
     /// compel: `Unseizable non-zombie 15116 found, state S, err -1/10`
@@ -135,7 +142,8 @@ struct RefusalReader {
         else { return nil }
         return CriuRefusal(
             process: culprit(index)?.nameOrNumber,
-            what: "holds the deleted file \(path) of \(size) bytes, more than the \(Options.ghostLimit) that are saved",
+            what:
+                "holds the deleted file \(path) of \(size) bytes, more than the \(Options.ghostLimit) that are saved",
             hint: "close the file, or truncate it")
     }
 

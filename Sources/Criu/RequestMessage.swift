@@ -39,7 +39,8 @@ enum RequestMessage {
     }
 
     /// Every part is allocated with malloc, so that protobuf-c frees the whole of it in one go.
-    private static func pack(_ type: CriuReqType, _ fill: (UnsafeMutablePointer<CriuReq>) -> Void) -> [UInt8] {
+    private static func pack(_ type: CriuReqType, _ fill: (UnsafeMutablePointer<CriuReq>) -> Void) -> [UInt8]
+    {
         let request: UnsafeMutablePointer<CriuReq> = allocate()
         criu_req__init(request)
         defer { criu_req__free_unpacked(request, nil) }

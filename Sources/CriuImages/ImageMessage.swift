@@ -35,8 +35,10 @@ extension ImageFile {
         let packed: [UInt8] = try decode(index, unpack, free) { message throws(CriuImageError) in
             try change(message)
             // Every generated message begins with its ProtobufCMessage.
-            return UnsafeRawPointer(message).withMemoryRebound(to: ProtobufCMessage.self, capacity: 1) { base in
-                [UInt8](unsafeUninitializedCapacity: protobuf_c_message_get_packed_size(base)) { buffer, count in
+            return UnsafeRawPointer(message).withMemoryRebound(to: ProtobufCMessage.self, capacity: 1) {
+                base in
+                [UInt8](unsafeUninitializedCapacity: protobuf_c_message_get_packed_size(base)) {
+                    buffer, count in
                     count = protobuf_c_message_pack(base, buffer.baseAddress)
                 }
             }

@@ -43,7 +43,8 @@ extension ImageDirectory {
                 let threads = UnsafeBufferPointer(start: entry.threads, count: entry.n_threads)
                 return ImageProcess(
                     pid: pid, parent: Int32(truncatingIfNeeded: entry.ppid),
-                    group: Int32(truncatingIfNeeded: entry.pgid), session: Int32(truncatingIfNeeded: entry.sid),
+                    group: Int32(truncatingIfNeeded: entry.pgid),
+                    session: Int32(truncatingIfNeeded: entry.sid),
                     threads: threads.map { Int32(truncatingIfNeeded: $0) }, state: state, command: command)
             }
             processes.append(process)

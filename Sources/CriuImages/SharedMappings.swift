@@ -25,7 +25,8 @@ extension ImageDirectory {
             var ids: Set<UInt64> = []
             for area in UnsafeBufferPointer(start: entry.pointee.vmas, count: entry.pointee.n_vmas) {
                 guard let area = area?.pointee, area.status & sharedFileMapping != 0 else { continue }
-                let opened = area.has_fdflags != 0 ? Int32(truncatingIfNeeded: area.fdflags) & O_ACCMODE : O_RDWR
+                let opened =
+                    area.has_fdflags != 0 ? Int32(truncatingIfNeeded: area.fdflags) & O_ACCMODE : O_RDWR
                 if area.prot & UInt32(PROT_WRITE) != 0 || opened != O_RDONLY {
                     ids.insert(area.shmid)
                 }
@@ -40,7 +41,8 @@ extension ImageDirectory {
         for index in files.entries.indices {
             let path: String? = try files.decode(index, file_entry__unpack, file_entry__free_unpacked) {
                 entry throws(CriuImageError) in
-                guard wanted.contains(UInt64(entry.pointee.id)), let name = entry.pointee.reg?.pointee.name else {
+                guard wanted.contains(UInt64(entry.pointee.id)), let name = entry.pointee.reg?.pointee.name
+                else {
                     return nil
                 }
                 return String(cString: name)

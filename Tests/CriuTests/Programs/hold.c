@@ -1,4 +1,5 @@
-// Holds one thing that CRIU cannot dump, named by its argument, writes "ready" to /ready and waits for ever.
+// Holds one thing, named by its argument, writes "ready" to /ready and waits for ever.
+// CRIU can dump the thing only where it says so.
 #define _GNU_SOURCE
 #include <err.h>
 #include <fcntl.h>
@@ -9,8 +10,10 @@
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -34,13 +37,16 @@ static void perf(void) {
     at_nine("perf_event_open", syscall(SYS_perf_event_open, &counter, 0, -1, -1, 0));
 }
 
-static void fault_handler(void) { at_nine("userfaultfd", syscall(SYS_userfaultfd, 1 /* UFFD_USER_MODE_ONLY */)); }
+static void fault_handler(void) {
+    at_nine("userfaultfd", syscall(SYS_userfaultfd, 1 /* UFFD_USER_MODE_ONLY */));
+}
 
 static void packet_pipe(void) {
     int ends[2];
     if (pipe2(ends, O_DIRECT)) err(1, "pipe2");
     if (write(ends[1], "packet", 6) != 6) err(1, "write");
-    at_nine("pipe2", ends[0]);
+    if (dup2(ends[0], 10) < 0 || close(ends[0])) err(1, "dup2");
+    at_nine("pipe2", ends[1]);
 }
 
 static void mptcp(void) {
@@ -68,6 +74,20 @@ static void traced(void) {
     if (ptrace(PTRACE_SEIZE, child, 0, 0)) err(1, "ptrace");
 }
 
+// A file mapped shared and writable: CRIU can dump it.
+static void mapping(void) {
+    int fd = open("/mapped", O_RDWR | O_CREAT, 0666);
+    if (fd < 0 || ftruncate(fd, 4096)) err(1, "/mapped");
+    if (mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) == MAP_FAILED) err(1, "mmap");
+    close(fd);
+}
+
+// Another user: CRIU can dump it.
+static void nobody(void) {
+    int ready = open("/ready", O_WRONLY | O_CREAT, 0666);
+    if (ready < 0 || fchmod(ready, 0666) || close(ready) || setgid(65534) || setuid(65534)) err(1, "nobody");
+}
+
 int main(int argc, char **argv) {
     const char *what = argc > 1 ? argv[1] : "";
     if (!strcmp(what, "io_uring")) ring();
@@ -78,6 +98,8 @@ int main(int argc, char **argv) {
     else if (!strcmp(what, "pidns")) nested(CLONE_NEWPID);
     else if (!strcmp(what, "userns")) nested(CLONE_NEWUSER);
     else if (!strcmp(what, "ptrace")) traced();
+    else if (!strcmp(what, "mapping")) mapping();
+    else if (!strcmp(what, "nobody")) nobody();
     else if (*what) errx(2, "no such thing: %s", what);
     int fd = open("/ready", O_WRONLY | O_CREAT | O_TRUNC, 0666);
     if (fd < 0 || write(fd, "ready\n", 6) != 6) err(1, "/ready");

@@ -1,0 +1,135 @@
+import Glibc
+import LinuxSystem
+import Testing
+
+@testable import Criu
+
+private struct Stop: Error {}
+
+/// The pids of this process's children, of all its threads.
+private func children() throws -> Set<String> {
+    var all: Set<String> = []
+    for thread in try shell("ls /proc/\(getpid())/task").split(separator: "\n") {
+        let pids = text(of: "/proc/\(getpid())/task/\(thread)/children") ?? ""
+        all.formUnion(pids.split(separator: " ").map(String.init))
+    }
+    return all
+}
+
+extension CriuSuite {
+    @Suite struct Interruptions {
+        /// The mappings of every process of the tree: a parasite of CRIU would be one more.
+        private static func mappings(_ box: TestSandbox) throws -> String {
+            try [1, 2].map { try shell("cut -d ' ' -f 1,2,6- /proc/\(try box.hostPID($0))/maps") }.joined()
+        }
+
+        @Test(arguments: [CriuNotification.Moment.preDump, .postDump])
+        func stoppedDumpLeavesTheTreeAsItWas(moment: CriuNotification.Moment) throws {
+            try inPrivateMounts { binary in
+                let box = try TestSandbox(binary, "/clocks")
+                try eventually("it runs") { box.file("/clocks") != nil }
+                let before = try Self.mappings(box)
+                let error = try #require(throws: CriuError.self) {
+                    try box.dump(leaveRunning: false) { if $0.moment == moment { throw Stop() } }
+                }
+                #expect(error.kind == .stoppedByCaller && error.cause is Stop)
+                let last = box.file("/clocks")
+                try eventually("the tree goes on") { box.file("/clocks") != last }
+                #expect(try Self.mappings(box) == before)
+                try box.restore(try box.dump())
+            }
+        }
+
+        @Test func treeStandsStillAtPostDump() throws {
+            try inPrivateMounts { binary in
+                let box = try TestSandbox(binary, "/clocks")
+                try eventually("it runs") { box.file("/clocks") != nil }
+                var moments: [CriuNotification.Moment] = []
+                try box.dump { notification in
+                    moments.append(notification.moment)
+                    guard notification.moment == .postDump else { return }
+                    for inner in [1, 2] {
+                        let status = text(of: "/proc/\(try box.hostPID(inner))/status") ?? ""
+                        #expect(status.contains("State:\tt (tracing stop)"))
+                    }
+                }
+                #expect(moments == [.preDump, .postDump])
+            }
+        }
+
+        @Test func lateDumpIsGivenUp() throws {
+            try inPrivateMounts { binary in
+                let box = try TestSandbox(binary, "/clocks")
+                try eventually("it runs") { box.file("/clocks") != nil }
+                let deadline = monotonicNanoseconds() + 1_000_000_000
+                let error = try #require(throws: CriuError.self) {
+                    try box.dump(deadline: deadline) { notification in
+                        guard notification.moment == .postDump else { return }
+                        while monotonicNanoseconds() < deadline { usleep(1000) }
+                    }
+                }
+                #expect(error.kind == .deadlinePassed)
+                let last = box.file("/clocks")
+                try eventually("the tree goes on") { box.file("/clocks") != last }
+            }
+        }
+
+        @Test(arguments: [
+            CriuNotification.Moment.preRestore, .setupNamespaces, .postSetupNamespaces, .postRestore,
+        ])
+        func stoppedRestoreLeavesNothing(moment: CriuNotification.Moment) throws {
+            try inPrivateMounts { binary in
+                let box = try TestSandbox(binary, "/clocks")
+                try eventually("it runs") { box.file("/clocks") != nil }
+                let image = try box.dump(leaveRunning: false)
+                let before = try children()
+                let error = try #require(throws: CriuError.self) {
+                    try box.restore(image) { if $0.moment == moment { throw Stop() } }
+                }
+                #expect(error.kind == .stoppedByCaller && error.cause is Stop)
+                #expect(try children() == before)
+                try box.restore(image)
+            }
+        }
+
+        /// The worker hangs at each moment in turn, as a lazy restore can.
+        @Test(arguments: [
+            CriuNotification.Moment.preRestore, .setupNamespaces, .postSetupNamespaces, .postRestore,
+        ])
+        func hangingRestoreIsKilledWithItsTree(moment: CriuNotification.Moment) throws {
+            try inPrivateMounts { binary in
+                let box = try TestSandbox(binary, "/clocks")
+                try eventually("it runs") { box.file("/clocks") != nil }
+                let image = try box.dump(leaveRunning: false)
+                let before = try children()
+                let error = try #require(throws: CriuError.self) {
+                    try box.restore(image, deadline: monotonicNanoseconds() + 1_000_000_000) { notification in
+                        guard notification.moment == moment else { return }
+                        let fresh = try children().subtracting(before)
+                        let worker = try #require(fresh.first { text(of: "/proc/\($0)/comm") == "criu\n" })
+                        kill(Int32(worker)!, SIGSTOP)
+                    }
+                }
+                #expect(error.kind == .deadlinePassed)
+                #expect(try children() == before)
+                #expect(try shell("ls /proc/*/root/clocks 2>/dev/null | wc -l") == "0\n")
+            }
+        }
+
+        @Test func unusedWorkerGoesAway() throws {
+            try inPrivateMounts { binary in
+                let before = try children()
+                _ = try CriuWorker.spawn(binary)
+                #expect(try children() == before)
+            }
+        }
+
+        @Test func workerThatCannotStartIsAnError() throws {
+            let error = try #require(throws: CriuError.self) {
+                try CriuBinary(path: "/nonexistent/criu", isPinned: false).version()
+            }
+            #expect(error.kind == .workerFailed)
+            #expect((error.cause as? SystemError)?.code == ENOENT)
+        }
+    }
+}

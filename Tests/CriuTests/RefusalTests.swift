@@ -1,0 +1,51 @@
+import Glibc
+import LinuxSystem
+import Testing
+
+@testable import Criu
+
+extension CriuSuite {
+    /// Each refusal is had from the real CRIU, with a program that holds the real thing.
+    @Suite struct Refusals {
+        static let sentences = [
+            "io_uring": "process 2 (hold) holds an io_uring (fd 9), which cannot be checkpointed",
+            "perf_event": "process 2 (hold) holds a perf event counter (fd 9), which cannot be checkpointed",
+            "userfaultfd": "process 2 (hold) holds a userfaultfd (fd 9), which cannot be checkpointed",
+            "packet_pipe":
+                "process 2 (hold) holds a pipe in packet mode (fd 9), which cannot be checkpointed",
+            "mptcp": "process 2 (hold) holds an MPTCP socket (fd 9), which cannot be checkpointed",
+            "pidns": "process 1 (hold) is in a pid namespace of its own, which cannot be checkpointed",
+            "userns": "process 2 (hold) is in a user namespace of its own, which cannot be checkpointed",
+            "ptrace":
+                "process 3 (hold) is traced by process 2 (hold), and a traced process cannot be checkpointed",
+        ]
+
+        @Test(arguments: sentences.keys.sorted())
+        func namesItsCause(thing: String) throws {
+            try inPrivateMounts { binary in
+                let box = try TestSandbox(binary, "/hold \(thing)")
+                try eventually("\(thing) is held (log: \(box.file("/log") ?? ""))") {
+                    box.file("/ready") == "ready\n"
+                }
+                let error = try #require(throws: CriuError.self) { try box.dump() }
+                #expect(error.kind == .dumpFailed)
+                #expect(error.refusals.map(\.description) == [Self.sentences[thing]])
+                #expect(error.description == Self.sentences[thing])
+                #expect(!error.log.isEmpty)
+                #expect(kill(box.pid!, 0) == 0)
+            }
+        }
+
+        @Test func unknownFailureShowsTheLog() throws {
+            try inPrivateMounts { binary in
+                let box = try TestSandbox(binary, "/hold")
+                try eventually("it runs") { box.file("/ready") == "ready\n" }
+                let image = try box.dump()
+                try shell("truncate -s 20 \(box.images(image))/core-2.img")
+                let error = try #require(throws: CriuError.self) { try box.restore(image) }
+                #expect(error.kind == .restoreFailed)
+                #expect(!error.log.isEmpty && error.refusals.isEmpty)
+            }
+        }
+    }
+}

@@ -1,0 +1,137 @@
+import Glibc
+import LinuxSystem
+import Testing
+
+@testable import Criu
+@testable import CriuImages
+
+private let counting = "/bin/bash -c 'i=0; while :; do echo $((++i)) $$ > /count; sleep 0.01; done'"
+
+extension TestSandbox {
+    /// The number in /count, and the shell's own pid.
+    fileprivate func count() throws -> (Int, Int) {
+        var pair: [Int] = []
+        try eventually("/count is written") {
+            pair = (file("/count") ?? "").split(whereSeparator: \.isWhitespace).compactMap { Int($0) }
+            return pair.count == 2
+        }
+        return (pair[0], pair[1])
+    }
+
+    fileprivate func namespace(_ kind: String) throws -> String {
+        try shell("readlink /proc/\(pid!)/ns/\(kind)")
+    }
+}
+
+extension CriuSuite {
+    @Suite struct RoundTrip {
+        @Test(arguments: [false, true])
+        func threeGenerations(sysfs: Bool) throws {
+            try inPrivateMounts { binary in
+                let box = try TestSandbox(binary, counting, sysfs: sysfs)
+                var (last, shell) = try box.count()
+                for _ in 0..<3 {
+                    let image = try box.dump()
+                    let network = try box.namespace("net")
+                    try eventually("the dumped tree goes on") { try box.count().0 > last }
+                    box.kill()
+                    last = try box.count().0
+                    try box.restore(image)
+                    try eventually("the restored tree goes on") { try box.count().0 > last }
+                    #expect(try box.count().1 == shell)
+                    #expect(try box.namespace("net") != network)
+                    last = try box.count().0
+                    shell = try box.count().1
+                }
+            }
+        }
+
+        @Test func stoppingDumpKillsTheTree() throws {
+            try inPrivateMounts { binary in
+                let box = try TestSandbox(binary, counting)
+                _ = try box.count()
+                let root = box.pid!
+                let image = try box.dump(leaveRunning: false)
+                // The host's init reaps it, as the program that started it is gone.
+                try eventually("the tree is gone") { kill(root, 0) == -1 && errno == ESRCH }
+                let last = try box.count().0
+                try box.restore(image)
+                try eventually("the restored tree goes on") { try box.count().0 > last }
+            }
+        }
+
+        @Test func namespacesBelongToTheTree() throws {
+            try inPrivateMounts { binary in
+                let box = try TestSandbox(binary, counting)
+                _ = try box.count()
+                try box.restore(try box.dump())
+                for kind in ["user", "pid", "mnt", "uts", "ipc", "net", "time", "cgroup"] {
+                    #expect(try box.namespace(kind) != shell("readlink /proc/self/ns/\(kind)"), "\(kind)")
+                }
+                // Only what the tree's user namespace owns can be entered from inside it.
+                try shell("nsenter --user --net --target \(box.pid!) ip link set lo mtu 60000")
+            }
+        }
+
+        @Test func socketsSurvive() throws {
+            try inPrivateMounts { binary in
+                let box = try TestSandbox(binary, "/sockets")
+                try eventually("the sockets are open") {
+                    box.file("/ready") == "ready\n" || box.file("/result") != nil
+                }
+                try #require(box.file("/result") == nil)
+                for _ in 0..<2 { try box.restore(try box.dump()) }
+                try shell("touch \(box.root)/go")
+                try eventually("the sockets are tried") { box.file("/result")?.hasSuffix("\n") == true }
+                #expect(box.file("/result") == "ok\n")
+            }
+        }
+
+        @Test func clocksGoOnWhereTheyStopped() throws {
+            try inPrivateMounts { binary in
+                let box = try TestSandbox(binary, "/clocks")
+                func clocks() -> [Int64] {
+                    (box.file("/clocks") ?? "").split(whereSeparator: \.isWhitespace).compactMap { Int64($0) }
+                }
+                try eventually("the clocks are read") { clocks().count == 3 }
+                let image = try box.dump(leaveRunning: false)
+                let before = clocks()
+                try box.restore(image)
+                try eventually("the clocks are read again") { clocks()[0] > before[0] + 1 }
+                let after = clocks()
+                let host = Int64(monotonicNanoseconds())
+                #expect(after[1] > before[1] && after[2] > before[2])
+                // The time between dump and restore has not passed in the sandbox, whose clock began as the host's.
+                #expect(after[1] < host)
+            }
+        }
+
+        @Test func processesOfAnotherUserSurvive() throws {
+            try inPrivateMounts { binary in
+                let box = try TestSandbox(binary, "/hold nobody")
+                try eventually("the process is another user's") { box.file("/ready") == "ready\n" }
+                for _ in 0..<2 { try box.restore(try box.dump()) }
+                let status = text(of: "/proc/\(try box.hostPID(2))/status") ?? ""
+                #expect(status.contains("Uid:\t65534\t65534\t65534\t65534"))
+            }
+        }
+
+        @Test func imagesTellWhatWasDumped() throws {
+            try inPrivateMounts { binary in
+                let box = try TestSandbox(binary, "/hold mapping")
+                try eventually("the file is mapped") { box.file("/ready") == "ready\n" }
+                let images = try ImageDirectory(box.images(try box.dump()))
+                let processes = try images.processes()
+                #expect(processes.map(\.pid) == [1, 2])
+                #expect(processes.map(\.parent) == [0, 1])
+                #expect(processes.map(\.command) == ["init", "hold"])
+                #expect(processes.map(\.state) == [.alive, .alive])
+                #expect(try images.processCount() == 2)
+                #expect(try images.sharedWritableFiles() == ["/mapped"])
+                let statistics = try images.dumpStatistics()
+                #expect(statistics.frozen >= statistics.freezing && statistics.pagesWritten > 0)
+                #expect(try images.inventory().worker.network == ImageDirectory.unusedNamespace)
+            }
+        }
+    }
+}
