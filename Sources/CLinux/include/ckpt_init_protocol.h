@@ -1,0 +1,178 @@
+// What the server and ckpt-init (PID 1 of a sandbox) say to each other; both sides include this file.
+//
+// A frame is a header followed by `length` bytes of payload, all in the machine's own byte order: the two
+// sides always run on one machine. Streams carry byte offsets, so that nothing is lost or doubled when a
+// connection ends in mid-air: what has not been acknowledged stays in PID 1's rings and is sent again.
+#ifndef CKPT_INIT_PROTOCOL_H
+#define CKPT_INIT_PROTOCOL_H
+
+#include <stdint.h>
+
+enum {
+    /// Said in HELLO. A restored sandbox brings the PID 1 it was saved with, so the server must read it.
+    CKPT_INIT_VERSION = 1,
+    /// Bytes of a ring; a stream runs at most this far ahead of its acknowledgement.
+    CKPT_INIT_RING = 65536,
+    /// Commands that can be known at once, running or waiting to be forgotten.
+    CKPT_INIT_COMMANDS = 256,
+    /// Sessions that can live at once.
+    CKPT_INIT_SESSIONS = 64,
+    /// Characters of a command's id or a session's name, which are of `[A-Za-z0-9_-]`.
+    CKPT_INIT_NAME = 64,
+    /// Bytes of the largest payload the server may send.
+    CKPT_INIT_PAYLOAD = 4 << 20,
+    /// Arguments and environment entries together, and supplementary groups.
+    CKPT_INIT_STRINGS = 65536,
+    CKPT_INIT_GROUPS = 1024,
+};
+
+/// Where PID 1 lies and listens, as seen from inside.
+#define CKPT_INIT_DIRECTORY "/.ckpt"
+#define CKPT_INIT_SOCKET CKPT_INIT_DIRECTORY "/socket"
+
+struct ckpt_frame {
+    uint32_t length;
+    uint16_t type;
+    /// 0 stdin, 1 stdout (and a terminal), 2 stderr.
+    uint16_t stream;
+    /// The number by which the server calls a command on this connection; never 0 for a command.
+    uint32_t tag;
+    uint32_t value;
+    uint64_t offset;
+};
+
+/// Server to PID 1.
+enum {
+    /// tag; payload `ckpt_spawn`. Attaches when the id exists.
+    CKPT_SPAWN = 1,
+    /// tag; payload `ckpt_attach` and the id. Answered by STARTED or REFUSED.
+    CKPT_ATTACH = 2,
+    /// tag: nothing more is sent about the command on this connection.
+    CKPT_DETACH = 3,
+    /// tag, stream, offset: the bytes before `offset` are not needed any more.
+    CKPT_ACK = 4,
+    /// tag, offset of the first byte; payload the bytes. What was taken before is skipped.
+    CKPT_STDIN = 5,
+    /// tag, offset: stdin ends there.
+    CKPT_STDIN_END = 6,
+    /// tag, value: a signal for the command's process group.
+    CKPT_SIGNAL = 7,
+    /// value: a signal for every process but PID 1.
+    CKPT_KILL_ALL = 8,
+    /// tag, value = rows << 16 | columns.
+    CKPT_RESIZE = 9,
+    /// tag: the exit was delivered. A command still running is forgotten when it ends.
+    CKPT_FORGET = 10,
+    /// Answered by ENTRY and SESSION frames and LIST_END.
+    CKPT_LIST = 11,
+};
+
+/// PID 1 to server.
+enum {
+    /// value: CKPT_INIT_VERSION. The first frame of a connection.
+    CKPT_HELLO = 64,
+    /// tag, value = pid inside (0 while it waits for its session), offset = stdin taken so far.
+    CKPT_STARTED = 65,
+    /// tag, value = errno; payload says why.
+    CKPT_REFUSED = 66,
+    /// tag, stream, offset of the first byte; payload the bytes.
+    CKPT_OUTPUT = 67,
+    /// tag, offset = stdin taken so far, value = how many bytes more may be sent.
+    CKPT_STDIN_TAKEN = 68,
+    /// tag; payload `ckpt_exit`. After all output up to the exit.
+    CKPT_EXIT = 69,
+    /// payload `ckpt_entry`.
+    CKPT_ENTRY = 70,
+    /// value = pid of its bash, stream = 1 while a call runs; payload the name.
+    CKPT_SESSION = 71,
+    CKPT_LIST_END = 72,
+};
+
+/// Flags of `ckpt_spawn`.
+enum {
+    /// stdin is a pipe that STDIN frames feed; else /dev/null.
+    CKPT_SPAWN_STDIN = 1,
+    /// A terminal of `rows` by `columns`; implies CKPT_SPAWN_STDIN.
+    CKPT_SPAWN_TTY = 2,
+    /// A call in a session: argv is one string, the shell text.
+    CKPT_SPAWN_SESSION = 4,
+    /// Go to `/` when the working directory is missing.
+    CKPT_SPAWN_ANY_CWD = 8,
+};
+
+/// What to start. After it: `groups` group ids (uint32_t), then NUL-terminated strings: the id, the
+/// session's name (empty for none), the working directory, `argc` arguments, `envc` NAME=VALUE entries.
+struct ckpt_spawn {
+    uint32_t flags;
+    uint32_t uid;
+    uint32_t gid;
+    uint32_t groups;
+    uint32_t argc;
+    uint32_t envc;
+    uint16_t rows;
+    uint16_t columns;
+    uint32_t reserved;
+    /// 0 for none.
+    uint64_t timeout_ms;
+    /// From where output is wanted when the id exists; see ckpt_attach.
+    uint64_t from[2];
+};
+
+/// From which offsets on stdout and stderr are to be sent (again); clamped to what is there. It
+/// acknowledges nothing.
+struct ckpt_attach {
+    uint64_t from[2];
+};
+
+/// Where starting a command failed.
+enum ckpt_spawn_step {
+    CKPT_STEP_NONE = 0,
+    CKPT_STEP_STREAMS = 1,
+    CKPT_STEP_USER = 2,
+    CKPT_STEP_CHDIR = 3,
+    CKPT_STEP_EXEC = 4,
+    CKPT_STEP_FORK = 5,
+};
+
+/// Flags of `ckpt_exit`.
+enum {
+    CKPT_EXIT_TIMED_OUT = 1,
+    /// The session's bash ended with this call; the next one starts a fresh bash.
+    CKPT_EXIT_SESSION_ENDED = 2,
+};
+
+struct ckpt_exit {
+    /// As waitpid(2) gives it.
+    int32_t status;
+    uint32_t flags;
+    /// `ckpt_spawn_step` and its errno, when the program could not be started.
+    uint32_t failed_step;
+    uint32_t failed_errno;
+    /// From spawn to exit, by CLOCK_MONOTONIC inside the sandbox.
+    uint64_t duration_ns;
+    /// Bytes of stdout and stderr up to the exit.
+    uint64_t total[2];
+};
+
+/// Flags of `ckpt_entry`.
+enum {
+    CKPT_ENTRY_EXITED = 1,
+    CKPT_ENTRY_TTY = 2,
+    CKPT_ENTRY_QUEUED = 4,
+};
+
+/// One command PID 1 knows.
+struct ckpt_entry {
+    char id[CKPT_INIT_NAME + 1];
+    char session[CKPT_INIT_NAME + 1];
+    uint16_t flags;
+    uint32_t pid;
+    uint32_t reserved;
+    uint64_t acknowledged[2];
+    uint64_t produced[2];
+    uint64_t stdin_taken;
+    /// Meaningful when CKPT_ENTRY_EXITED is set.
+    struct ckpt_exit exit;
+};
+
+#endif

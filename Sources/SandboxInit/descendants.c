@@ -1,0 +1,70 @@
+#include "init.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/// Appends the pids in one /proc/PID/task/TID/children.
+static size_t append_children(int tasks, const char *thread, pid_t *children, size_t count, size_t limit) {
+    char name[64], text[4096];
+    snprintf(name, sizeof name, "%.20s/children", thread);
+    int fd = openat(tasks, name, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return count;
+    pid_t pid = 0;
+    ssize_t got;
+    while ((got = read(fd, text, sizeof text)) > 0 || (got < 0 && errno == EINTR))
+        for (ssize_t i = 0; i < got; i++) {
+            if (text[i] >= '0' && text[i] <= '9') {
+                pid = pid * 10 + (text[i] - '0');
+            } else if (pid) {
+                if (count < limit) children[count++] = pid;
+                pid = 0;
+            }
+        }
+    close(fd);
+    return count;
+}
+
+// The kernel lists children by the thread that made them, so every thread is asked. opendir(3) allocates.
+size_t children_of(pid_t pid, pid_t *children, size_t limit) {
+    char path[32], entries[2048] __attribute__((aligned(8)));
+    snprintf(path, sizeof path, "/proc/%d/task", pid);
+    int tasks = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (tasks < 0) return 0;
+    size_t count = 0;
+    long got;
+    while ((got = syscall(SYS_getdents64, tasks, entries, sizeof entries)) > 0)
+        for (long at = 0; at < got;) {
+            const struct dirent64 *entry = (const void *)(entries + at);
+            if (entry->d_name[0] != '.')
+                count = append_children(tasks, entry->d_name, children, count, limit);
+            at += entry->d_reclen;
+        }
+    close(tasks);
+    return count;
+}
+
+static bool contains(const pid_t *pids, size_t count, pid_t pid) {
+    for (size_t i = 0; i < count; i++)
+        if (pids[i] == pid) return true;
+    return false;
+}
+
+size_t signal_descendants(pid_t pid, int signal, const pid_t *spared, size_t spared_count) {
+    static pid_t found[8 * MANY];  // a queue: the children of those before `next` have been added
+    enum { LIMIT = sizeof found / sizeof *found };
+    size_t count = 0;
+    pid_t direct[MANY];
+    size_t direct_count = children_of(pid, direct, MANY);
+    for (size_t i = 0; i < direct_count; i++)
+        if (!contains(spared, spared_count, direct[i])) found[count++] = direct[i];
+    for (size_t next = 0; next < count; next++)
+        count += children_of(found[next], found + count, LIMIT - count);
+    for (size_t i = 0; i < count; i++) kill(found[i], signal);
+    return count;
+}

@@ -1,0 +1,206 @@
+// ckpt-init: PID 1 of every sandbox. Static, one thread, and no allocation after start: everything is in
+// the tables below, whose untouched pages cost neither memory nor room in a process image.
+#ifndef SANDBOX_INIT_H
+#define SANDBOX_INIT_H
+
+#define _GNU_SOURCE
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "ckpt_init_protocol.h"
+
+#define NONE UINT64_MAX
+
+enum { STDIN, STDOUT, STDERR };
+
+// ---- ring.c: one stream and the bytes of it that are not acknowledged yet
+
+struct stream {
+    int fd;  // -1 once it is closed
+    char *data;
+    uint64_t acked, produced;  // the ring holds [acked, produced)
+    uint64_t sent;             // to the server, on this connection
+    uint64_t drain;            // after the exit: how many bytes of its time are still in the pipe
+};
+
+size_t ring_room(const struct stream *s);
+/// Puts at most ring_room bytes in; returns how many.
+size_t ring_put(struct stream *s, const void *bytes, size_t count);
+/// The bytes from `offset` that lie in one piece.
+size_t ring_piece(const struct stream *s, uint64_t offset, const char **bytes);
+void ring_acknowledge(struct stream *s, uint64_t offset);
+/// Reads what fits: bytes read, 0 at the end of the file, -1 when there is nothing now.
+ssize_t ring_fill(struct stream *s);
+
+// ---- spawn.c
+
+struct launch {
+    char **argv, **envp;  // argv[-1] is writable
+    const char *cwd;
+    bool any_cwd, tty;
+    uid_t uid;
+    gid_t gid;
+    size_t group_count;
+    const gid_t *groups;
+    int fd[3];
+    int extra[2];  // become descriptors EXTRA_FD and EXTRA_FD + 1; -1 for none
+};
+enum { EXTRA_FD = 251 };
+
+struct launch_failure {
+    int step, code;
+};
+
+/// Starts a process and returns its pid when its exec has succeeded; -1 with `failure` set otherwise.
+pid_t launch(const struct launch *what, struct launch_failure *failure);
+void close_fd(int *fd);
+
+// ---- monitor.c: the parent of a command with a timeout
+
+struct monitor_report {
+    int pid;  // of the command; 0 when it could not be started
+    int ended, status, timed_out;
+    struct launch_failure failure;
+};
+
+/// Starts a monitor that starts the command; its reports are read from *reports.
+pid_t monitor_start(const struct launch *what, uint64_t timeout_ms, int *reports);
+
+// ---- descendants.c
+
+enum { MANY = 512 };
+/// The children of a process of one thread; returns how many there are, at most `limit`.
+size_t children_of(pid_t pid, pid_t *children, size_t limit);
+/// Sends `signal` to everything below `pid`, except what is below a child in `spared`.
+size_t signal_descendants(pid_t pid, int signal, const pid_t *spared, size_t spared_count);
+
+// ---- command.c
+
+enum command_state { FREE, QUEUED, RUNNING, ENDED, REPORTED };
+
+struct command {
+    enum command_state state;
+    char id[CKPT_INIT_NAME + 1];
+    uint32_t tag;  // 0 when the server does not listen to it
+    bool tty, forget, tell_started, tell_stdin, exit_sent;
+    pid_t pid, monitor;
+    int monitor_fd;
+    struct stream stream[3];
+    uint64_t stdin_end;  // NONE until it is known
+    uint64_t timeout_ms, started, duration;
+    struct ckpt_exit exit;
+    struct session *session;  // of a call that is queued or running
+    uint64_t turn;
+    char session_name[CKPT_INIT_NAME + 1];
+};
+extern struct command commands[CKPT_INIT_COMMANDS];
+extern int commands_used;  // slots from here on have never been used
+
+/// A SPAWN request, taken apart; pointers go into the frame.
+struct request {
+    const struct ckpt_spawn *head;
+    const char *id, *session;
+    struct launch launch;
+};
+bool parse_request(char *payload, size_t length, struct request *r);
+bool is_name(const char *text, bool may_be_empty);
+
+void commands_prepare(char *rings);
+struct command *command_by_id(const char *id);
+struct command *command_by_tag(uint32_t tag);
+struct command *command_claim(const char *id);
+/// Starts a fresh process for a claimed command.
+void command_start(struct command *c, const struct request *r);
+void command_say(struct command *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/// The line for stderr that says what could not be started and why.
+void failure_text(char text[512], const struct launch *what, struct launch_failure failure);
+void command_failed(struct command *c, struct launch_failure failure);
+void command_release(struct command *c);
+void command_ended(struct command *c, int status, uint32_t flags);
+void command_child_ended(struct command *c, pid_t pid, int status);
+void command_monitor_reported(struct command *c);
+
+// ---- relay.c
+
+/// Relays one stream as far as it goes now.
+void command_readable(struct command *c, int stream);
+void command_writable(struct command *c);
+void command_settle(struct command *c);
+void command_signal(struct command *c, int signal);
+void command_forget(struct command *c);
+/// Reads and drops what comes on a pipe until its end, so that who writes to it never blocks.
+void drop_fd(int fd);
+void dropped_readable(int fd);
+enum { DROPPED = 1024 };
+extern int dropped[DROPPED], dropped_count;
+
+// ---- session.c
+
+enum session_state { NO_SESSION, STARTING, IDLE, BUSY, SYNCING };
+
+struct session {
+    enum session_state state;
+    char name[CKPT_INIT_NAME + 1];
+    pid_t pid;  // of bash; 0 when there is none
+    uid_t uid;
+    int in, control, fd[3];  // fd[STDIN] is unused
+    struct command *call;
+    uint64_t deadline;  // of the call, or of the next step against it
+    uint64_t give_up;   // NONE until the call has run out of time
+    bool timed_out, interrupted;
+    int steps;
+    uint32_t sync;
+    pid_t older[MANY];
+    size_t older_count;
+    char line[64];
+    size_t line_length;
+};
+extern struct session sessions[CKPT_INIT_SESSIONS];
+
+/// Queues a call, or starts it when its turn is now; returns an errno.
+int session_call(struct command *c, const struct request *r, const void *payload, size_t length);
+void session_say(struct session *s, const char *text, size_t length);
+void session_run_call(struct session *s);
+void session_next_call(struct session *s);
+void session_close(struct session *s);
+
+// ---- session_end.c: how a call ends
+
+void session_control_readable(struct session *s);
+void session_bash_ended(struct session *s, int status);
+/// Tells the session's call, that is what it started and bash itself.
+void session_signal(struct session *s, int signal);
+void session_call_settled(struct session *s);
+void session_cancel_queued(struct command *c);
+void session_deadline_passed(struct session *s);
+
+// ---- connection.c
+
+extern int listener, connection;
+/// Room a scratch frame may take: the largest payload.
+extern char *scratch;
+
+void connection_prepare(char *incoming, char *outgoing);
+void connection_accept(void);
+/// Drops the connection; what it was not told yet stays in the tables.
+void connection_close(void);
+void connection_readable(void);
+/// Sends all that is due, as far as the socket takes it; true while something waits for the socket.
+bool connection_pump(void);
+/// Whether the server has closed its half: nothing more comes.
+bool connection_ended(void);
+void refuse(uint32_t tag, int code, const char *why);
+void handle_frame(const struct ckpt_frame *frame, char *payload);
+void list_commands(void);
+enum { OUTGOING = 256 << 10, INCOMING = sizeof(struct ckpt_frame) + CKPT_INIT_PAYLOAD };
+
+// ---- plan.c
+
+/// Applies the plan on `plan` and says on `status` which step failed; returns whether none did.
+bool apply_plan(int plan, int status);
+
+uint64_t now_ns(void);
+
+#endif

@@ -1,0 +1,220 @@
+#include "init.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+// Handed over by the runtime.
+enum { PLAN_FD = 3, STATUS_FD = 4 };
+
+char *scratch;
+
+uint64_t now_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);  // the time namespace keeps it continuous over a restore
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static void ignore_signal(int signal) { (void)signal; }
+
+static void prepare_process(void) {
+    setsid();  // CRIU refuses a tree whose session leader is outside of it
+    umask(022);
+    prctl(PR_SET_NAME, "ckpt-init");
+    prctl(PR_SET_DUMPABLE, 1);
+    for (int i = 1; i < NSIG; i++) signal(i, SIG_DFL);
+    signal(SIGPIPE, SIG_IGN);
+    // Blocked but while ppoll waits: a child that ends in between makes ppoll return at once.
+    struct sigaction noted = {.sa_handler = ignore_signal};
+    sigaction(SIGCHLD, &noted, NULL);
+    sigset_t child;
+    sigemptyset(&child);
+    sigaddset(&child, SIGCHLD);
+    sigprocmask(SIG_SETMASK, &child, NULL);
+}
+
+static bool prepare_memory(void) {
+    size_t rings = (size_t)CKPT_INIT_COMMANDS * 3 * CKPT_INIT_RING, frames = 2 * INCOMING + OUTGOING;
+    char *memory = mmap(NULL, rings + frames, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED) return false;
+    // A monitor has no use for the rings; its fork need not look at them. (The frame it needs: the
+    // arguments of the command it starts are there.)
+    madvise(memory, rings, MADV_DONTFORK);
+    commands_prepare(memory);
+    scratch = memory + rings + OUTGOING;
+    connection_prepare(scratch + INCOMING, memory + rings);
+    return true;
+}
+
+static bool open_stdio(void) {
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    for (int i = 0; i < 3; i++)
+        if (dup2(null, i) < 0) return false;
+    if (null > 2) close(null);
+    return chdir("/") == 0;
+}
+
+static bool listen_inside(void) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = CKPT_INIT_SOCKET};
+    // Others may pass through to a session's file of theirs; the socket itself checks who connects.
+    if (mkdir(CKPT_INIT_DIRECTORY, 0711) < 0 && errno != EEXIST) return false;
+    if (mkdir(CKPT_INIT_DIRECTORY "/session", 0711) < 0 && errno != EEXIST) return false;
+    if (chmod(CKPT_INIT_DIRECTORY, 0711) < 0 || chmod(CKPT_INIT_DIRECTORY "/session", 0711) < 0) return false;
+    unlink(CKPT_INIT_SOCKET);
+    listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    return listener >= 0 && bind(listener, (void *)&address, sizeof address) == 0 &&
+           chmod(CKPT_INIT_SOCKET, 0600) == 0 && listen(listener, 8) == 0;
+}
+
+/// Leaves nothing open but stdio and the listener.
+static void close_the_rest(void) {
+    close(PLAN_FD);
+    close(STATUS_FD);
+    int low = fcntl(listener, F_DUPFD_CLOEXEC, PLAN_FD);
+    close(listener);
+    listener = low;
+    syscall(SYS_close_range, (unsigned)low + 1, ~0u, 0);
+}
+
+static void reap(void) {
+    int status;
+    pid_t pid;
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0 || (pid < 0 && errno == EINTR)) {
+        if (pid < 0) continue;
+        bool known = false;
+        for (int i = 0; i < CKPT_INIT_SESSIONS && !known; i++)
+            if ((known = sessions[i].pid == pid)) session_bash_ended(&sessions[i], status);
+        for (int i = 0; i < commands_used && !known; i++) {
+            struct command *c = &commands[i];
+            if (c->state == RUNNING && (c->pid == pid || c->monitor == pid)) {
+                command_child_ended(c, pid, status);
+                known = true;
+            }
+        }
+    }
+}
+
+// What is polled is told by numbers: a descriptor, and what to do when something is there.
+enum watched { LISTENER, CONNECTION, COMMAND_STREAM, COMMAND_STDIN, COMMAND_MONITOR, SESSION_CONTROL, DROPPED_FD };
+enum { WATCHED = 2 + 4 * CKPT_INIT_COMMANDS + CKPT_INIT_SESSIONS + DROPPED };
+static struct pollfd polled[WATCHED];
+static struct {
+    enum watched kind;
+    int index, stream;
+} watched[WATCHED];
+static nfds_t watched_count;
+
+static void watch(enum watched kind, int index, int stream, int fd, short events) {
+    if (fd < 0) return;
+    polled[watched_count] = (struct pollfd){.fd = fd, .events = events};
+    watched[watched_count].kind = kind;
+    watched[watched_count].index = index;
+    watched[watched_count++].stream = stream;
+}
+
+static void watch_all(bool sending) {
+    watched_count = 0;
+    watch(LISTENER, 0, 0, listener, POLLIN);
+    watch(CONNECTION, 0, 0, connection_ended() ? -1 : connection, POLLIN);
+    if (sending) watch(CONNECTION, 1, 0, connection, POLLOUT);
+    for (int i = 0; i < commands_used; i++) {
+        struct command *c = &commands[i];
+        if (c->state == FREE || c->state == QUEUED) continue;
+        for (int s = STDOUT; s <= STDERR; s++)
+            if (c->forget || ring_room(&c->stream[s])) watch(COMMAND_STREAM, i, s, c->stream[s].fd, POLLIN);
+        bool waiting = c->stream[STDIN].acked < c->stream[STDIN].produced;
+        // A pipe is watched even then: it tells that its reader has gone.
+        if (waiting || !c->tty) watch(COMMAND_STDIN, i, 0, c->stream[STDIN].fd, waiting ? POLLOUT : 0);
+        watch(COMMAND_MONITOR, i, 0, c->monitor_fd, POLLIN);
+    }
+    for (int i = 0; i < CKPT_INIT_SESSIONS; i++)
+        if (sessions[i].state != NO_SESSION) watch(SESSION_CONTROL, i, 0, sessions[i].control, POLLIN);
+    for (int i = 0; i < dropped_count; i++) watch(DROPPED_FD, i, 0, dropped[i], POLLIN);
+}
+
+static void act(nfds_t n) {
+    struct command *c = &commands[watched[n].index];
+    int fd = polled[n].fd, stream = watched[n].stream;
+    // An earlier event of this round may have closed the descriptor: then another holds its number.
+    switch (watched[n].kind) {
+    case LISTENER:
+        connection_accept();
+        break;
+    case CONNECTION:
+        if (connection == fd && watched[n].index == 0) connection_readable();
+        break;
+    case COMMAND_STREAM:
+        if (c->stream[stream].fd == fd) command_readable(c, stream);
+        command_settle(c);
+        break;
+    case COMMAND_STDIN:
+        if (c->stream[STDIN].fd == fd && polled[n].revents & POLLERR) close_fd(&c->stream[STDIN].fd);
+        command_writable(c);
+        break;
+    case COMMAND_MONITOR:
+        if (c->monitor_fd == fd) command_monitor_reported(c);
+        break;
+    case SESSION_CONTROL:
+        if (sessions[watched[n].index].control == fd) session_control_readable(&sessions[watched[n].index]);
+        break;
+    case DROPPED_FD:
+        dropped_readable(fd);
+        break;
+    }
+}
+
+/// Acts on sessions whose time is up; returns when the next one's is.
+static uint64_t next_deadline(void) {
+    uint64_t next = NONE, now = 0;
+    for (int i = 0; i < CKPT_INIT_SESSIONS; i++) {
+        struct session *s = &sessions[i];
+        if (s->state == NO_SESSION || s->deadline == NONE || s->deadline == 0) continue;
+        if (!now) now = now_ns();
+        if (s->deadline <= now) session_deadline_passed(s);
+        if (s->deadline < next) next = s->deadline;
+    }
+    return next;
+}
+
+static void serve(void) __attribute__((noreturn));
+static void serve(void) {
+    sigset_t none;
+    sigemptyset(&none);
+    while (true) {
+        reap();
+        uint64_t deadline = next_deadline(), now = deadline == NONE ? 0 : now_ns();
+        uint64_t left = deadline > now ? deadline - now : 0;
+        struct timespec wait = {(time_t)(left / 1000000000), (long)(left % 1000000000)};
+        watch_all(connection_pump());
+        // EINTR, after a child's end or a restore, is one more turn of the loop.
+        int ready = ppoll(polled, watched_count, deadline == NONE ? NULL : &wait, &none);
+        for (nfds_t i = 0; ready > 0 && i < watched_count; i++)
+            if (polled[i].revents) act(i);
+    }
+}
+
+int main(void) {
+    prepare_process();
+    if (!prepare_memory()) return 1;
+    if (!apply_plan(PLAN_FD, STATUS_FD)) return 1;
+    madvise(scratch, INCOMING, MADV_DONTNEED);
+    int ok = open_stdio() && listen_inside();
+    char text[64];
+    int length = ok ? snprintf(text, sizeof text, "ok\n") : snprintf(text, sizeof text, "%d listen \n", errno);
+    if (write(STATUS_FD, text, (size_t)length) < 0 || !ok) return 1;
+    close_the_rest();
+    serve();
+}
