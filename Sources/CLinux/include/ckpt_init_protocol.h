@@ -28,7 +28,7 @@ enum {
 
 /// Where PID 1 lies and listens, as seen from inside.
 #define CKPT_INIT_DIRECTORY "/.ckpt"
-#define CKPT_INIT_SOCKET CKPT_INIT_DIRECTORY "/socket"
+#define CKPT_INIT_SOCKET "/.ckpt/socket"
 
 struct ckpt_frame {
     uint32_t length;

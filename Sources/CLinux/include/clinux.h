@@ -3,6 +3,7 @@
 #define CLINUX_H
 
 #include <stdint.h>
+#include <sys/eventfd.h>
 #include <sys/types.h>
 
 #include "criu_spawn.h"
@@ -24,5 +25,8 @@ int clinux_unshare_mounts(void);
 
 /// Makes `path` the root and working directory of the calling thread alone (unshare(2), CLONE_FS; chroot(2)).
 int clinux_enter_root(const char *path);
+
+/// openat2(2) that takes `root` for the root directory: no `..`, symbolic or magic link leads out of it.
+int clinux_open_in_root(int root, const char *path, int flags);
 
 #endif

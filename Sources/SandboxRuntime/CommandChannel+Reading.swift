@@ -1,0 +1,200 @@
+import CLinux
+import Glibc
+import LinuxSystem
+import Messages
+
+/// What comes from PID 1.
+extension CommandChannel {
+    /// Reads HELLO, asks for the list and reads it.
+    static func handshake(
+        _ socket: borrowing Descriptor, _ frames: inout InitFrameReader, deadline: UInt64
+    ) throws(CommandError) -> SandboxListing {
+        do { try socket.writeAll(InitFrame.encode(CKPT_LIST)) } catch { throw .system(error) }
+        var listing = SandboxListing()
+        var greeted = false
+        while true {
+            while let (frame, payload) = try frames.next() {
+                switch Int(frame.type) {
+                case CKPT_HELLO:
+                    guard frame.value == UInt32(CKPT_INIT_VERSION) else { throw .version(frame.value) }
+                    greeted = true
+                case CKPT_LIST_END where greeted: return listing
+                default: guard try listing.take(frame, payload) else { throw .garbage }
+                }
+            }
+            let now = monotonicNanoseconds()
+            guard now < deadline else { throw .noAnswer }
+            var poller = pollfd(fd: socket.raw, events: Int16(POLLIN), revents: 0)
+            if poll(&poller, 1, Int32(clamping: (deadline - now) / 1_000_000 + 1)) <= 0 { continue }
+            guard receive(socket.raw, &frames) else { throw .disconnected }
+        }
+    }
+
+    /// Squares what is tracked with what PID 1 knows; returns the frames that take up what is followed.
+    func adopt(_ listing: SandboxListing) -> [UInt8] {
+        let now = monotonicNanoseconds()
+        var lost: [TrackedCommand] = []
+        let frames = table.with { table in
+            var frames: [UInt8] = []
+            var entries: [String: CommandEntry] = [:]
+            for entry in listing.commands { entries[entry.id] = entry }
+            for command in Array(table.byID.values) {
+                let entry = entries.removeValue(forKey: command.id)
+                if let entry, command.continues(entry) {
+                    if let exit = entry.exit { command.exitedUnheard(exit) }
+                    if command.isAttached { frames += command.reattach() }
+                } else if entry == nil, let spec = command.spec, command.state.with({ !$0.started }) {
+                    frames += command.spawn(spec)
+                } else {
+                    table.remove(command)
+                    lost.append(command)
+                    if let entry { entries[entry.id] = entry }
+                }
+            }
+            for entry in listing.commands where entries[entry.id] != nil {
+                let command = TrackedCommand(
+                    id: entry.id, tag: table.nextTag(), spec: nil, attention: .idle(since: now),
+                    from: (entry.acknowledged[0], entry.acknowledged[1]))
+                if table.doomed.contains(entry.id) {
+                    frames += command.reattach() + InitFrame.encode(CKPT_FORGET, tag: command.tag)
+                    continue
+                }
+                command.state.with {
+                    $0.started = true
+                    $0.exit = entry.exit
+                }
+                table.byTag[command.tag] = command
+                table.byID[entry.id] = command
+            }
+            table.doomed = []
+            return frames
+        }
+        for command in lost { command.failed(.rolledBack) }
+        return frames
+    }
+
+    /// Reads the connection until it ends; owns the socket.
+    func startReader(_ socket: Int32, _ frames: InitFrameReader) {
+        startThread { [self] in
+            var frames = frames
+            var problem = CommandError.disconnected
+            do throws(CommandError) {
+                while true {
+                    while let (frame, payload) = try frames.next() { try dispatch(frame, payload) }
+                    let next = keepHouse()
+                    guard wire.waitReadable(socket, until: next) else { continue }
+                    guard Self.receive(socket, &frames) else { break }
+                }
+            } catch {
+                problem = error
+            }
+            let wanted = wire.ended(problem)
+            close(socket)
+            if !wanted { loseAll(problem) }
+        }
+    }
+
+    /// False at the end of the connection.
+    private static func receive(_ socket: Int32, _ frames: inout InitFrameReader) -> Bool {
+        withUnsafeTemporaryAllocation(byteCount: 65536, alignment: 16) { buffer in
+            let got = recv(socket, buffer.baseAddress, buffer.count, 0)
+            if got < 0 && errno == EINTR { return true }
+            guard got > 0 else { return false }
+            frames.append(UnsafeRawBufferPointer(rebasing: buffer[..<got]))
+            return true
+        }
+    }
+
+    private func dispatch(_ frame: ckpt_frame, _ payload: [UInt8]) throws(CommandError) {
+        switch Int(frame.type) {
+        case CKPT_ENTRY, CKPT_SESSION, CKPT_LIST_END:
+            try collect(frame, payload)
+            return
+        default: break
+        }
+        guard let command = table.with({ $0.byTag[frame.tag] }) else { return }  // forgotten in the meantime
+        switch Int(frame.type) {
+        case CKPT_STARTED: command.started(stdinTaken: frame.offset)
+        case CKPT_REFUSED:
+            table.with { $0.remove(command) }
+            command.failed(
+                .refused(code: Int32(frame.value), reason: String(decoding: payload, as: UTF8.self)))
+        case CKPT_OUTPUT:
+            let stream: OutputStream = frame.stream == 2 ? .stderr : .stdout
+            let (new, acknowledgement) = command.received(stream, offset: frame.offset, payload)
+            if !new.isEmpty { log?(command.id, stream, new) }
+            if !acknowledgement.isEmpty { wire.send(acknowledgement) }
+        case CKPT_STDIN_TAKEN: command.stdinTaken(frame.offset, room: frame.value, wire)
+        case CKPT_EXIT: command.exited(try payload.structure(ckpt_exit.self), now: monotonicNanoseconds())
+        default: throw .garbage
+        }
+    }
+
+    private func collect(_ frame: ckpt_frame, _ payload: [UInt8]) throws(CommandError) {
+        let end = Int(frame.type) == CKPT_LIST_END
+        try table.with(wake: end) { (table) throws(CommandError) in
+            if end {
+                table.listed = table.listing ?? SandboxListing()
+                table.listing = nil
+                table.listsDone += 1
+            } else {
+                var listing = table.listing ?? SandboxListing()
+                guard try listing.take(frame, payload) else { throw .garbage }
+                table.listing = listing
+            }
+        }
+    }
+
+    /// Gives up waiting for followers whose time of grace is over; returns when to look again.
+    private func keepHouse() -> UInt64? {
+        let now = monotonicNanoseconds()
+        var next: UInt64?
+        for command in table.with({ Array($0.byID.values) }) {
+            let (since, exited) = command.state.with { state -> (UInt64?, Bool) in
+                guard case .idle(let since) = state.attention else { return (nil, false) }
+                return (since, state.exit != nil)
+            }
+            guard let since else { continue }
+            if since + grace > now {
+                next = min(next ?? .max, since + grace)
+            } else if exited {
+                reattachAndForget(command)
+            } else {
+                command.state.with { $0.attention = .drained }
+                wire.send(command.reattach())
+            }
+        }
+        return next
+    }
+
+    private func loseAll(_ reason: CommandError) {
+        let commands = table.with(wake: true) {
+            let all = Array($0.byTag.values)
+            $0.byTag = [:]
+            $0.byID = [:]
+            return all
+        }
+        for command in commands { command.failed(reason) }
+    }
+}
+
+extension TrackedCommand {
+    /// Whether PID 1 is to send about it.
+    var isAttached: Bool {
+        state.with {
+            if case .idle = $0.attention { return false }
+            return true
+        }
+    }
+
+    /// Whether what PID 1 knows is the same command, no earlier than we have seen it.
+    func continues(_ entry: CommandEntry) -> Bool {
+        state.with { state in
+            if case .idle = state.attention { return true }
+            guard state.exit == nil || entry.exit != nil, state.input.taken <= entry.stdinTaken else { return false }
+            return (0..<2).allSatisfy {
+                (entry.acknowledged[$0]...entry.produced[$0]).contains(state.outputs[$0].received)
+            }
+        }
+    }
+}

@@ -1,0 +1,185 @@
+import CLinux
+import Glibc
+import LinuxSystem
+public import Messages
+
+/// The server's end of one sandbox's PID 1: starts commands, follows them, and lets go of the sandbox for
+/// the time of a save.
+///
+/// One thread reads the connection; everybody else sends. A connection that was dropped on purpose
+/// (`quiesce`) and made again (`resume`) loses and doubles nothing: streams go on at their offsets.
+public final class CommandChannel: Sendable {
+    /// Gets all output of all commands, once, in order per stream.
+    public typealias Log = @Sendable (_ id: String, _ stream: OutputStream, _ bytes: [UInt8]) -> Void
+
+    struct Table {
+        var byTag: [UInt32: TrackedCommand] = [:]
+        var byID: [String: TrackedCommand] = [:]
+        var lastTag: UInt32 = 0
+        /// Forgotten while there was no connection to say so.
+        var doomed: Set<String> = []
+        var listing: SandboxListing?
+        var listed: SandboxListing?
+        var listsAsked = 0
+        var listsDone = 0
+
+        mutating func remove(_ command: TrackedCommand) {
+            byTag[command.tag] = nil
+            if byID[command.id] === command { byID[command.id] = nil }
+        }
+
+        mutating func nextTag() -> UInt32 {
+            lastTag += 1
+            return lastTag
+        }
+    }
+
+    let wire = InitWire()
+    let table = Monitor(Table())
+    let grace: UInt64
+    let log: Log?
+
+    /// A channel that is not connected yet.
+    ///
+    /// `grace` is how long PID 1 keeps the output and the exit of a command that nobody follows, in
+    /// milliseconds; afterwards its output goes to `log` alone, and its exit is forgotten.
+    public init(grace: UInt64 = 60_000, log: Log? = nil) {
+        self.grace = grace * 1_000_000
+        self.log = log
+    }
+
+    /// Connects to the sandbox whose PID 1 the host knows as `pid`; `deadline` in nanoseconds of
+    /// CLOCK_MONOTONIC bounds how long it may take to listen and to answer.
+    ///
+    /// What runs in it and is not followed waits for a follower. Commands that are followed (after
+    /// `quiesce`) go on where they were; those the sandbox does not know end with an error.
+    @discardableResult
+    public func connect(pid: Int32, deadline: UInt64) throws(CommandError) -> SandboxListing {
+        let socket = try InitWire.connect(pid: pid, deadline: deadline)
+        var frames = InitFrameReader()
+        let listing = try Self.handshake(socket, &frames, deadline: deadline)
+        let first = adopt(listing)
+        guard wire.bringUp(socket: socket.raw, first: first) else { throw .disconnected }
+        startReader(socket.release(), frames)
+        return listing
+    }
+
+    /// `connect` after `quiesce`.
+    @discardableResult
+    public func resume(pid: Int32, deadline: UInt64) throws(CommandError) -> SandboxListing {
+        try connect(pid: pid, deadline: deadline)
+    }
+
+    /// Tells PID 1 all that was acknowledged and drops the connection: when this returns the sandbox holds
+    /// none. Who wants to send something waits for `resume`.
+    public func quiesce(deadline: UInt64) throws(CommandError) {
+        let commands = table.with { Array($0.byTag.values) }
+        try wire.close(last: commands.flatMap { $0.outstandingAcknowledgements() }, deadline: deadline)
+    }
+
+    /// Ends all that is followed with an error and forgets everything: the sandbox is gone or rolled back.
+    public func abandon(_ reason: CommandError) {
+        wire.abort()
+        let commands = table.with {
+            let all = Array($0.byTag.values)
+            $0.byTag = [:]
+            $0.byID = [:]
+            $0.doomed = []
+            return all
+        }
+        for command in commands { command.failed(reason) }
+    }
+
+    /// Starts a command, or takes up the one that has its id; `from` is how much of stdout and stderr the
+    /// caller has already. Who followed it before gets an error.
+    ///
+    /// Returns when the request is on its way: a refusal comes as an event. Waits for a sandbox that is
+    /// being saved.
+    public func start(
+        _ spec: CommandSpec, from: (UInt64, UInt64) = (0, 0), deadline: UInt64
+    ) throws(CommandError) -> RunningCommand {
+        try spec.validate()
+        makeRoom()
+        let (command, before) = table.with {
+            let command = TrackedCommand(
+                id: spec.id, tag: $0.nextTag(), spec: spec, attention: .followed, from: from)
+            let before = $0.byID[spec.id]
+            if let before { $0.remove(before) }
+            $0.byTag[command.tag] = command
+            $0.byID[spec.id] = command
+            $0.doomed.remove(spec.id)
+            return (command, before)
+        }
+        before?.failed(.replaced)
+        do {
+            try wire.sendWhenUp(command.spawn(spec), deadline: deadline)
+        } catch {
+            table.with { $0.remove(command) }
+            throw error
+        }
+        return RunningCommand(command, on: self)
+    }
+
+    /// What PID 1 knows: commands and sessions.
+    public func list(deadline: UInt64) throws(CommandError) -> SandboxListing {
+        let number = table.with {
+            $0.listsAsked += 1
+            return $0.listsAsked
+        }
+        try wire.sendWhenUp(InitFrame.encode(CKPT_LIST), deadline: deadline)
+        let listing = table.wait(until: deadline) { $0.listsDone >= number ? $0.listed : nil }
+        guard let listing else { throw .noAnswer }
+        return listing
+    }
+
+    /// Sends a signal to every process of the sandbox but PID 1.
+    public func killAll(signal: Int32, deadline: UInt64) throws(CommandError) {
+        guard (1...64).contains(signal) else { throw .badRequest("no signal has number \(signal)") }
+        try wire.sendWhenUp(InitFrame.encode(CKPT_KILL_ALL, value: UInt32(signal)), deadline: deadline)
+    }
+
+    // MARK: For RunningCommand
+
+    func unfollow(_ command: TrackedCommand) {
+        let left = command.state.with(wake: true) {
+            guard !$0.detached else { return false }
+            $0.detached = true
+            $0.dropEvents()
+            // Who comes back says from where; until then PID 1 keeps what nobody acknowledged.
+            for index in 0..<2 { $0.outputs[index].received = $0.outputs[index].acknowledged }
+            $0.attention = .idle(since: monotonicNanoseconds())
+            return true
+        }
+        guard left, table.with({ $0.byTag[command.tag] != nil }) else { return }
+        wire.send(command.outstandingAcknowledgements() + InitFrame.encode(CKPT_DETACH, tag: command.tag))
+        wire.ring()
+    }
+
+    func forget(_ command: TrackedCommand) {
+        let known = table.with {
+            let known = $0.byTag[command.tag] != nil
+            $0.remove(command)
+            return known
+        }
+        guard known, !wire.send(InitFrame.encode(CKPT_FORGET, tag: command.tag)) else { return }
+        table.with { _ = $0.doomed.insert(command.id) }
+    }
+
+    /// Forgets the exit that nobody has asked for the longest when PID 1's table is filling up.
+    private func makeRoom() {
+        let commands = table.with { $0.byID.count < CKPT_INIT_COMMANDS * 3 / 4 ? [] : Array($0.byID.values) }
+        var oldest: (command: TrackedCommand, since: UInt64)?
+        for command in commands {
+            guard case .idle(let since)? = command.state.with({ $0.exit != nil ? $0.attention : nil }) else {
+                continue
+            }
+            if since < oldest?.since ?? .max { oldest = (command, since) }
+        }
+        if let oldest { reattachAndForget(oldest.command) }
+    }
+
+    func reattachAndForget(_ command: TrackedCommand) {
+        wire.send(command.reattach())
+        forget(command)
+    }
+}
