@@ -5,6 +5,8 @@
 #include <stdint.h>
 #include <sys/eventfd.h>
 #include <sys/types.h>
+// Glibc's Swift module leaves the extended attributes out; whoever imports CLinux has them.
+#include <sys/xattr.h>
 
 #include "criu_spawn.h"
 #include "sandbox_spawn.h"
