@@ -40,11 +40,13 @@ let package = Package(
         module("SandboxRuntime", ["LinuxSystem", "Messages", "CLinux"]),
         module("CriuImages", ["LinuxSystem", "CCriuImages", "CProtobufC"]),
         module("Criu", ["LinuxSystem", "CLinux", "CCriuImages", "CProtobufC", "CCrypto"]),
+        module("SnapshotTree", ["LinuxSystem", "Messages", "CLinux", "CSQLite"]),
         // Tests
         tests("CriuImagesTests", ["CriuImages", "LinuxSystem", "CCriuImages", "CProtobufC"]),
         .testTarget(
             name: "CriuTests", dependencies: ["Criu", "CriuImages", "LinuxSystem", "CLinux"], exclude: ["Programs"],
             cSettings: gnu),
+        tests("SnapshotTreeTests", ["SnapshotTree", "LinuxSystem", "Messages", "CLinux"]),
     ],
     swiftLanguageModes: [.v6]
 )

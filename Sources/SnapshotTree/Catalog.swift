@@ -1,0 +1,199 @@
+import CSQLite
+import FoundationEssentials
+import Glibc
+
+/// The index of the tree: one row a snapshot, one row a tag. Used by one thread at a time.
+final class Catalog {
+    /// The version of the tables below, kept in `PRAGMA user_version`.
+    static let schemaVersion = 1
+
+    private static let schema = """
+        CREATE TABLE snapshots (
+            seq INTEGER PRIMARY KEY AUTOINCREMENT,
+            id TEXT NOT NULL UNIQUE,
+            parent TEXT REFERENCES snapshots(id) ON DELETE SET NULL,
+            lost_parent TEXT,
+            layers TEXT NOT NULL,
+            manifest TEXT NOT NULL
+        );
+        CREATE INDEX snapshots_parent ON snapshots(parent);
+        CREATE TABLE tags (
+            tag TEXT PRIMARY KEY,
+            snapshot TEXT NOT NULL REFERENCES snapshots(id) ON DELETE CASCADE
+        ) WITHOUT ROWID;
+        CREATE INDEX tags_snapshot ON tags(snapshot);
+        PRAGMA user_version = \(schemaVersion);
+        """
+
+    private let database: Database
+    // Manifests never change once published, so each is decoded once.
+    private var manifests: [String: Manifest] = [:]
+
+    /// Opens the catalog, or makes an empty one; throws `damaged` or `versionMismatch`.
+    init(path: String) throws(SnapshotTreeError) {
+        database = try Database(path: path)
+        try database.execute("PRAGMA journal_mode=WAL; PRAGMA foreign_keys=ON; PRAGMA synchronous=NORMAL")
+        let version = try database.rows("PRAGMA user_version") { Int($0.integer(0)) }.first ?? 0
+        switch version {
+        case Self.schemaVersion: return
+        case 0: try database.transaction { () throws(SnapshotTreeError) in try database.execute(Self.schema) }
+        default:
+            throw .versionMismatch(
+                what: "the catalog \(path)", found: "\(version)", expected: "\(Self.schemaVersion)")
+        }
+    }
+
+    /// Throws `damaged` unless every page of the file can be read (PRAGMA quick_check).
+    func check() throws(SnapshotTreeError) {
+        let answer = try database.rows("PRAGMA quick_check(1)") { $0.text(0) ?? "" }
+        guard answer == ["ok"] else {
+            throw .damaged(what: "the catalog", reason: answer.first ?? "quick_check says nothing")
+        }
+    }
+
+    func transaction<Result>(
+        _ body: () throws(SnapshotTreeError) -> Result
+    ) throws(SnapshotTreeError) -> Result {
+        try database.transaction(body)
+    }
+
+    /// Runs `body` as a transaction that has reached the disk when this returns.
+    ///
+    /// In WAL mode `synchronous=NORMAL` leaves the newest commits to the next checkpoint.
+    func durableTransaction(
+        _ body: () throws(SnapshotTreeError) -> Void
+    ) throws(SnapshotTreeError) {
+        try database.execute("PRAGMA synchronous=FULL")
+        defer { try? database.execute("PRAGMA synchronous=NORMAL") }
+        try database.transaction(body)
+    }
+
+    // MARK: - Snapshots
+
+    /// Adds a row; `lostParent` is set where the parent is not in the tree any more.
+    func insert(_ manifest: Manifest, lostParent: String? = nil) throws(SnapshotTreeError) {
+        let json: Data
+        do { json = try JSONEncoder().encode(manifest) } catch {
+            throw .badManifest("the manifest cannot be written as JSON: \(error)")
+        }
+        try database.run(
+            "INSERT INTO snapshots (id, parent, lost_parent, layers, manifest) VALUES (?, ?, ?, ?, ?)",
+            .text(manifest.id), .text(lostParent == nil ? manifest.parent : nil), .text(lostParent),
+            .text(manifest.layers.joined(separator: " ")), .text(String(decoding: json, as: UTF8.self)))
+        manifests[manifest.id] = manifest
+    }
+
+    /// Takes the row and its tags away; children keep the id as the parent they lost.
+    func remove(_ id: String) throws(SnapshotTreeError) {
+        try database.run("UPDATE snapshots SET lost_parent = parent WHERE parent = ?", .text(id))
+        try database.run("DELETE FROM snapshots WHERE id = ?", .text(id))
+        manifests[id] = nil
+    }
+
+    func contains(_ id: String) throws(SnapshotTreeError) -> Bool {
+        try !database.rows("SELECT 1 FROM snapshots WHERE id = ?", .text(id)) { _ in true }.isEmpty
+    }
+
+    /// All ids, oldest first.
+    func ids() throws(SnapshotTreeError) -> [String] {
+        try database.rows("SELECT id FROM snapshots ORDER BY seq") { $0.text(0)! }
+    }
+
+    /// The ids that start with `prefix`, oldest first.
+    func ids(prefix: String) throws(SnapshotTreeError) -> [String] {
+        // A range instead of LIKE: it can use the index. "g" sorts after every hexadecimal digit.
+        try database.rows(
+            "SELECT id FROM snapshots WHERE id >= ? AND id < ? ORDER BY seq",
+            .text(prefix), .text(prefix + "g")
+        ) { $0.text(0)! }
+    }
+
+    func children(of id: String) throws(SnapshotTreeError) -> [String] {
+        try database.rows("SELECT id FROM snapshots WHERE parent = ? ORDER BY seq", .text(id)) { $0.text(0)! }
+    }
+
+    /// Every snapshot's children, oldest first.
+    func allChildren() throws(SnapshotTreeError) -> [String: [String]] {
+        let sql = "SELECT parent, id FROM snapshots WHERE parent IS NOT NULL ORDER BY seq"
+        return Dictionary(
+            grouping: try database.rows(sql) { (parent: $0.text(0)!, id: $0.text(1)!) }, by: \.parent
+        ).mapValues { $0.map(\.id) }
+    }
+
+    func parent(of id: String) throws(SnapshotTreeError) -> String? {
+        try database.rows("SELECT parent FROM snapshots WHERE id = ?", .text(id)) { $0.text(0) }.first ?? nil
+    }
+
+    func record(_ id: String) throws(SnapshotTreeError) -> SnapshotTree.Record? {
+        let sql = "SELECT id, lost_parent, manifest FROM snapshots WHERE id = ?"
+        let found = try database.rows(sql, .text(id)) { (row) throws(SnapshotTreeError) in
+            (try manifest(in: row), row.text(1))
+        }
+        guard let (manifest, lostParent) = found.first else { return nil }
+        return SnapshotTree.Record(manifest: manifest, tags: try tags(of: id), lostParent: lostParent)
+    }
+
+    /// All records, oldest first.
+    func records() throws(SnapshotTreeError) -> [SnapshotTree.Record] {
+        let tags = Dictionary(grouping: try allTags(), by: \.snapshot).mapValues { $0.map(\.tag) }
+        let sql = "SELECT id, lost_parent, manifest FROM snapshots ORDER BY seq"
+        return try database.rows(sql) { (row) throws(SnapshotTreeError) in
+            let manifest = try manifest(in: row)
+            return SnapshotTree.Record(
+                manifest: manifest, tags: tags[manifest.id] ?? [], lostParent: row.text(1))
+        }
+    }
+
+    private func manifest(in row: Row) throws(SnapshotTreeError) -> Manifest {
+        let id = row.text(0)!
+        if let known = manifests[id] { return known }
+        let manifest = try Manifest.decoded(Array((row.text(2) ?? "").utf8), from: "the catalog's row \(id)")
+        manifests[id] = manifest
+        return manifest
+    }
+
+    // MARK: - Layers
+
+    /// The layers of every snapshot, by snapshot.
+    func layers() throws(SnapshotTreeError) -> [(id: String, layers: [String])] {
+        try database.rows("SELECT id, layers FROM snapshots ORDER BY seq") { row in
+            (row.text(0)!, row.text(1)!.split(separator: " ").map(String.init))
+        }
+    }
+
+    /// Those of `candidates` that no snapshot lists.
+    func unreferenced(_ candidates: Set<String>) throws(SnapshotTreeError) -> Set<String> {
+        // Few candidates are looked up by a scan inside SQLite; many are worth one set of all layers.
+        guard candidates.count <= 4 else { return candidates.subtracting(try layers().flatMap(\.layers)) }
+        var unreferenced: Set<String> = []
+        for layer in candidates {
+            let sql = "SELECT 1 FROM snapshots WHERE instr(layers, ?) > 0 LIMIT 1"
+            if try database.rows(sql, .text(layer), read: { _ in true }).isEmpty {
+                unreferenced.insert(layer)
+            }
+        }
+        return unreferenced
+    }
+
+    // MARK: - Tags
+
+    func owner(of tag: String) throws(SnapshotTreeError) -> String? {
+        try database.rows("SELECT snapshot FROM tags WHERE tag = ?", .text(tag)) { $0.text(0)! }.first
+    }
+
+    func tags(of id: String) throws(SnapshotTreeError) -> [String] {
+        try database.rows("SELECT tag FROM tags WHERE snapshot = ? ORDER BY tag", .text(id)) { $0.text(0)! }
+    }
+
+    func allTags() throws(SnapshotTreeError) -> [(tag: String, snapshot: String)] {
+        try database.rows("SELECT tag, snapshot FROM tags ORDER BY tag") { ($0.text(0)!, $0.text(1)!) }
+    }
+
+    func insertTag(_ tag: String, of id: String) throws(SnapshotTreeError) {
+        try database.run("INSERT INTO tags (tag, snapshot) VALUES (?, ?)", .text(tag), .text(id))
+    }
+
+    func removeTag(_ tag: String) throws(SnapshotTreeError) {
+        try database.run("DELETE FROM tags WHERE tag = ?", .text(tag))
+    }
+}

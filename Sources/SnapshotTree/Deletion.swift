@@ -1,0 +1,106 @@
+import Glibc
+import LinuxSystem
+public import Messages
+
+extension SnapshotTree {
+    /// Removes a snapshot, with all below it when `subtree` is set, and the layers nobody needs any more.
+    ///
+    /// `standing` gives for a snapshot's id the sandboxes that stand on it; `layersInUse` are the layers
+    /// of running sandboxes, which stay until `gc`. The rows go first, in one transaction; then each
+    /// directory is renamed into `staging/` and removed from there, by the next start if need be.
+    /// Throws `unknownReference`, `neededByChildren`, `standing`.
+    public func delete(
+        _ id: String, subtree: Bool = false, standing: [String: [String]] = [:],
+        layersInUse: Set<String> = []
+    ) throws(SnapshotTreeError) -> DeleteResult {
+        var trash: [String] = []
+        let deleted = try locked { (catalog) throws(SnapshotTreeError) in
+            let ids = try subtree ? withDescendants(id, catalog) : [id]
+            guard let record = try catalog.record(id) else { throw .unknownReference(id) }
+            if !subtree {
+                let children = try catalog.children(of: record.id)
+                guard children.isEmpty else { throw .neededByChildren(id, children: children) }
+            }
+            for id in ids {
+                if let names = standing[id], !names.isEmpty { throw .standing(id, sandboxes: names) }
+            }
+            var layers: Set<String> = []
+            for id in ids { layers.formUnion(try catalog.record(id)?.layers ?? []) }
+            try catalog.transaction { () throws(SnapshotTreeError) in
+                for id in ids.reversed() { try catalog.remove(id) }
+            }
+            let unused = try catalog.unreferenced(layers.subtracting(layersInUse).subtracting(live.layers))
+            trash = ids.compactMap { discard($0, from: layout.snapshots) }
+            trash += unused.sorted().compactMap { discard($0, from: layout.layers) }
+            return ids
+        }
+        return DeleteResult(deleted: deleted, freedBytes: try empty(trash))
+    }
+
+    /// Removes what nothing refers to: layers, snapshot directories without a row, stale stagings.
+    ///
+    /// `layersInUse` are the layers of running sandboxes. What a `Staging` of this process holds stays.
+    public func gc(layersInUse: Set<String> = []) throws(SnapshotTreeError) -> GCResult {
+        var removed: [String] = []
+        var trash: [String] = []
+        try locked { (catalog) throws(SnapshotTreeError) in
+            let names = try layout.publishedNames()
+            // Asked after the listing: a snapshot gets its row before its staging stops being live.
+            let busy = live.snapshots
+            let known = Set(try catalog.ids())
+            for name in names where !known.contains(name) && !busy.contains(name) {
+                guard let discarded = discard(name, from: layout.snapshots) else { continue }
+                trash.append(discarded)
+                removed.append("snapshots/\(name)")
+            }
+            let layers = try wrapping { () throws(SystemError) in try layout.layerNames() }
+            let candidates = Set(layers).subtracting(layersInUse).subtracting(live.layers)
+            for name in try catalog.unreferenced(candidates).sorted() {
+                guard let discarded = discard(name, from: layout.layers) else { continue }
+                trash.append(discarded)
+                removed.append("layers/\(name)")
+            }
+        }
+        var freed = try empty(trash)
+        let stale = try wrapping { () throws(SystemError) in try layout.sweepStaging(except: live) }
+        removed += stale.names.map { "staging/\($0)" }
+        freed += stale.bytes
+        return GCResult(removed: removed, freedBytes: freed)
+    }
+
+    /// The snapshot and all below it, parents before their children.
+    private func withDescendants(_ id: String, _ catalog: Catalog) throws(SnapshotTreeError) -> [String] {
+        var ids = [id]
+        var next = 0
+        while next < ids.count {
+            ids += try catalog.children(of: ids[next])
+            next += 1
+        }
+        return ids
+    }
+
+    /// Renames a directory into `staging/`, from where it is removed whatever happens, and returns its new
+    /// name; nil when that failed, which leaves it to the next `gc`.
+    private func discard(_ name: String, from directory: borrowing Descriptor) -> String? {
+        let trash = "trash-\(Identifier.random())"
+        guard live.begin(trash, layer: trash) else { return nil }
+        let renamed = renameat2(
+            directory.raw, name, layout.staging.raw, trash, UInt32(RENAME_NOREPLACE))
+        guard renamed == 0 else {
+            live.end(trash)
+            return nil
+        }
+        return trash
+    }
+
+    private func empty(_ trash: [String]) throws(SnapshotTreeError) -> Int64 {
+        defer { for name in trash { live.end(name) } }
+        var freed: Int64 = 0
+        for name in trash {
+            freed += try wrapping { () throws(SystemError) in
+                try TreeRemoval.remove(name, below: layout.staging)
+            }
+        }
+        return freed
+    }
+}

@@ -1,0 +1,141 @@
+import Glibc
+import LinuxSystem
+public import Messages
+
+/// Called after each step of a publication; throwing makes the publication fail there.
+typealias PublishHook = @Sendable (PublishStep) throws(SnapshotTreeError) -> Void
+
+/// The steps of a publication, in their order.
+enum PublishStep: CaseIterable, Sendable {
+    case manifestWritten, madeDurable, layerMoved, snapshotMoved, rowInserted
+}
+
+extension SnapshotTree {
+    /// Makes a staged snapshot durable and visible, all of it or nothing.
+    ///
+    /// Fills in the manifest's id, own layer (where `staging.layerPath` exists) and sizes. The layer is
+    /// renamed first: a crash right after leaves a layer that nobody lists, which `gc` collects. The
+    /// rename of the snapshot's directory is the point of no return: whatever happens later, the next
+    /// start finds the snapshot whole and gives it its row and its tag.
+    ///
+    /// When it throws nothing of it is visible, and the staged files are removed, unless
+    /// `keepingOnFailure`: then they are back where they were staged, for a caller whose sandbox still
+    /// runs on the layer. Throws `tagTaken`, `badTag`, `badManifest` (a parent or a layer is gone),
+    /// `noSpace`, `system`.
+    public func publish(
+        _ staging: Staging, manifest: Manifest, tag: String? = nil, keepingOnFailure: Bool = false
+    ) throws(SnapshotTreeError) -> SnapshotInfo {
+        do throws(SnapshotTreeError) {
+            if let tag { try checkTagFree(tag) }
+            let manifest = try complete(manifest, staging)
+            try writeDown(manifest, tag: tag, staging)
+            try makeVisible(manifest, tag: tag)
+            live.end(staging.id)
+            return SnapshotInfo(
+                Record(manifest: manifest, tags: tag.map { [$0] } ?? [], lostParent: nil), children: [],
+                standing: [])
+        } catch {
+            if !keepingOnFailure { try? abandon(staging) }
+            throw error
+        }
+    }
+
+    private func complete(_ draft: Manifest, _ staging: Staging) throws(SnapshotTreeError) -> Manifest {
+        var manifest = draft
+        manifest.formatVersion = Manifest.currentFormat
+        manifest.id = staging.id
+        manifest.ownLayer = nil
+        manifest.layerBytes = 0
+        let layer = try wrapping { () throws(SystemError) in try usage(staging.layerPath) }
+        if let layer {
+            manifest.ownLayer = staging.layerID
+            manifest.layerBytes = layer.bytes - layer.sharedBytes
+            if manifest.layers.last != staging.layerID { manifest.layers.append(staging.layerID) }
+        }
+        let process = try wrapping { () throws(SystemError) in try usage(staging.processPath) }
+        manifest.processBytes = process?.bytes ?? 0
+        return manifest
+    }
+
+    private func usage(_ path: String) throws(SystemError) -> DiskUsage? {
+        do { return try DiskUsage.of(try Descriptor.open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW)) } catch {
+            if error.isMissing { return nil }
+            throw error
+        }
+    }
+
+    private func writeDown(
+        _ manifest: Manifest, tag: String?, _ staging: Staging
+    ) throws(SnapshotTreeError) {
+        let json = try manifest.encoded()
+        let durable = durability == .snapshot
+        try wrapping { () throws(SystemError) in
+            let directory = try Descriptor.directory(staging.path)
+            try directory.replaceFile("manifest.json", with: json, durable: false)
+            if let tag { try directory.replaceFile("tags", with: Array("\(tag)\n".utf8), durable: false) }
+        }
+        try step(.manifestWritten)
+        if durable {
+            try wrapping { () throws(SystemError) in
+                try TreeSync.synchronize(try Descriptor.directory(staging.path))
+            }
+        }
+        try step(.madeDurable)
+    }
+
+    private func makeVisible(_ manifest: Manifest, tag: String?) throws(SnapshotTreeError) {
+        let layers = layout.layers.raw
+        let snapshots = layout.snapshots.raw
+        let staging = layout.staging.raw
+        let id = manifest.id
+        if let layer = manifest.ownLayer { try move("\(id)/layer", in: staging, to: layer, in: layers) }
+        do throws(SnapshotTreeError) {
+            if durability == .snapshot {
+                try wrapping { () throws(SystemError) in try layout.layers.synchronize() }
+            }
+            try step(.layerMoved)
+            try move(id, in: staging, to: id, in: snapshots)
+            do throws(SnapshotTreeError) {
+                if durability == .snapshot {
+                    try wrapping { () throws(SystemError) in try layout.snapshots.synchronize() }
+                }
+                try step(.snapshotMoved)
+                try insertRow(manifest, tag: tag)
+            } catch {
+                try? move(id, in: snapshots, to: id, in: staging)
+                throw error
+            }
+        } catch {
+            if let layer = manifest.ownLayer { try? move(layer, in: layers, to: "\(id)/layer", in: staging) }
+            throw error
+        }
+    }
+
+    private func insertRow(_ manifest: Manifest, tag: String?) throws(SnapshotTreeError) {
+        try locked { (catalog) throws(SnapshotTreeError) in
+            // Looked at with the catalog held: a deletion removes rows and layers under the same lock.
+            for layer in manifest.layers where faccessat(layout.layers.raw, layer, F_OK, 0) != 0 {
+                throw .badManifest("layer \(layer) is not in the store")
+            }
+            if let parent = manifest.parent, try !catalog.contains(parent) {
+                throw .badManifest("its parent \(parent) is not in the store")
+            }
+            if let tag, let owner = try catalog.owner(of: tag) { throw .tagTaken(tag, by: owner) }
+            try catalog.transaction { () throws(SnapshotTreeError) in
+                try catalog.insert(manifest)
+                if let tag { try catalog.insertTag(tag, of: manifest.id) }
+                try step(.rowInserted)
+            }
+        }
+    }
+
+    private func move(
+        _ name: String, in from: Int32, to newName: String, in to: Int32
+    ) throws(SnapshotTreeError) {
+        do {
+            try retrying("renameat2", newName) {
+                renameat2(from, name, to, newName, UInt32(RENAME_NOREPLACE))
+            }
+        } catch { throw SnapshotTreeError(error) }
+    }
+}

@@ -1,0 +1,170 @@
+import Glibc
+import LinuxSystem
+
+/// What opening a store found and put right.
+public struct Recovery: Equatable, Sendable {
+    /// Directories of `staging/` that a crash left half-made, and that are gone now.
+    public internal(set) var swept: [String] = []
+    /// Bytes on disk that sweeping freed.
+    public internal(set) var sweptBytes: Int64 = 0
+    /// Snapshots that were on disk and not in the catalog, and have a row now.
+    public internal(set) var added: [String] = []
+    /// Snapshots that were in the catalog and not on disk, and have no row any more.
+    public internal(set) var removed: [String] = []
+    /// Snapshots whose parent is gone; they are roots now.
+    public internal(set) var orphaned: [String] = []
+    /// Snapshots that cannot be used, with the reason: an unreadable manifest, a missing layer.
+    public internal(set) var damaged: [String: String] = [:]
+    /// Where the damaged catalog lies; the new one was rebuilt from the manifests.
+    public internal(set) var damagedCatalog: String?
+
+    /// Whether there was nothing to put right.
+    public var isClean: Bool { self == Recovery() }
+
+    /// Opens the catalog and brings it in line with the disk; a damaged one is set aside and rebuilt.
+    static func open(_ layout: Layout) throws(SnapshotTreeError) -> (Catalog, Recovery) {
+        var recovery = Recovery()
+        (recovery.swept, recovery.sweptBytes) = try wrapping { () throws(SystemError) in
+            try layout.sweepStaging()
+        }
+        let before = recovery
+        do throws(SnapshotTreeError) {
+            let catalog = try Catalog(path: layout.catalogPath)
+            if layout.isSuspect { try catalog.check() }
+            try recovery.reconcile(catalog, with: layout)
+            layout.clearSuspect()
+            return (catalog, recovery)
+        } catch .damaged {
+            recovery = before
+        }
+        recovery.damagedCatalog = try layout.setCatalogAside()
+        let catalog = try Catalog(path: layout.catalogPath)
+        try recovery.reconcile(catalog, with: layout)
+        return (catalog, recovery)
+    }
+
+    /// Adds rows for published snapshots that have none and takes away rows of snapshots that are gone.
+    private mutating func reconcile(_ catalog: Catalog, with layout: Layout) throws(SnapshotTreeError) {
+        let onDisk = Set(try layout.publishedNames().filter(Identifier.isValid))
+        let known = try catalog.ids()
+        let gone = known.filter { !onDisk.contains($0) }
+        let new = try readManifests(of: onDisk.subtracting(known), in: layout)
+        if !gone.isEmpty || !new.isEmpty {
+            try catalog.transaction { () throws(SnapshotTreeError) in
+                for id in gone {
+                    orphaned += try catalog.children(of: id).filter { !gone.contains($0) }
+                    try catalog.remove(id)
+                }
+                for manifest in new { try add(manifest, to: catalog, in: layout) }
+            }
+        }
+        removed = gone
+        try findMissingLayers(catalog, in: layout)
+    }
+
+    /// The manifests of `ids`, parents before their children.
+    private mutating func readManifests(
+        of ids: Set<String>, in layout: Layout
+    ) throws(SnapshotTreeError) -> [Manifest] {
+        var manifests: [String: Manifest] = [:]
+        for id in ids {
+            do throws(SnapshotTreeError) {
+                let manifest = try layout.manifest(of: id)
+                guard manifest.id == id else {
+                    throw SnapshotTreeError.damaged(
+                        what: id, reason: "its manifest is that of \(manifest.id)")
+                }
+                manifests[id] = manifest
+            } catch {
+                damaged[id] = error.description
+            }
+        }
+        var ordered: [Manifest] = []
+        for id in manifests.values.sorted(by: { ($0.created, $0.id) < ($1.created, $1.id) }).map(\.id) {
+            var path: [Manifest] = []
+            var next: String? = id
+            // Taking each out as it is met also ends a circle of parents, which only a forged store has.
+            while let id = next, let manifest = manifests.removeValue(forKey: id) {
+                path.append(manifest)
+                next = manifest.parent
+            }
+            ordered += path.reversed()
+        }
+        return ordered
+    }
+
+    private mutating func add(
+        _ manifest: Manifest, to catalog: Catalog, in layout: Layout
+    ) throws(SnapshotTreeError) {
+        let parentIsGone = try manifest.parent.map { (id) throws(SnapshotTreeError) in
+            try !catalog.contains(id)
+        }
+        let lostParent = parentIsGone == true ? manifest.parent : nil
+        try catalog.insert(manifest, lostParent: lostParent)
+        added.append(manifest.id)
+        if lostParent != nil { orphaned.append(manifest.id) }
+        for tag in layout.tags(of: manifest.id) where try catalog.owner(of: tag) == nil {
+            try catalog.insertTag(tag, of: manifest.id)
+        }
+    }
+
+    private mutating func findMissingLayers(
+        _ catalog: Catalog, in layout: Layout
+    ) throws(SnapshotTreeError) {
+        let present = Set(try wrapping { () throws(SystemError) in try layout.layerNames() })
+        for (id, layers) in try catalog.layers() {
+            guard let missing = layers.first(where: { !present.contains($0) }) else { continue }
+            damaged[id] = "layer \(missing) is missing"
+        }
+    }
+}
+
+extension Layout {
+    private static let suspect = "catalog.suspect"
+
+    /// Notes that SQLite met damage, so that the next start looks at every page.
+    func markSuspect() { try? rootDirectory.replaceFile(Self.suspect, with: [], durable: true) }
+    func clearSuspect() { unlinkat(rootDirectory.raw, Self.suspect, 0) }
+    var isSuspect: Bool { faccessat(rootDirectory.raw, Self.suspect, F_OK, 0) == 0 }
+
+    /// Renames the catalog to `catalog.sqlite.damaged-N`, its journal with it, and returns the new path.
+    func setCatalogAside() throws(SnapshotTreeError) -> String {
+        var number = 1
+        while faccessat(rootDirectory.raw, "catalog.sqlite.damaged-\(number)", F_OK, 0) == 0 { number += 1 }
+        let at = rootDirectory.raw
+        for suffix in ["", "-wal", "-shm"] {
+            let to = "catalog.sqlite.damaged-\(number)\(suffix)"
+            if renameat(at, "catalog.sqlite\(suffix)", at, to) != 0, errno != ENOENT {
+                throw SnapshotTreeError(.last("renameat", to))
+            }
+        }
+        clearSuspect()
+        return "\(root)/catalog.sqlite.damaged-\(number)"
+    }
+
+    /// What lies in `snapshots/`.
+    func publishedNames() throws(SnapshotTreeError) -> [String] {
+        try wrapping { () throws(SystemError) in try DirectoryEntries(of: snapshots).names() }
+    }
+
+    /// What lies in `layers/`.
+    func layerNames() throws(SystemError) -> [String] { try DirectoryEntries(of: layers).names() }
+
+    /// Reads the manifest of a published snapshot.
+    func manifest(of id: String) throws(SnapshotTreeError) -> Manifest {
+        let path = "\(id)/manifest.json"
+        let bytes = try wrapping { () throws(SystemError) in
+            try Descriptor.open(path, below: snapshots, O_RDONLY | O_NOFOLLOW).readAll()
+        }
+        return try Manifest.decoded(bytes, from: snapshotPath(id) + "/manifest.json")
+    }
+
+    /// The tags kept beside a published snapshot, those that can be tags.
+    func tags(of id: String) -> [String] {
+        guard let file = try? Descriptor.open("\(id)/tags", below: snapshots, O_RDONLY | O_NOFOLLOW),
+            let bytes = try? file.readAll()
+        else { return [] }
+        return String(decoding: bytes, as: UTF8.self).split(separator: "\n").map(String.init)
+            .filter { (try? Identifier.checkTag($0)) != nil }
+    }
+}

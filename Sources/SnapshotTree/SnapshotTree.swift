@@ -1,0 +1,86 @@
+import Glibc
+import LinuxSystem
+public import Messages
+
+/// All snapshots of one store: their parent links, tags, layers and process images.
+///
+/// Every method may be called from any thread. What takes long (copying, flushing, removing) runs outside
+/// the lock of the catalog.
+public final class SnapshotTree: Sendable {
+    /// What opening the store found and put right.
+    public let recovery: Recovery
+    /// What a published snapshot survives.
+    public let durability: Durability
+
+    let layout: Layout
+    let catalog: Monitor<Catalog>
+    let live: LiveStagings
+    let step: PublishHook
+
+    /// Opens the store below `root`, or makes an empty one, sweeps what a crash left half-made and brings
+    /// the catalog in line with the snapshots on disk.
+    ///
+    /// Throws `versionMismatch` for a store of another format, `storeInUse` while another process has it
+    /// open, `noSpace` and `system`.
+    public convenience init(
+        root: String, durability: Durability = .snapshot
+    ) throws(SnapshotTreeError) {
+        try self.init(root: root, durability: durability) { (_) throws(SnapshotTreeError) in }
+    }
+
+    /// The same, with a function that is called at each step of a publication: tests fail and crash there.
+    init(root: String, durability: Durability, step: @escaping PublishHook) throws(SnapshotTreeError) {
+        let layout = try Layout(root: root)
+        let (catalog, recovery) = try Recovery.open(layout)
+        self.layout = layout
+        self.recovery = recovery
+        self.durability = durability
+        self.step = step
+        self.catalog = Monitor(catalog)
+        live = LiveStagings()
+    }
+
+    /// The store's directory.
+    public var root: String { layout.root }
+
+    /// The directory of a layer; immutable.
+    public func layerPath(_ layer: String) -> String { layout.layerPath(layer) }
+
+    /// The directory of a snapshot's CRIU image files; immutable.
+    public func processPath(_ id: String) -> String { layout.snapshotPath(id) + "/process" }
+
+    /// Runs `body` alone on the catalog.
+    func locked<Result>(
+        _ body: (Catalog) throws(SnapshotTreeError) -> Result
+    ) throws(SnapshotTreeError) -> Result {
+        try catalog.with { (catalog) throws(SnapshotTreeError) in
+            do throws(SnapshotTreeError) {
+                return try body(catalog)
+            } catch {
+                if case .damaged = error { layout.markSuspect() }
+                throw error
+            }
+        }
+    }
+}
+
+extension SnapshotTree {
+    /// One snapshot, as the tree knows it.
+    public struct Record: Equatable, Sendable {
+        /// What it was published with.
+        public let manifest: Manifest
+        /// Its tags, in alphabetical order.
+        public let tags: [String]
+        /// The parent it had when that one has gone missing from the store; nil as a rule.
+        public let lostParent: String?
+
+        /// The snapshot's id.
+        public var id: String { manifest.id }
+        /// Its parent in the tree; nil for a root, and where the parent was lost.
+        public var parent: String? { lostParent == nil ? manifest.parent : nil }
+        /// The layers over the base, lowest first.
+        public var layers: [String] { manifest.layers }
+        /// What its sandbox is made of.
+        public var spec: SandboxSpec { manifest.spec }
+    }
+}

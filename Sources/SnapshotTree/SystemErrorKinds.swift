@@ -1,0 +1,19 @@
+import Glibc
+import LinuxSystem
+
+/// Whether an errno says that the disk or a quota is full.
+func isFull(_ code: Int32) -> Bool { code == ENOSPC || code == EDQUOT }
+
+extension SystemError {
+    /// Whether a right was missing.
+    var isPermission: Bool { code == EPERM || code == EACCES }
+    /// Whether the thing was not there.
+    var isMissing: Bool { code == ENOENT }
+}
+
+/// Runs `body` and turns the kernel's error into the tree's.
+func wrapping<Result: ~Copyable>(
+    _ body: () throws(SystemError) -> Result
+) throws(SnapshotTreeError) -> Result {
+    do { return try body() } catch { throw SnapshotTreeError(error) }
+}
