@@ -47,6 +47,9 @@ let package = Package(
             name: "CriuTests", dependencies: ["Criu", "CriuImages", "LinuxSystem", "CLinux"], exclude: ["Programs"],
             cSettings: gnu),
         tests("SnapshotTreeTests", ["SnapshotTree", "LinuxSystem", "Messages", "CLinux"]),
+        // End to end: the real binary, the real kernel, the real CRIU.
+        .testTarget(
+            name: "EndToEndTests", dependencies: ["Messages"], resources: [.copy("Programs")], cSettings: gnu),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -1,0 +1,103 @@
+import Foundation
+import Testing
+
+/// A sandbox's clocks stand still while it is saved: nothing in it can tell how long a snapshot lay there.
+@Suite struct ClockTests {
+    /// What a process asks for to know the time: CLOCK_MONOTONIC, CLOCK_BOOTTIME, CLOCK_MONOTONIC_RAW and uptime.
+    private static let clocks =
+        "print(*[time.clock_gettime(c) for c in (1, 7, 4)], open('/proc/uptime').read().split()[0])"
+
+    @Test func clocksGoOnWhereTheyStood() throws {
+        try withCkpt { ckpt in
+            let box = try ckpt.create("clocks")
+            try box.startPython()
+            try box.say("put 'import time'")
+            /// The clocks as a process that lived through everything sees them, then as a fresh one does.
+            func read(_ box: Sandbox) throws -> [Double] {
+                let old = try box.say("ask \"\(Self.clocks)\"")
+                let new = try box.ckpt.succeed(
+                    ["exec", box.name, "--", "/usr/bin/python3", "-c", "import time; \(Self.clocks)"]).line
+                let values = (old + " " + new).split(separator: " ").compactMap { Double($0) }
+                try #require(values.count == 8, "\(old) \(new)")
+                return values
+            }
+            let before = try read(box)
+            let snapshot = try box.save("--stop")
+            let pause = 4.0
+            Thread.sleep(forTimeInterval: pause)
+            try box.restore(snapshot)
+            let forks = try ckpt.fork(snapshot, count: 2)
+            for each in [box] + forks {
+                let after = try read(each)
+                // A time namespace offsets CLOCK_MONOTONIC_RAW like CLOCK_MONOTONIC (time_namespaces(7)).
+                for (index, (was, now)) in zip(before, after).enumerated() {
+                    #expect(
+                        now >= was - 0.02, "clock \(index) of \(each.name) ran backwards: \(was) → \(now)")
+                    #expect(now - was < pause, "clock \(index) of \(each.name) leapt: \(was) → \(now)")
+                }
+                let real = try Double(each.sh("date +%s.%N")) ?? 0
+                #expect(abs(real - Date().timeIntervalSince1970) < 2, "CLOCK_REALTIME is the host's")
+            }
+        }
+    }
+
+    @Test(.enabled(if: Machine.has("gcc"), "needs gcc")) func timedWaitsAreNeitherCutShortNorLost() throws {
+        try withCkpt { ckpt in
+            let box = try ckpt.create("waits")
+            try box.compile("waits.c", "-pthread")
+            try box.say(
+                #"""
+                coproc W { exec /root/waits 2>/root/waits.err; }
+                tell() {
+                    echo >&"${W[1]}"
+                    while IFS= read -r -t 20 line <&"${W[0]}" && [ "$line" != end ]; do echo "$line"; done
+                }
+                """#)
+            /// Every call with how often it has returned.
+            func rounds(_ box: Sandbox) throws -> [String: Int] {
+                var rounds: [String: Int] = [:]
+                for line in try box.say("tell").split(separator: "\n") {
+                    let words = line.split(separator: " ").map(String.init)
+                    try #require(words.count == 3, "\(line)")
+                    rounds[words[0]] = Int(words[1])
+                    if words[2] != "0" { Issue.record("\(box.name): \(try box.sh("cat /root/waits.err"))") }
+                }
+                #expect(rounds.count == 13)
+                return rounds
+            }
+            for _ in 1...3 {
+                usleep(UInt32.random(in: 0..<250_000))
+                let snapshot = try box.save()
+                usleep(UInt32.random(in: 0..<250_000))
+                try box.restore(snapshot)
+            }
+            let forks = try ckpt.fork("waits")
+            for each in [box] + forks {
+                let before = try rounds(each)
+                Thread.sleep(forTimeInterval: 0.3)
+                var stuck: [String] = []
+                let allWent = try eventually(within: 10) {
+                    let now = try rounds(each)
+                    stuck = before.filter { now[$0.key]! < $0.value + 2 }.map(\.key)
+                    return stuck.isEmpty
+                }
+                #expect(allWent, "stand still in \(each.name): \(stuck.sorted())")
+            }
+        }
+    }
+
+    @Test func tailFollowsOn() throws {
+        try withCkpt { ckpt in
+            let box = try ckpt.create("tail")
+            try box.say("echo one > /root/log; tail -F /root/log > /root/followed 2> /root/tail.err &")
+            try box.waitFor("grep -q one /root/followed")
+            let snapshot = try box.save()
+            try box.restore(snapshot)
+            for each in [box] + (try ckpt.fork(snapshot)) {
+                try each.sh("echo two >> /root/log")
+                try each.waitFor("grep -q two /root/followed")
+                #expect(try each.sh("cat /root/tail.err") == "")
+            }
+        }
+    }
+}
