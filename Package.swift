@@ -43,6 +43,9 @@ let package = Package(
         module("SnapshotTree", ["LinuxSystem", "Messages", "CLinux", "CSQLite"]),
         // Tests
         tests("CriuImagesTests", ["CriuImages", "LinuxSystem", "CCriuImages", "CProtobufC"]),
+        tests(
+            "SandboxRuntimeTests",
+            ["SandboxRuntime", "Criu", "CriuImages", "LinuxSystem", "Messages", "CLinux"]),
         .testTarget(
             name: "CriuTests", dependencies: ["Criu", "CriuImages", "LinuxSystem", "CLinux"], exclude: ["Programs"],
             cSettings: gnu),
