@@ -34,7 +34,12 @@ static void prepare_process(void) {
     umask(022);
     prctl(PR_SET_NAME, "ckpt-init");
     prctl(PR_SET_DUMPABLE, 1);
-    for (int i = 1; i < NSIG; i++) signal(i, SIG_DFL);
+    // Not signal(3): glibc keeps 32 and 33 for itself and leaves them as whoever started us had them.
+    const struct {
+        void *handler;
+        unsigned long flags, restorer, mask;
+    } plain = {SIG_DFL, 0, 0, 0};
+    for (int i = 1; i < NSIG; i++) syscall(SYS_rt_sigaction, i, &plain, NULL, sizeof plain.mask);
     signal(SIGPIPE, SIG_IGN);
     // Blocked but while ppoll waits: a child that ends in between makes ppoll return at once.
     struct sigaction noted = {.sa_handler = ignore_signal};
