@@ -71,6 +71,12 @@ public struct ErrorMessage: Error, Codable, Hashable, Sendable {
     }
 }
 
+/// The body of every answer that is no success: `{"error": …}`.
+public struct ErrorEnvelope: Codable, Sendable {
+    public var error: ErrorMessage
+    public init(error: ErrorMessage) { self.error = error }
+}
+
 extension ErrorMessage: CustomStringConvertible {
     /// The one line a person reads: `what happened: why (hint: what to do)`.
     public var description: String {

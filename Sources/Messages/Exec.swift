@@ -61,6 +61,8 @@ public struct ExecResult: Codable, Sendable {
 ///
 /// A frame is a 4-byte big-endian payload length, one type byte and the payload (1 MiB at most).
 public enum ExecFrame {
+    /// What the `Upgrade` header says, both ways.
+    public static let protocolName = "ckpt-exec"
     /// Client to server.
     public enum FromClient: UInt8, Sendable {
         /// `ExecRequest` as JSON; always first, exactly once.

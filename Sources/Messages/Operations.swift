@@ -44,6 +44,11 @@ public struct DoctorReport: Codable, Sendable {
     public var healthy: Bool { !checks.contains { $0.status == .failed } }
 }
 
+/// The answer of a call that has nothing to tell: `{}`.
+public struct Done: Codable, Hashable, Sendable {
+    public init() {}
+}
+
 /// What ckpt calls itself.
 public enum Product {
     public static let version = "0.1.0"

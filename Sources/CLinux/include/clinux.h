@@ -9,6 +9,7 @@
 #include <sys/xattr.h>
 
 #include "criu_spawn.h"
+#include "daemon.h"
 #include "sandbox_spawn.h"
 
 /// pidfd_open(2).
