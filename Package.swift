@@ -32,6 +32,8 @@ let package = Package(
         .target(name: "CCriuImages", dependencies: ["CProtobufC"]),
         .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
+        .systemLibrary(
+            name: "CMicroHTTPD", pkgConfig: "libmicrohttpd", providers: [.apt(["libmicrohttpd-dev"])]),
         // Level 1
         module("LinuxSystem", ["CLinux"]),
         module("Messages", []),
@@ -41,6 +43,9 @@ let package = Package(
         module("CriuImages", ["LinuxSystem", "CCriuImages", "CProtobufC"]),
         module("Criu", ["LinuxSystem", "CLinux", "CCriuImages", "CProtobufC", "CCrypto"]),
         module("SnapshotTree", ["LinuxSystem", "Messages", "CLinux", "CSQLite"]),
+        // Level 4
+        module("Server", ["LinuxSystem", "Messages", "CLinux", "CMicroHTTPD"]),
+        module("Client", ["LinuxSystem", "Messages", "CLinux"]),
         // Tests
         tests("CriuImagesTests", ["CriuImages", "LinuxSystem", "CCriuImages", "CProtobufC"]),
         tests(

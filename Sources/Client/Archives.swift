@@ -1,0 +1,73 @@
+public import LinuxSystem
+public import Messages
+import Glibc
+
+extension Client {
+    /// `GET /v1/sandboxes/{name}/archive`: writes a tar stream of what lies at `path` in the sandbox to `file`.
+    ///
+    /// A stream that breaks off in the middle throws; what was written until then stays.
+    public func readArchive(_ name: String, path: String, to file: borrowing Descriptor) throws(ErrorMessage) {
+        let target = archivePath(name, path)
+        let file = file.raw
+        let result: Result<Done, ErrorMessage> = try attempt(repeatable: false) { (connection) throws(TransportError) in
+            try connection.send(Client.head("GET", target, bodyLength: nil))
+            let head = try connection.readHead()
+            guard head.status == 200 else {
+                var body: [UInt8] = []
+                try connection.readBody(head) { (piece) throws(TransportError) in body += piece }
+                return Reply(
+                    result: .failure(Client.failure(head.status, body)), closes: head.closes,
+                    retry: head.retry)
+            }
+            try connection.readBody(head) { (piece) throws(TransportError) in try writeAll(piece, to: file) }
+            return Reply(result: .success(Done()), closes: head.closes, retry: false)
+        }
+        _ = try result.get()
+    }
+
+    /// `PUT /v1/sandboxes/{name}/archive`: unpacks the tar stream from `file` into the directory `path` of the
+    /// sandbox.
+    public func writeArchive(_ name: String, path: String, from file: borrowing Descriptor) throws(ErrorMessage) {
+        let target = archivePath(name, path)
+        let file = file.raw
+        let result: Result<Done, ErrorMessage> = try attempt(repeatable: false) { (connection) throws(TransportError) in
+            let fields = "Content-Type: application/x-tar\r\nTransfer-Encoding: chunked\r\n"
+            try connection.send(Client.head("PUT", target, bodyLength: nil, fields: fields))
+            try sendChunks(of: file, on: connection)
+            return try Client.read(Done.self, connection)
+        }
+        _ = try result.get()
+    }
+
+    private func archivePath(_ name: String, _ inside: String) -> String {
+        "\(path(name, "archive"))?path=\(Client.encode(inside))"
+    }
+}
+
+private func writeAll(_ bytes: ArraySlice<UInt8>, to file: Int32) throws(TransportError) {
+    var rest = bytes
+    while !rest.isEmpty {
+        do throws(SystemError) {
+            rest = rest.dropFirst(try retrying("write") { rest.withUnsafeBytes { write(file, $0.baseAddress, $0.count) } })
+        } catch {
+            throw .local(error)
+        }
+    }
+}
+
+/// Sends the rest of `file` as HTTP chunks, the last and empty one included.
+private func sendChunks(of file: Int32, on connection: HTTPConnection) throws(TransportError) {
+    var block = [UInt8](repeating: 0, count: 256 << 10)
+    while true {
+        let count: Int
+        do throws(SystemError) {
+            count = try retrying("read") { read(file, &block, block.count) }
+        } catch {
+            throw .local(error)
+        }
+        if count == 0 { break }
+        try connection.send(
+            Array("\(String(count, radix: 16))\r\n".utf8) + block[..<count] + Array("\r\n".utf8))
+    }
+    try connection.send(Array("0\r\n\r\n".utf8))
+}

@@ -1,0 +1,203 @@
+import CMicroHTTPD
+import Glibc
+import LinuxSystem
+import Messages
+
+/// One request and its answer, from the request line to the last byte sent.
+///
+/// libmicrohttpd calls it on the connection's own thread only, first once without a body, then once for each
+/// piece of the body, then once more; the answer may be queued in that last call without ending keep-alive.
+final class Exchange {
+    private enum Stage {
+        case requestLine(String)
+        case collecting(Route, Call, [UInt8])
+        case uploading(ArchiveUpload)
+        /// The rest of the body is dropped, then the refusal is the answer.
+        case refusing(Refusal)
+        case answered
+    }
+    private let service: Service
+    private let connection: OpaquePointer
+    private var stage: Stage
+    private var dropped = 0
+    /// Whether the header was seen.
+    private(set) var begun = false
+    private var counted = false
+
+    /// A request of which only the target is known.
+    init(_ service: Service, _ connection: OpaquePointer, target: String) {
+        self.service = service
+        self.connection = connection
+        stage = .requestLine(target)
+    }
+
+    /// Handles the first call, when the header is complete; false closes the connection.
+    func begin(method: String) -> Bool {
+        begun = true
+        guard case .requestLine(let text) = stage, service.admits(ckpt_http_socket(connection)) else {
+            return false
+        }
+        counted = service.traffic.beginRequest()
+        do throws(Refusal) {
+            guard counted else { throw .shuttingDown }
+            let (route, call) = try route(method: method, text)
+            if case .upload = route.action {
+                stage = .uploading(try ArchiveUpload.start(call))
+            } else {
+                stage = .collecting(route, call, [])
+            }
+        } catch {
+            stage = .refusing(error)
+            // With its length announced there is no need to read it: answering now closes the connection.
+            if error.status == 413 { return queue(error) }
+        }
+        return true
+    }
+
+    private func route(method: String, _ text: String) throws(Refusal) -> (Route, Call) {
+        let target: RequestTarget
+        do throws(ErrorMessage) { target = try RequestTarget(text) } catch { throw Refusal(error) }
+        let (route, parameters) = try service.router.find(method: method, target)
+        if case .upload = route.action {
+        } else if let length = header("Content-Length").flatMap({ Int($0) }), length > JSONBody.limit {
+            throw .bodyTooLarge
+        }
+        let call = Call(
+            engine: service.engine, control: service.control, parameters: parameters, query: target.query,
+            cancelled: Cancellation(watching: ckpt_http_socket(connection)))
+        return (route, call)
+    }
+
+    /// Takes a piece of the body; false closes the connection.
+    func receive(_ bytes: UnsafeRawBufferPointer) -> Bool {
+        switch stage {
+        case .collecting(let route, let call, var body):
+            // Without this the array has two owners, and each piece would copy all before it.
+            stage = .answered
+            if body.count + bytes.count > JSONBody.limit {
+                stage = .refusing(.bodyTooLarge)
+                return receive(bytes)
+            }
+            body += bytes
+            stage = .collecting(route, call, body)
+        case .uploading(let upload):
+            upload.write(bytes)
+        case .refusing, .answered:
+            dropped += bytes.count
+            return dropped <= 2 * JSONBody.limit
+        case .requestLine:
+            return false
+        }
+        return true
+    }
+
+    /// Handles the last call, when the request is complete; false closes the connection.
+    func finish() -> Bool {
+        // The engine takes as long as it takes: the time-out is for clients.
+        ckpt_http_set_timeout(connection, 0)
+        defer { ckpt_http_set_timeout(connection, service.limits.stallSeconds) }
+        let before = stage
+        stage = .answered
+        switch before {
+        case .collecting(let route, let call, let body):
+            do throws(Refusal) {
+                return try answer(route, call, body)
+            } catch {
+                return queue(error)
+            }
+        case .uploading(let upload):
+            do throws(ErrorMessage) {
+                try upload.finish()
+                return queue(200, JSONBody.encode(Done()))
+            } catch {
+                return queue(Refusal(error))
+            }
+        case .refusing(let refusal): return queue(refusal)
+        case .requestLine, .answered: return false
+        }
+    }
+
+    private func answer(_ route: Route, _ call: Call, _ body: [UInt8]) throws(Refusal) -> Bool {
+        do throws(ErrorMessage) {
+            switch route.action {
+            case .answer(let run): return queue(200, try run(call, body))
+            case .download: return queue(try ArchiveDownload.start(call))
+            case .upload: return false
+            case .attach: break
+            }
+        } catch {
+            throw Refusal(error)
+        }
+        guard header("Upgrade")?.lowercased() == ExecFrame.protocolName else {
+            throw Refusal(
+                ErrorMessage(
+                    .badRequest, "an exec stream needs the header Upgrade: \(ExecFrame.protocolName)"),
+                status: 426, headers: [("Upgrade", ExecFrame.protocolName)])
+        }
+        return queue(Upgrade(service, sandbox: call["name"]))
+    }
+
+    /// Ends the exchange, whether or not an answer was sent.
+    func end() {
+        if case .uploading(let upload) = stage { upload.abandon() }
+        stage = .answered
+        if counted { service.traffic.endRequest() }
+        counted = false
+    }
+
+    private func header(_ name: String) -> String? {
+        MHD_lookup_connection_value(connection, MHD_ValueKind.HEADER_KIND, name).map { String(cString: $0) }
+    }
+}
+
+extension Exchange {
+    private func queue(_ refusal: Refusal) -> Bool {
+        if refusal.status >= 500 { service.log.write("\(refusal.status): \(refusal.message)") }
+        return queue(
+            refusal.status, JSONBody.encode(ErrorEnvelope(error: refusal.message)), headers: refusal.headers)
+    }
+
+    private func queue(_ status: Int, _ body: [UInt8], headers: [(String, String)] = []) -> Bool {
+        let response = body.withUnsafeBytes { bytes in
+            MHD_create_response_from_buffer(
+                bytes.count, UnsafeMutableRawPointer(mutating: bytes.baseAddress), .RESPMEM_MUST_COPY)
+        }
+        return send(response, status, [("Content-Type", "application/json")] + headers)
+    }
+
+    private func queue(_ download: ArchiveDownload) -> Bool {
+        let length = UInt64(bitPattern: -1)  // MHD_SIZE_UNKNOWN: chunked
+        download.connection = connection
+        download.stallSeconds = service.limits.stallSeconds
+        let response = MHD_create_response_from_callback(
+            length, ArchiveDownload.blockSize, ArchiveDownload.readBlock,
+            Unmanaged.passRetained(download).toOpaque(), ArchiveDownload.release)
+        return send(response, 200, [("Content-Type", "application/x-tar")])
+    }
+
+    private func queue(_ upgrade: Upgrade) -> Bool {
+        let response = MHD_create_response_for_upgrade(Upgrade.run, Unmanaged.passRetained(upgrade).toOpaque())
+        return send(response, 101, [("Upgrade", ExecFrame.protocolName)])
+    }
+
+    private func send(_ response: OpaquePointer?, _ status: Int, _ headers: [(String, String)]) -> Bool {
+        guard let response else { return false }
+        for (name, value) in headers { MHD_add_response_header(response, name, value) }
+        defer { MHD_destroy_response(response) }
+        return MHD_queue_response(connection, UInt32(status), response) == .YES
+    }
+}
+
+extension Refusal {
+    static var bodyTooLarge: Refusal {
+        Refusal(
+            ErrorMessage(.badRequest, "the body is larger than \(JSONBody.limit >> 20) MiB"), status: 413)
+    }
+
+    /// `Retry-After` tells a client that nothing was done and any request may be sent again.
+    static var shuttingDown: Refusal {
+        Refusal(
+            ErrorMessage(.wrongState, "the server is shutting down", hint: "send the request again"),
+            status: 503, headers: [("Retry-After", "0"), ("Connection", "close")])
+    }
+}

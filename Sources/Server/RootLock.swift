@@ -1,0 +1,65 @@
+import Glibc
+import LinuxSystem
+import Messages
+
+/// Makes two servers on one root impossible: ROOT/server.pid, held with flock(2) and naming the holder.
+///
+/// The lock goes with the process, however it ends.
+struct RootLock: ~Copyable, Sendable {
+    private static let name = "server.pid"
+    private let file: Descriptor
+
+    /// Takes the lock; throws `inUse`, naming the holder, when another server has it.
+    init(in directory: borrowing Descriptor, path: String) throws(ErrorMessage) {
+        file = try RootLock.lock(in: directory, path)
+    }
+
+    private static func lock(
+        in directory: borrowing Descriptor, _ path: String
+    ) throws(ErrorMessage) -> Descriptor {
+        var file = try RootLock.open(directory)
+        while true {
+            guard flock(file.raw, LOCK_EX | LOCK_NB) == 0 else {
+                throw RootLock.held(try? file.read(upTo: 32), path)
+            }
+            if RootLock.isNamed(file.raw, directory) { break }
+            // A server that ended meanwhile took the name away: this lock is on nobody's file.
+            file = try RootLock.open(directory)
+        }
+        do throws(SystemError) {
+            try retrying("ftruncate") { ftruncate(file.raw, 0) }
+            try file.writeAll(Array("\(getpid())\n".utf8))
+        } catch {
+            throw ErrorMessage(.internal, "\(path)/server.pid cannot be written", cause: "\(error)")
+        }
+        return file
+    }
+
+    /// Takes the file away and lets the lock go.
+    func release(in directory: borrowing Descriptor) {
+        unlinkat(directory.raw, RootLock.name, 0)
+        _ = flock(file.raw, LOCK_UN)
+    }
+
+    private static func open(_ directory: borrowing Descriptor) throws(ErrorMessage) -> Descriptor {
+        do throws(SystemError) {
+            return try Descriptor.open(name, below: directory, O_RDWR | O_CREAT | O_NOFOLLOW, mode: 0o600)
+        } catch {
+            throw ErrorMessage(.internal, "the server's lock cannot be opened", cause: "\(error)")
+        }
+    }
+
+    private static func held(_ content: [UInt8]?, _ path: String) -> ErrorMessage {
+        let pid = String(decoding: content ?? [], as: UTF8.self).split(separator: "\n").first.map { "pid \($0)" }
+        return ErrorMessage(
+            .inUse, "another server (\(pid ?? "just starting")) has \(path)",
+            hint: "use that one, or end it with POST /v1/shutdown or SIGTERM")
+    }
+
+    private static func isNamed(_ file: Int32, _ directory: borrowing Descriptor) -> Bool {
+        var own = stat()
+        var named = stat()
+        return fstat(file, &own) == 0 && fstatat(directory.raw, name, &named, AT_SYMLINK_NOFOLLOW) == 0
+            && own.st_ino == named.st_ino && own.st_dev == named.st_dev
+    }
+}

@@ -1,0 +1,133 @@
+import Messages
+
+/// What a handler gets to work with.
+struct Call {
+    let engine: any EngineOperations
+    let control: any ServerControl
+    /// The `{name}` segments of the route's path, decoded.
+    let parameters: [String: String]
+    let query: [String: String]
+    let cancelled: Cancellation
+
+    /// A path parameter; the router has made sure of it.
+    subscript(_ parameter: String) -> String { parameters[parameter]! }
+
+    /// A query parameter that says yes or no; absent is no, present without a value is yes.
+    func flag(_ name: String) throws(ErrorMessage) -> Bool {
+        switch query[name] {
+        case nil, "false", "0": return false
+        case "", "true", "1": return true
+        case .some(let value):
+            throw ErrorMessage(.badValue, "query parameter \(name) is \(value)", hint: "use true or false")
+        }
+    }
+
+    /// A query parameter that must be there.
+    func required(_ name: String) throws(ErrorMessage) -> String {
+        guard let value = query[name], !value.isEmpty else {
+            throw ErrorMessage(.badRequest, "query parameter \(name) is missing")
+        }
+        return value
+    }
+}
+
+/// What a handler can ask of the server itself.
+protocol ServerControl: Sendable {
+    /// Begins a clean shutdown and returns at once.
+    func requestStop()
+}
+
+/// One row of the route table.
+struct Route: Sendable {
+    /// What is done with a request that fits.
+    enum Action: Sendable {
+        /// Read a JSON body, call the engine, answer with JSON.
+        case answer(@Sendable (Call, [UInt8]) throws(ErrorMessage) -> [UInt8])
+        /// Answer with a tar stream.
+        case download
+        /// Read a tar stream.
+        case upload
+        /// Become an exec stream.
+        case attach
+    }
+
+    let method: String
+    let template: String
+    /// The call's name, as in the OpenAPI description.
+    let operation: String
+    let query: [String]
+    /// The names of the messages that go in and come out, where they are JSON.
+    let takes: String?
+    let gives: String?
+    let action: Action
+    let pattern: [Segment]
+
+    enum Segment: Equatable, Sendable {
+        case literal(String)
+        case parameter(String)
+    }
+
+    private init(
+        _ method: String, _ template: String, _ operation: String, query: [String], takes: String?,
+        gives: String?, action: Action
+    ) {
+        self.method = method
+        self.template = template
+        self.operation = operation
+        self.query = query
+        self.takes = takes
+        self.gives = gives
+        self.action = action
+        pattern = template.split(separator: "/").map { part in
+            part.hasPrefix("{") ? .parameter(String(part.dropFirst().dropLast())) : .literal(String(part))
+        }
+    }
+
+    /// A route without a body.
+    static func plain<Answer: Encodable & SendableMetatype>(
+        _ method: String, _ template: String, _ operation: String, query: [String] = [],
+        gives: Answer.Type, _ body: @escaping @Sendable (Call) throws(ErrorMessage) -> Answer
+    ) -> Route {
+        let action = Action.answer { (call, _) throws(ErrorMessage) in JSONBody.encode(try body(call)) }
+        return Route(
+            method, template, operation, query: query, takes: nil, gives: "\(Answer.self)", action: action)
+    }
+
+    /// A POST with a JSON body.
+    static func post<
+        Request: Decodable & SendableMetatype, Answer: Encodable & SendableMetatype
+    >(
+        _ template: String, _ operation: String, takes: Request.Type, gives: Answer.Type,
+        _ body: @escaping @Sendable (Call, Request) throws(ErrorMessage) -> Answer
+    ) -> Route {
+        let action = Action.answer { (call, bytes) throws(ErrorMessage) in
+            JSONBody.encode(try body(call, try JSONBody.decode(Request.self, from: bytes)))
+        }
+        return Route(
+            "POST", template, operation, query: [], takes: "\(Request.self)", gives: "\(Answer.self)",
+            action: action)
+    }
+
+    /// A route whose bytes are a stream of their own.
+    static func stream(
+        _ method: String, _ template: String, _ operation: String, query: [String] = [], gives: String? = nil,
+        _ action: Action
+    ) -> Route {
+        Route(method, template, operation, query: query, takes: nil, gives: gives, action: action)
+    }
+
+    /// The parameters when the path fits.
+    func match(_ segments: [String]) -> [String: String]? {
+        guard segments.count == pattern.count else { return nil }
+        var parameters: [String: String] = [:]
+        for (segment, part) in zip(segments, pattern) {
+            switch part {
+            case .literal(let text): guard text == segment else { return nil }
+            case .parameter(let name):
+                guard !segment.isEmpty else { return nil }
+                parameters[name] = segment
+            }
+        }
+        return parameters
+    }
+}

@@ -1,0 +1,101 @@
+import Messages
+
+extension Router {
+    /// Version 1 of the API; `docs/openapi.yaml` describes the same rows.
+    static let v1 = Router(routes: service + sandboxes + streams + snapshots)
+
+    private static let service: [Route] = [
+        .plain("GET", "/v1/version", "getVersion", gives: VersionInfo.self) { (call) throws(ErrorMessage) in
+            try call.engine.version()
+        },
+        .plain("GET", "/v1/doctor", "getDoctor", gives: DoctorReport.self) { (call) throws(ErrorMessage) in
+            try call.engine.doctor()
+        },
+        .plain("POST", "/v1/shutdown", "shutdown", gives: Done.self) { (call) throws(ErrorMessage) in
+            call.control.requestStop()
+            return Done()
+        },
+        .plain("POST", "/v1/gc", "collectGarbage", gives: GCResult.self) { (call) throws(ErrorMessage) in
+            try call.engine.gc()
+        },
+    ]
+
+    private static let sandboxes: [Route] = [
+        .plain("GET", "/v1/sandboxes", "listSandboxes", gives: SandboxList.self) {
+            (call) throws(ErrorMessage) in
+            try call.engine.sandboxes()
+        },
+        .post("/v1/sandboxes", "createSandbox", takes: CreateRequest.self, gives: SandboxInfo.self) {
+            (call, request) throws(ErrorMessage) in
+            try call.engine.create(request)
+        },
+        .plain("GET", "/v1/sandboxes/{name}", "getSandbox", gives: SandboxInfo.self) {
+            (call) throws(ErrorMessage) in
+            try call.engine.sandbox(call["name"])
+        },
+        .plain("DELETE", "/v1/sandboxes/{name}", "removeSandbox", query: ["force"], gives: Done.self) {
+            (call) throws(ErrorMessage) in
+            try call.engine.remove(call["name"], force: try call.flag("force"))
+            return Done()
+        },
+        .post("/v1/sandboxes/{name}/exec", "exec", takes: ExecRequest.self, gives: ExecResult.self) {
+            (call, request) throws(ErrorMessage) in
+            try call.engine.exec(call["name"], request, cancelled: call.cancelled)
+        },
+        .post("/v1/sandboxes/{name}/save", "save", takes: SaveRequest.self, gives: SnapshotInfo.self) {
+            (call, request) throws(ErrorMessage) in
+            try call.engine.save(call["name"], request, cancelled: call.cancelled)
+        },
+        .post(
+            "/v1/sandboxes/{name}/restore", "restore", takes: RestoreRequest.self, gives: RestoreResult.self
+        ) { (call, request) throws(ErrorMessage) in
+            try call.engine.restore(call["name"], request)
+        },
+        .plain("POST", "/v1/sandboxes/{name}/reset", "reset", gives: RestoreResult.self) {
+            (call) throws(ErrorMessage) in
+            try call.engine.reset(call["name"])
+        },
+        .post("/v1/sandboxes/{name}/kill", "kill", takes: KillRequest.self, gives: SandboxInfo.self) {
+            (call, request) throws(ErrorMessage) in
+            try call.engine.kill(call["name"], request)
+        },
+        .plain("GET", "/v1/sandboxes/{name}/logs", "getLogs", gives: LogList.self) {
+            (call) throws(ErrorMessage) in
+            try call.engine.logs(call["name"])
+        },
+    ]
+
+    private static let streams: [Route] = [
+        .stream("GET", "/v1/sandboxes/{name}/attach", "attach", .attach),
+        .stream("GET", "/v1/sandboxes/{name}/archive", "readArchive", query: ["path"], .download),
+        .stream(
+            "PUT", "/v1/sandboxes/{name}/archive", "writeArchive", query: ["path"], gives: "Done", .upload),
+    ]
+
+    private static let snapshots: [Route] = [
+        .post("/v1/fork", "fork", takes: ForkRequest.self, gives: ForkResult.self) {
+            (call, request) throws(ErrorMessage) in
+            try call.engine.fork(request)
+        },
+        .plain("GET", "/v1/snapshots", "listSnapshots", gives: TreeInfo.self) { (call) throws(ErrorMessage) in
+            try call.engine.tree()
+        },
+        .plain("GET", "/v1/snapshots/{ref}", "getSnapshot", gives: SnapshotInfo.self) {
+            (call) throws(ErrorMessage) in
+            try call.engine.snapshot(call["ref"])
+        },
+        .plain(
+            "DELETE", "/v1/snapshots/{ref}", "deleteSnapshot", query: ["subtree"], gives: DeleteResult.self
+        ) { (call) throws(ErrorMessage) in
+            try call.engine.delete(call["ref"], subtree: try call.flag("subtree"))
+        },
+        .plain("PUT", "/v1/snapshots/{ref}/tags/{tag}", "setTag", gives: SnapshotInfo.self) {
+            (call) throws(ErrorMessage) in
+            try call.engine.tag(call["ref"], call["tag"])
+        },
+        .plain("DELETE", "/v1/tags/{tag}", "removeTag", gives: Done.self) { (call) throws(ErrorMessage) in
+            try call.engine.untag(call["tag"])
+            return Done()
+        },
+    ]
+}
