@@ -43,6 +43,12 @@ let package = Package(
         module("CriuImages", ["LinuxSystem", "CCriuImages", "CProtobufC"]),
         module("Criu", ["LinuxSystem", "CLinux", "CCriuImages", "CProtobufC", "CCrypto"]),
         module("SnapshotTree", ["LinuxSystem", "Messages", "CLinux", "CSQLite"]),
+        // Level 3
+        module(
+            "Checkpointing",
+            [
+                "LinuxSystem", "Messages", "CLinux", "SandboxRuntime", "SnapshotTree", "Criu", "CriuImages",
+            ]),
         // Level 4
         module("Server", ["LinuxSystem", "Messages", "CLinux", "CMicroHTTPD"]),
         module("Client", ["LinuxSystem", "Messages", "CLinux"]),

@@ -68,6 +68,20 @@ extension SnapshotTree {
         return GCResult(removed: removed, freedBytes: freed)
     }
 
+    /// Takes a directory of this store's filesystem out of the way in one step, and removes it on a thread of its
+    /// own; what a crash leaves of it the next start sweeps. Throws `system`.
+    public func discard(_ path: String) throws(SnapshotTreeError) {
+        let trash = "trash-\(Identifier.random())"
+        guard live.begin(trash, layer: trash) else { return try discard(path) }
+        let target = layout.stagingPath(trash)
+        guard renameat2(AT_FDCWD, path, AT_FDCWD, target, UInt32(RENAME_NOREPLACE)) == 0 else {
+            let error = SystemError.last("rename", path)
+            live.end(trash)
+            throw SnapshotTreeError(error)
+        }
+        startThread { _ = try? self.empty([trash]) }
+    }
+
     /// The snapshot and all below it, parents before their children.
     private func withDescendants(_ id: String, _ catalog: Catalog) throws(SnapshotTreeError) -> [String] {
         var ids = [id]

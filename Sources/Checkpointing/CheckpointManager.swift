@@ -1,0 +1,126 @@
+import Criu
+import Glibc
+import LinuxSystem
+public import Messages
+import SandboxRuntime
+import SnapshotTree
+
+/// Saves, restores, forks and resets sandboxes: the one engine behind every face of ckpt.
+///
+/// Calls are synchronous and may come on any number of threads. Operations on one sandbox wait for each other;
+/// operations on different sandboxes do not.
+public final class CheckpointManager: Sendable {
+    let root: String
+    /// A tmpfs of the server's own, below the store.
+    let workspace: String
+    let store: SnapshotTree
+    let bases: BaseViews
+    let initProgram: InitProgram
+    let registry = Monitor<[String: LiveSandbox]>([:])
+    let report: @Sendable (String) -> Void
+
+    /// Opens the store at `root`, takes up every sandbox that still runs, and sweeps what a crash left.
+    ///
+    /// `executable` is ckpt's own path: ckpt-init and CRIU are found beside it. `Workplace.enter` must have been
+    /// called. `report` is given one line for each thing found amiss and mended.
+    public init(
+        root: String, executable: String, report: @escaping @Sendable (String) -> Void
+    ) throws(ErrorMessage) {
+        self.root = root
+        self.report = report
+        workspace = "\(root)/runtime"
+        do throws(RuntimeError) {
+            let override = getenv("CKPT_INIT").map { String(cString: $0) }
+            initProgram = try InitProgram(executable: executable, stateRoot: root, override: override)
+            bases = try BaseViews(workspace: workspace, stateRoot: root, initProgram: initProgram)
+        } catch { throw error.message }
+        do throws(SnapshotTreeError) { store = try SnapshotTree(root: root) } catch { throw error.message }
+        if !store.recovery.isClean { report("store: \(store.recovery)") }
+        takeUpSandboxes()
+    }
+
+    /// The sandbox of that name.
+    func find(_ name: String) throws(ErrorMessage) -> LiveSandbox {
+        guard let sandbox = registry.with({ $0[name] }) else { throw .unknownSandbox(name) }
+        return sandbox
+    }
+
+    /// Every sandbox, by name.
+    var all: [LiveSandbox] {
+        registry.with { $0.values.sorted { $0.name < $1.name } }
+    }
+
+    func directory(of name: String) -> String { "\(root)/sandboxes/\(name)" }
+
+    /// The snapshot a reference means; a sandbox's name means the one it stands on.
+    func resolve(_ reference: String) throws(ErrorMessage) -> SnapshotTree.Record {
+        do throws(SnapshotTreeError) {
+            return try store.resolve(reference: reference) { name in
+                self.registry.with { $0[name] }?.record.position
+            }
+        } catch {
+            if let sandbox = registry.with({ $0[reference] }), sandbox.record.position == nil {
+                throw ErrorMessage(
+                    .unknownSnapshot, "sandbox \(reference) stands at its base: it has never been saved",
+                    hint: "ckpt save \(reference) makes a snapshot")
+            }
+            throw error.message
+        }
+    }
+
+    /// For each snapshot, the sandboxes that stand on it.
+    func standing() -> [String: [String]] {
+        var standing: [String: [String]] = [:]
+        for sandbox in all {
+            if let position = sandbox.record.position { standing[position, default: []].append(sandbox.name) }
+        }
+        return standing
+    }
+
+    /// The layers that a sandbox has mounted or would start from.
+    func layersInUse() -> Set<String> { Set(all.flatMap { $0.record.layers }) }
+
+    /// Finds the sandboxes of an earlier server: those whose PID 1 still lives run on.
+    private func takeUpSandboxes() {
+        let names = (try? Files.names(in: "\(root)/sandboxes")) ?? []
+        for name in names {
+            guard let record = SandboxRecord(readingFrom: directory(of: name)) else {
+                report("sandbox \(name): its creation was cut short; removed")
+                discard(directory(of: name))
+                continue
+            }
+            let sandbox = LiveSandbox(record: record, directory: directory(of: name))
+            registry.with { $0[name] = sandbox }
+            takeUp(sandbox, record)
+        }
+    }
+
+    private func takeUp(_ sandbox: LiveSandbox, _ record: SandboxRecord) {
+        removeOldRoots(of: sandbox)
+        guard record.state == .running else { return }
+        do throws(ErrorMessage) {
+            guard let identity = record.process, let process = SandboxProcess(identity) else {
+                throw ErrorMessage(.wrongState, "its PID 1 ended while no server ran")
+            }
+            let view = try view(of: record)
+            let root = rootFilesystem(of: sandbox, incarnation: record.incarnation, view: view)
+            let channel = try connect(sandbox, process)
+            sandbox.with { $0.running = LiveSandbox.Running(process: process, channel: channel, root: root) }
+            report("sandbox \(sandbox.name): runs on as process \(process.pid)")
+        } catch {
+            report("sandbox \(sandbox.name): dead: \(error.message)")
+            try? sandbox.update { record in
+                record.state = .dead
+                record.process = nil
+                record.reason = error.message
+            }
+        }
+    }
+
+    /// Takes files out of the way at once and removes them behind the caller's back.
+    func discard(_ path: String) {
+        do throws(SnapshotTreeError) { try store.discard(path) } catch {
+            report("\(path) could not be removed: \(error.message.description)")
+        }
+    }
+}

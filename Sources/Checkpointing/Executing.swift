@@ -1,0 +1,150 @@
+import Glibc
+import LinuxSystem
+public import Messages
+import SandboxRuntime
+
+extension CheckpointManager {
+    /// How long a request waits for a sandbox that is being saved, in nanoseconds.
+    static let commandPatience: UInt64 = 60_000_000_000
+    /// The most output a buffered exec keeps, in bytes of both streams together.
+    static let bufferedOutput = 256 << 20
+
+    /// Runs a command to its end and returns its output.
+    public func exec(
+        _ name: String, _ request: ExecRequest, cancelled: Cancellation
+    ) throws(ErrorMessage) -> ExecResult {
+        let input = try Self.stdin(of: request)
+        let command = try start(name, request, stdin: !input.isEmpty)
+        if !input.isEmpty {
+            try command.write(offset: 0, input)
+            try command.closeStdin()
+        }
+        var output = BufferedOutput()
+        while true {
+            switch command.next(deadline: monotonicNanoseconds() + 250_000_000) {
+            case .output(let stream, let offset, let bytes):
+                output.take(stream, bytes)
+                command.acknowledge(stream, upTo: offset + UInt64(bytes.count))
+                if output.count > Self.bufferedOutput {
+                    try? command.signal(SIGKILL)
+                    command.forget()
+                    throw ErrorMessage(
+                        .noSpace, "the command printed more than \(Self.bufferedOutput >> 20) MiB and was killed",
+                        hint: "follow its output as a stream")
+                }
+            case .exited(let result):
+                // Who gave an id may ask for the exit once more; PID 1 keeps it for a while.
+                if request.id == nil { command.forget() }
+                return output.put(into: result)
+            case .failed(let error):
+                throw error
+            case .stdinTaken, nil:
+                if cancelled.isCancelled {
+                    if request.session == nil { try? command.signal(SIGKILL) }
+                    command.forget()
+                    throw ErrorMessage(.cancelled, "the command was given up: the caller went away")
+                }
+            }
+        }
+    }
+
+    /// Starts a command, or takes up the one with the request's id, for somebody who follows its streams.
+    public func attach(_ name: String, _ request: ExecRequest) throws(ErrorMessage) -> any AttachedCommand {
+        let command = try start(name, request, stdin: request.interactive == true)
+        do throws(CommandError) {
+            try command.waitUntilStarted(deadline: monotonicNanoseconds() + Self.commandPatience)
+        } catch { throw error.message }
+        return command
+    }
+
+    private func start(
+        _ name: String, _ request: ExecRequest, stdin: Bool
+    ) throws(ErrorMessage) -> RunningCommand {
+        let sandbox = try find(name)
+        let running = try sandbox.running(for: "run a command")
+        do throws(CommandError) {
+            var spec = try Self.spec(for: request, in: sandbox.record.spec, pid: running.process.pid)
+            spec.stdin = stdin && request.session == nil
+            return try running.channel.start(
+                spec, from: (request.stdoutOffset ?? 0, request.stderrOffset ?? 0),
+                deadline: monotonicNanoseconds() + Self.commandPatience)
+        } catch {
+            _ = try sandbox.running(for: "run a command")
+            throw error.message
+        }
+    }
+
+    /// The command with everything decided that the request leaves open.
+    private static func spec(
+        for request: ExecRequest, in sandbox: SandboxSpec, pid: Int32
+    ) throws(CommandError) -> CommandSpec {
+        let user = try request.user.map { (text) throws(CommandError) in
+            try SandboxUser.find(text, inSandboxOf: pid)
+        } ?? .root
+        if let timeout = request.timeout, !(timeout > 0 && timeout < 1e9) {
+            throw .badRequest("a timeout is a positive number of seconds: \(timeout)")
+        }
+        let text = request.session == nil ? request.argv : [request.argv.joined(separator: " ")]
+        var spec = CommandSpec(id: request.id ?? madeUpID(), arguments: text)
+        spec.user = user
+        spec.session = request.session
+        spec.timeoutMilliseconds = request.timeout.map { UInt64(max($0 * 1000, 1)) }
+        if request.tty == true {
+            spec.terminal = CommandSpec.Terminal(rows: request.rows ?? 24, columns: request.columns ?? 80)
+        }
+        spec.workingDirectory = request.cwd ?? sandbox.workdir ?? (user.home.isEmpty ? "/" : user.home)
+        spec.anyDirectory = request.cwd == nil && sandbox.workdir == nil
+        spec.environment = environment(user: user, tty: request.tty == true, sandbox.env, request.env ?? [:])
+        return spec
+    }
+
+    private static func environment(
+        user: SandboxUser, tty: Bool, _ layers: [String: String]...
+    ) -> [String] {
+        var variables = [
+            "PATH": CommandSpec.path, "HOME": user.home, "LANG": "C.UTF-8", "SHELL": user.shell,
+            "USER": user.name, "LOGNAME": user.name,
+        ].filter { !$0.value.isEmpty }
+        if tty { variables["TERM"] = "xterm-256color" }
+        for layer in layers { variables.merge(layer) { $1 } }
+        return variables.map { "\($0.key)=\($0.value)" }.sorted()
+    }
+
+    private static func madeUpID() -> String {
+        let number = String(UInt64.random(in: 0...UInt64.max), radix: 16)
+        return String(repeating: "0", count: 16 - number.count) + number
+    }
+
+    private static func stdin(of request: ExecRequest) throws(ErrorMessage) -> [UInt8] {
+        guard let text = request.stdin, !text.isEmpty else { return [] }
+        if request.session != nil {
+            throw ErrorMessage(.badValue, "a call in a session has no stdin", hint: "leave out stdin or session")
+        }
+        guard let bytes = decodeBase64(text) else { throw ErrorMessage(.badValue, "stdin is no base64") }
+        return bytes
+    }
+}
+
+/// What a command has printed so far.
+private struct BufferedOutput {
+    private var stdout: [UInt8] = []
+    private var stderr: [UInt8] = []
+
+    var count: Int { stdout.count + stderr.count }
+
+    mutating func take(_ stream: OutputStream, _ bytes: [UInt8]) {
+        switch stream {
+        case .stdout: stdout += bytes
+        case .stderr: stderr += bytes
+        }
+    }
+
+    func put(into result: ExecResult) -> ExecResult {
+        var result = result
+        result.stdout = String(validating: stdout, as: UTF8.self)
+        result.stderr = String(validating: stderr, as: UTF8.self)
+        if result.stdout == nil { result.stdoutBase64 = encodeBase64(stdout) }
+        if result.stderr == nil { result.stderrBase64 = encodeBase64(stderr) }
+        return result
+    }
+}

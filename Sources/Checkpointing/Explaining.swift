@@ -1,0 +1,104 @@
+import Criu
+import FoundationEssentials
+import Glibc
+import LinuxSystem
+import Messages
+import SandboxRuntime
+import SnapshotTree
+
+extension ErrorMessage {
+    /// Why a sandbox could not be saved: CRIU's refusal, or what our own part of the dump threw.
+    static func cannotSave(_ sandbox: String, _ error: CriuError) -> ErrorMessage {
+        if let own = error.cause as? ErrorMessage { return own }
+        switch error.kind {
+        case .binaryMissing, .binaryWrong:
+            return ErrorMessage(.notInstalled, error.message, hint: error.hint)
+        default:
+            break
+        }
+        if error.log.contains(where: { $0.contains("No space left on device") }) || error.criuErrno == ENOSPC
+        {
+            return ErrorMessage(
+                .noSpace, "sandbox \(sandbox) cannot be saved: the disk that holds the store is full",
+                hint: "ckpt delete old snapshots and ckpt gc, or make room; the sandbox runs on")
+        }
+        return ErrorMessage(
+            .cannotSave, "sandbox \(sandbox) cannot be saved: \(error.message)",
+            hint: error.hint ?? "the sandbox runs on as before",
+            cause: error.refusals.isEmpty ? error.evidence : nil)
+    }
+
+    /// Why a snapshot could not be brought to life.
+    static func cannotRestore(_ snapshot: String, _ error: CriuError) -> ErrorMessage {
+        if let own = error.cause as? ErrorMessage { return own }
+        switch error.kind {
+        case .binaryMissing, .binaryWrong:
+            return ErrorMessage(.notInstalled, error.message, hint: error.hint)
+        default:
+            return ErrorMessage(
+                .cannotRestore, "snapshot \(snapshot) cannot be restored: \(error.message)", hint: error.hint,
+                cause: error.evidence)
+        }
+    }
+}
+
+extension CriuError {
+    /// The last lines of CRIU's log, for a failure that no rule of ours explains.
+    fileprivate var evidence: String? {
+        log.isEmpty ? nil : log.suffix(3).joined(separator: "; ")
+    }
+}
+
+extension CheckpointManager {
+    /// Runs work on the store and turns its errors into the API's.
+    func mapping<Result>(
+        _ body: () throws(SnapshotTreeError) -> Result
+    ) throws(ErrorMessage) -> Result {
+        do throws(SnapshotTreeError) { return try body() } catch { throw error.message }
+    }
+
+    /// Opens something the operation needs.
+    func opening(_ body: () throws(SystemError) -> Descriptor) throws(ErrorMessage) -> Descriptor {
+        do throws(SystemError) { return try body() } catch {
+            throw ErrorMessage(
+                RuntimeError.kind(error.code), "a file could not be opened", cause: error.description)
+        }
+    }
+
+    /// The CRIU to use, checked.
+    func criu() throws(CriuError) -> CriuBinary { try CriuBinary.find() }
+}
+
+/// What this machine is, as a snapshot's manifest records it.
+enum Host {
+    static let architecture = field { $0.machine }
+    static let kernel = field { $0.release }
+
+    private static func field<Characters>(_ choose: (utsname) -> Characters) -> String {
+        var name = utsname()
+        uname(&name)
+        return withUnsafeBytes(of: choose(name)) { bytes in
+            String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+        }
+    }
+}
+
+extension Ground {
+    /// As the manifest of a snapshot keeps it.
+    var encoded: String {
+        guard let bytes = try? JSONEncoder().encode(self) else {
+            preconditionFailure("strings always encode")
+        }
+        return String(decoding: bytes, as: UTF8.self)
+    }
+
+    init(manifest: Manifest) throws(ErrorMessage) {
+        guard let text = manifest.engine,
+            let ground = try? JSONDecoder().decode(Ground.self, from: FoundationEssentials.Data(text.utf8))
+        else {
+            throw ErrorMessage(
+                .cannotRestore, "the manifest of snapshot \(manifest.id) does not say what it stands on")
+        }
+        self = ground
+    }
+}

@@ -1,0 +1,102 @@
+import LinuxSystem
+public import Messages
+import SnapshotTree
+
+extension CheckpointManager {
+    /// Restores at once: more than the cores only wait for each other.
+    private static let forkers = 4
+
+    /// Starts new sandboxes from one snapshot: all of them, or an error and none.
+    public func fork(_ request: ForkRequest) throws(ErrorMessage) -> ForkResult {
+        let start = monotonicNanoseconds()
+        let count = request.count ?? 1
+        guard (1...1000).contains(count) else {
+            throw ErrorMessage(.badValue, "\(count) forks cannot be made at once", hint: "1 to 1000")
+        }
+        let snapshot = try resolve(request.source)
+        let names = try forkNames(request, count: count, snapshot: snapshot)
+        let ground = try Ground(manifest: snapshot.manifest)
+        var made: [LiveSandbox] = []
+        do throws(ErrorMessage) {
+            for name in names {
+                made.append(
+                    try register(named: name) { name in
+                        SandboxRecord(
+                            name: name, spec: snapshot.spec, created: secondsSince1970(), ground: ground)
+                    })
+            }
+            let each = try startAll(made, from: snapshot)
+            var timings = Timings(totalMs: milliseconds(since: start))
+            timings.criuMs = each.max()
+            return ForkResult(
+                sandboxes: made.map { $0.info() }, snapshot: snapshot.id, timings: timings, eachMs: each)
+        } catch {
+            for sandbox in made { unregister(sandbox) }
+            throw error
+        }
+    }
+
+    /// Restores into every sandbox, a few at a time; the milliseconds each took.
+    private func startAll(
+        _ made: [LiveSandbox], from snapshot: SnapshotTree.Record
+    ) throws(ErrorMessage) -> [Double] {
+        struct Progress {
+            var next = 0
+            var finished = 0
+            var failure: ErrorMessage?
+            var each: [Double]
+        }
+        let progress = Monitor(Progress(each: [Double](repeating: 0, count: made.count)))
+        let work: @Sendable () -> Void = {
+            while true {
+                let index = progress.with { state -> Int? in
+                    guard state.next < made.count, state.failure == nil else { return nil }
+                    defer { state.next += 1 }
+                    return state.next
+                }
+                guard let index else { break }
+                let start = monotonicNanoseconds()
+                do throws(ErrorMessage) {
+                    try self.startFork(made[index], from: snapshot)
+                    progress.with { $0.each[index] = milliseconds(since: start) }
+                } catch {
+                    progress.with { $0.failure = $0.failure ?? error }
+                }
+            }
+            progress.with(wake: true) { $0.finished += 1 }
+        }
+        let threads = min(Self.forkers, made.count)
+        for _ in 1..<max(threads, 1) { startThread(work) }
+        work()
+        progress.wait { $0.finished == threads ? () : nil }
+        if let failure = progress.with({ $0.failure }) { throw failure }
+        return progress.with { $0.each }
+    }
+
+    private func startFork(_ sandbox: LiveSandbox, from snapshot: SnapshotTree.Record) throws(ErrorMessage) {
+        try sandbox.exclusively { () throws(ErrorMessage) in
+            try makeDirectory(of: sandbox)
+            var timings = Timings(totalMs: 0)
+            try bringToLife(snapshot, in: sandbox, &timings)
+        }
+    }
+
+    /// PREFIX alone for one fork where it is free, else PREFIX-1, PREFIX-2 … with the next free numbers.
+    private func forkNames(
+        _ request: ForkRequest, count: Int, snapshot: SnapshotTree.Record
+    ) throws(ErrorMessage) -> [String] {
+        if let prefix = request.prefix { try Self.check(name: prefix) }
+        let prefix = request.prefix ?? snapshot.manifest.sandbox
+        let taken = registry.with { Set($0.keys) }
+        if count == 1, request.prefix != nil, !taken.contains(prefix) { return [prefix] }
+        var names: [String] = []
+        var number = 1
+        while names.count < count {
+            let name = "\(prefix)-\(number)"
+            if !taken.contains(name) { names.append(name) }
+            number += 1
+        }
+        for name in names.suffix(1) { try Self.check(name: name) }
+        return names
+    }
+}

@@ -1,0 +1,175 @@
+import Glibc
+import LinuxSystem
+public import Messages
+import SandboxRuntime
+
+extension CheckpointManager {
+    /// Names of sandboxes: a letter or digit, then up to 62 letters, digits, `_`, `.` or `-`.
+    static func check(name: String) throws(ErrorMessage) {
+        let bytes = Array(name.utf8)
+        let isAlphanumeric = { (byte: UInt8) in
+            (48...57).contains(byte) || (65...90).contains(byte) || (97...122).contains(byte)
+        }
+        guard let first = bytes.first, bytes.count <= 63, isAlphanumeric(first),
+            bytes.allSatisfy({ isAlphanumeric($0) || $0 == 95 || $0 == 46 || $0 == 45 })
+        else {
+            throw ErrorMessage(
+                .badValue, "\"\(name)\" is no name for a sandbox",
+                hint: "1 to 63 letters, digits, '_', '.' or '-', beginning with a letter or digit")
+        }
+    }
+
+    /// Creates a sandbox at its base and starts its PID 1.
+    public func create(_ request: CreateRequest) throws(ErrorMessage) -> SandboxInfo {
+        if let name = request.name { try Self.check(name: name) }
+        try Self.check(request.spec)
+        let view: BaseView
+        do throws(RuntimeError) {
+            view = try bases.view(of: request.spec.base, initID: initProgram.currentID)
+        } catch { throw error.message }
+        let ground = Ground(initID: initProgram.currentID, parts: view.parts.map(\.path))
+        let sandbox = try register(named: request.name) { name in
+            SandboxRecord(name: name, spec: request.spec, created: secondsSince1970(), ground: ground)
+        }
+        return try sandbox.exclusively { () throws(ErrorMessage) in
+            do throws(ErrorMessage) {
+                try makeDirectory(of: sandbox)
+                try startFresh(sandbox, position: nil)
+            } catch {
+                unregister(sandbox)
+                throw error
+            }
+            return sandbox.info()
+        }
+    }
+
+    private static func check(_ spec: SandboxSpec) throws(ErrorMessage) {
+        for (key, value) in spec.env where key.isEmpty || key.contains("=") || (key + value).contains("\0") {
+            throw ErrorMessage(.badValue, "\"\(key)\" is no name for an environment variable")
+        }
+        if let hostname = spec.hostname, hostname.isEmpty || hostname.utf8.count > 64 {
+            throw ErrorMessage(.badValue, "the host name must have 1 to 64 bytes")
+        }
+        if let workdir = spec.workdir, !workdir.hasPrefix("/") {
+            throw ErrorMessage(.badValue, "the working directory \(workdir) is not absolute")
+        }
+    }
+
+    /// Claims a name, or a made-up one, for a new sandbox; nothing is on disk yet.
+    func register(
+        named name: String?, _ record: (String) -> SandboxRecord
+    ) throws(ErrorMessage) -> LiveSandbox {
+        try registry.with { (sandboxes) throws(ErrorMessage) in
+            if let name, sandboxes[name] != nil {
+                throw ErrorMessage(
+                    .nameTaken, "there is a sandbox \(name) already",
+                    hint: "choose another name, or ckpt rm -f \(name)")
+            }
+            var chosen = name
+            while chosen == nil {
+                let candidate = "box-" + String(UInt32.random(in: 0...0xff_ffff), radix: 36)
+                if sandboxes[candidate] == nil { chosen = candidate }
+            }
+            let sandbox = LiveSandbox(record: record(chosen!), directory: directory(of: chosen!))
+            sandboxes[chosen!] = sandbox
+            return sandbox
+        }
+    }
+
+    func makeDirectory(of sandbox: LiveSandbox) throws(ErrorMessage) {
+        do throws(SystemError) { try Files.makeDirectory(sandbox.directory) } catch {
+            throw ErrorMessage(
+                RuntimeError.kind(error.code), "the directory of sandbox \(sandbox.name) cannot be made",
+                cause: error.description)
+        }
+    }
+
+    /// Ends a sandbox and forgets it, whatever its state. The caller holds its operation.
+    func unregister(_ sandbox: LiveSandbox) {
+        let running = sandbox.with { state in
+            defer { state.running = nil }
+            state.isGone = true
+            return state.running
+        }
+        if let running {
+            running.process.kill()
+            running.channel.abandon(.disconnected)
+            _ = running.process.ended(within: 5000)
+        }
+        if Files.exists(sandbox.directory) { discard(sandbox.directory) }
+        registry.with { $0[sandbox.name] = nil }
+    }
+
+    /// Removes a sandbox; a running one only by `force`. Its snapshots stay.
+    public func remove(_ name: String, force: Bool) throws(ErrorMessage) {
+        let sandbox = try find(name)
+        try sandbox.exclusively { () throws(ErrorMessage) in
+            sandbox.noticeDeath()
+            if !force, sandbox.record.state == .running {
+                throw ErrorMessage(
+                    .inUse, "sandbox \(name) is running", hint: "ckpt rm -f \(name) ends its processes too")
+            }
+            unregister(sandbox)
+        }
+    }
+
+    /// Ends the processes of a sandbox, or sends them a signal.
+    public func kill(_ name: String, _ request: KillRequest) throws(ErrorMessage) -> SandboxInfo {
+        let sandbox = try find(name)
+        if let signal = request.signal {
+            guard (1...64).contains(signal) else {
+                throw ErrorMessage(.badValue, "\(signal) is no signal", hint: "1 to 64")
+            }
+            let running = try sandbox.running(for: "signal")
+            do throws(CommandError) { 
+                let deadline = monotonicNanoseconds() + Self.commandPatience
+                try running.channel.killAll(signal: signal, deadline: deadline)
+            } catch {
+                throw error.message
+            }
+            return sandbox.info()
+        }
+        return try sandbox.exclusively { () throws(ErrorMessage) in
+            let running = try sandbox.running(for: "kill")
+            try stop(sandbox, running)
+            return sandbox.info()
+        }
+    }
+
+    /// Ends the processes and keeps the files; leaves the sandbox stopped.
+    func stop(_ sandbox: LiveSandbox, _ running: LiveSandbox.Running) throws(ErrorMessage) {
+        running.process.kill()
+        running.channel.abandon(.disconnected)
+        _ = running.process.ended(within: 5000)
+        sandbox.with { $0.running = nil }
+        try sandbox.update { record in
+            record.state = .stopped
+            record.process = nil
+        }
+    }
+
+    /// Rolls a sandbox back to its base: no processes, an empty writable layer.
+    public func reset(_ name: String) throws(ErrorMessage) -> RestoreResult {
+        let start = monotonicNanoseconds()
+        let sandbox = try find(name)
+        return try sandbox.exclusively { () throws(ErrorMessage) in
+            let ground = sandbox.record.ground
+            if ground.initID != initProgram.currentID {
+                try sandbox.update { $0.ground.initID = initProgram.currentID }
+            }
+            try startFresh(sandbox, position: nil)
+            let timings = Timings(totalMs: milliseconds(since: start))
+            return RestoreResult(sandbox: sandbox.info(), snapshot: nil, timings: timings)
+        }
+    }
+
+    public func sandboxes() throws(ErrorMessage) -> SandboxList {
+        SandboxList(sandboxes: all.map { $0.info() })
+    }
+
+    public func sandbox(_ name: String) throws(ErrorMessage) -> SandboxInfo { try find(name).info() }
+
+    public func logs(_ name: String) throws(ErrorMessage) -> LogList {
+        LogList(records: try find(name).log.records())
+    }
+}

@@ -1,0 +1,101 @@
+import Criu
+import Glibc
+import LinuxSystem
+public import Messages
+import SandboxRuntime
+import SnapshotTree
+
+extension CheckpointManager {
+    /// Longest that a restore may take, in nanoseconds.
+    static let restoreLimit: UInt64 = 600_000_000_000
+
+    /// Rolls a sandbox back, in place, to a snapshot: by default the one it stands on.
+    ///
+    /// The snapshot is brought to life beside what runs now, which is ended only once that has succeeded: a restore
+    /// that fails leaves the sandbox as it was.
+    public func restore(_ name: String, _ request: Messages.RestoreRequest) throws(ErrorMessage) -> RestoreResult {
+        let start = monotonicNanoseconds()
+        let sandbox = try find(name)
+        return try sandbox.exclusively { () throws(ErrorMessage) in
+            sandbox.noticeDeath()
+            guard let reference = request.snapshot ?? sandbox.record.position else {
+                throw ErrorMessage(
+                    .unknownSnapshot,
+                    "sandbox \(name) stands at its base: there is no snapshot to go back to",
+                    hint: "name one, or ckpt reset \(name)")
+            }
+            let snapshot = try resolve(reference)
+            var timings = Timings(totalMs: 0)
+            try bringToLife(snapshot, in: sandbox, &timings)
+            timings.totalMs = milliseconds(since: start)
+            return RestoreResult(sandbox: sandbox.info(), snapshot: snapshot.id, timings: timings)
+        }
+    }
+
+    /// Restores a snapshot's files and processes as the next incarnation of a sandbox.
+    func bringToLife(
+        _ snapshot: SnapshotTree.Record, in sandbox: LiveSandbox, _ timings: inout Timings
+    ) throws(ErrorMessage) {
+        let began = monotonicNanoseconds()
+        let ground = try Ground(manifest: snapshot.manifest)
+        let view = try view(of: snapshot.spec, on: ground)
+        let (root, incarnation) = try mountNextRoot(of: sandbox, layers: snapshot.layers, view: view)
+        defer { root.release() }
+        timings.filesystemMs = milliseconds(since: began)
+        let process: SandboxProcess
+        do throws(ErrorMessage) {
+            let instant = monotonicNanoseconds()
+            process = try restoreTree(snapshot, onto: root, logsIn: sandbox.directory)
+            timings.criuMs = milliseconds(since: instant)
+        } catch {
+            removeRoot(root)
+            throw error
+        }
+        sandbox.with { state in
+            state.record.spec = snapshot.spec
+            state.record.ground = ground
+        }
+        try takeOver(
+            sandbox, process, root: root, incarnation: incarnation, layers: snapshot.layers,
+            position: snapshot.id)
+    }
+
+    private func restoreTree(
+        _ snapshot: SnapshotTree.Record, onto root: RootFilesystem, logsIn directory: String
+    ) throws(ErrorMessage) -> SandboxProcess {
+        let images = try opening { () throws(SystemError) in
+            try Descriptor.open(store.processPath(snapshot.id), O_RDONLY | O_DIRECTORY)
+        }
+        let work = try opening { () throws(SystemError) in
+            try Files.makeDirectory("\(directory)/criu")
+            return try Descriptor.open("\(directory)/criu", O_RDONLY | O_DIRECTORY)
+        }
+        let request = Criu.RestoreRequest(
+            root: root.mountPoint, external: Self.externalsForRestore(root),
+            deadline: monotonicNanoseconds() + Self.restoreLimit)
+        let pid: Int32
+        do throws(CriuError) {
+            // A cgroup namespace of its own, as at creation: CRIU is told to leave cgroups alone.
+            let worker = try CriuWorker.spawn(criu(), in: CriuSurroundings(ownCgroupNamespace: true))
+            pid = try worker.restore(request, from: images, work: work) { notification in
+                if notification.moment == .setupNamespaces, let pid = notification.pid {
+                    do throws(RuntimeError) { try SandboxNetwork.prepare(pid: pid) } catch {
+                        throw error.message
+                    }
+                }
+            }
+        } catch {
+            throw .cannotRestore(snapshot.id, error)
+        }
+        do throws(SystemError) { return try SandboxProcess(pid: pid) } catch {
+            throw ErrorMessage(
+                .cannotRestore, "snapshot \(snapshot.id): its PID 1 ended right after the restore",
+                cause: error.description)
+        }
+    }
+
+    /// Where the parts of the root and sysfs lie for the worker.
+    static func externalsForRestore(_ root: RootFilesystem) -> [String] {
+        root.submounts.map { "mnt[\(externalKey($0.path))]:\($0.source)" }
+    }
+}

@@ -1,0 +1,182 @@
+import Criu
+import CriuImages
+import FoundationEssentials
+import Glibc
+import LinuxSystem
+public import Messages
+import SandboxRuntime
+import SnapshotTree
+
+extension CheckpointManager {
+    /// Longest that a dump may take, in nanoseconds: far beyond any sandbox that fits this machine's memory.
+    static let dumpLimit: UInt64 = 600_000_000_000
+
+    /// Makes a snapshot of a running sandbox, which goes on running unless told to stop.
+    ///
+    /// The filesystem is captured while CRIU holds every process still. Whatever fails, and when the caller goes
+    /// away, the sandbox runs on and nothing is left of the attempt.
+    public func save(
+        _ name: String, _ request: SaveRequest, cancelled: Cancellation
+    ) throws(ErrorMessage) -> SnapshotInfo {
+        let start = monotonicNanoseconds()
+        let sandbox = try find(name)
+        if let tag = request.tag {
+            try mapping { () throws(SnapshotTreeError) in try store.checkTagFree(tag) }
+        }
+        return try sandbox.exclusively { () throws(ErrorMessage) in
+            let running = try sandbox.running(for: "save")
+            let staging = try mapping { () throws(SnapshotTreeError) in try store.stage() }
+            do throws(ErrorMessage) {
+                let attempt = SaveAttempt(
+                    sandbox: sandbox, running: running, staging: staging, request: request, start: start,
+                    cancelled: cancelled)
+                return try attempt.stops ? saveAndStop(attempt) : saveAndGoOn(attempt)
+            } catch {
+                try? store.abandon(staging)
+                throw error
+            }
+        }
+    }
+
+    private func saveAndGoOn(_ attempt: SaveAttempt) throws(ErrorMessage) -> SnapshotInfo {
+        var captured: CapturedUpper?
+        try dump(attempt) { () throws(ErrorMessage) in
+            captured = try capture(attempt)
+        }
+        try attempt.checkCancelled()
+        let info = try publish(attempt, captured!)
+        attempt.sandbox.with { $0.capture = captured }
+        try attempt.sandbox.update { $0.position = info.id }
+        return info
+    }
+
+    /// The snapshot is published while everything stands still: if that fails nothing was ended yet.
+    private func saveAndStop(_ attempt: SaveAttempt) throws(ErrorMessage) -> SnapshotInfo {
+        var info: SnapshotInfo?
+        try dump(attempt) { () throws(ErrorMessage) in
+            let captured = try capture(attempt)
+            try attempt.checkCancelled()
+            info = try publish(attempt, captured)
+        }
+        try attempt.sandbox.update { $0.position = info!.id }
+        try stop(attempt.sandbox, attempt.running)
+        return info!
+    }
+
+    /// Has CRIU dump the tree, and calls `frozen` while every process stands still.
+    private func dump(
+        _ attempt: SaveAttempt, frozen: () throws(ErrorMessage) -> Void
+    ) throws(ErrorMessage) {
+        let channel = attempt.running.channel
+        do throws(CommandError) {
+            try channel.quiesce(deadline: monotonicNanoseconds() + Self.commandPatience)
+        } catch { throw error.message }
+        defer {
+            if !attempt.stops || attempt.running.process.isAlive { resume(attempt) }
+        }
+        let network = try opening { () throws(SystemError) in try attempt.running.process.networkNamespace() }
+        let images = try opening { () throws(SystemError) in
+            try Descriptor.open(attempt.staging.processPath, O_RDONLY | O_DIRECTORY)
+        }
+        let began = monotonicNanoseconds()
+        let request = DumpRequest(
+            pid: attempt.running.process.pid, leaveRunning: !attempt.stops,
+            external: Self.externalsForDump(attempt.running.root), deadline: began + Self.dumpLimit)
+        do throws(CriuError) {
+            let worker = try CriuWorker.spawn(criu(), in: CriuSurroundings(network: network.raw))
+            try worker.dump(request, into: images) { notification in
+                guard notification.moment == .postDump else { return }
+                attempt.timings.criuMs = milliseconds(since: began)
+                try attempt.checkCancelled()
+                let instant = monotonicNanoseconds()
+                try frozen()
+                attempt.timings.filesystemMs = milliseconds(since: instant)
+            }
+        } catch {
+            throw .cannotSave(attempt.sandbox.name, error)
+        }
+    }
+
+    private func resume(_ attempt: SaveAttempt) {
+        do throws(CommandError) { 
+            try attempt.running.channel.resume(
+                pid: attempt.running.process.pid, deadline: monotonicNanoseconds() + Self.commandPatience)
+        } catch
+        {
+            report(
+                "sandbox \(attempt.sandbox.name): no line to its PID 1 after a save: \(error.message.description)"
+            )
+        }
+    }
+
+    /// Reads what CRIU tells of the dump and makes the images fit for a restore anywhere.
+    private func publish(_ attempt: SaveAttempt, _ captured: CapturedUpper) throws(ErrorMessage)
+        -> SnapshotInfo
+    {
+        let began = monotonicNanoseconds()
+        let record = attempt.sandbox.record
+        var processes = 0
+        do throws(CriuImageError) {
+            let images = try ImageDirectory(attempt.staging.processPath)
+            try images.giveTreeItsOwnNetwork()
+            processes = try images.processCount()
+            if !attempt.stops { attempt.timings.frozenMs = try images.dumpStatistics().frozen }
+        } catch {
+            throw ErrorMessage(.internal, "the process image cannot be read back", cause: error.description)
+        }
+        attempt.timings.totalMs = milliseconds(since: attempt.start)
+        let manifest = Manifest(
+            parent: record.position, sandbox: record.name, created: secondsSince1970(),
+            message: attempt.request.message, spec: record.spec, layers: record.layers + captured.layers,
+            processes: processes, timings: attempt.timings, architecture: Host.architecture,
+            kernel: Host.kernel,
+            criu: CriuPin.version.description, engine: record.ground.encoded)
+        var info = try mapping { () throws(SnapshotTreeError) in
+            try store.publish(attempt.staging, manifest: manifest, tag: attempt.request.tag)
+        }
+        attempt.timings.publishMs = milliseconds(since: began)
+        attempt.timings.totalMs = milliseconds(since: attempt.start)
+        info.timings = attempt.timings
+        info.standing = [record.name]
+        return info
+    }
+
+    /// The parts of the root and sysfs, which CRIU is to leave to us.
+    static func externalsForDump(_ root: RootFilesystem) -> [String] {
+        root.submounts.map { "mnt[/\($0.path)]:\(externalKey($0.path))" }
+    }
+
+    static func externalKey(_ path: String) -> String { path.split(separator: "/").joined(separator: "+") }
+}
+
+/// One save under way.
+final class SaveAttempt {
+    let sandbox: LiveSandbox
+    let running: LiveSandbox.Running
+    let staging: Staging
+    let request: SaveRequest
+    let start: UInt64
+    let cancelled: Cancellation
+    var timings = Timings(totalMs: 0)
+
+    init(
+        sandbox: LiveSandbox, running: LiveSandbox.Running, staging: Staging, request: SaveRequest,
+        start: UInt64,
+        cancelled: Cancellation
+    ) {
+        self.sandbox = sandbox
+        self.running = running
+        self.staging = staging
+        self.request = request
+        self.start = start
+        self.cancelled = cancelled
+    }
+
+    var stops: Bool { request.stop == true }
+
+    func checkCancelled() throws(ErrorMessage) {
+        if cancelled.isCancelled {
+            throw ErrorMessage(.cancelled, "the save was given up: the caller went away")
+        }
+    }
+}

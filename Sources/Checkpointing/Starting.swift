@@ -1,0 +1,142 @@
+import Glibc
+import LinuxSystem
+import Messages
+import SandboxRuntime
+import SnapshotTree
+
+extension CheckpointManager {
+    /// The base of a sandbox, with just the parts its record names.
+    func view(of record: SandboxRecord) throws(ErrorMessage) -> BaseView {
+        try view(of: record.spec, on: record.ground)
+    }
+
+    func view(of spec: SandboxSpec, on ground: Ground) throws(ErrorMessage) -> BaseView {
+        let view: BaseView
+        do throws(RuntimeError) { view = try bases.view(of: spec.base, initID: ground.initID) } catch {
+            throw error.message
+        }
+        guard let fitting = view.keeping(ground.parts) else {
+            throw ErrorMessage(
+                .cannotRestore, "the base \(spec.base) no longer has every directory it had: \(ground.parts)",
+                hint: "bring the missing ones back on the host")
+        }
+        return fitting
+    }
+
+    func rootFilesystem(of sandbox: LiveSandbox, incarnation: Int, view: BaseView) -> RootFilesystem {
+        RootFilesystem(
+            sandboxDirectory: sandbox.directory, workspace: workspace, sandbox: sandbox.name,
+            number: incarnation,
+            view: view)
+    }
+
+    /// A root filesystem for the sandbox's next incarnation, mounted over `layers` (lowest first).
+    ///
+    /// The caller releases it once the sandbox has it.
+    func mountNextRoot(
+        of sandbox: LiveSandbox, layers: [String], view: BaseView
+    ) throws(ErrorMessage) -> (root: RootFilesystem, incarnation: Int) {
+        let incarnation = sandbox.with { state in
+            state.record.incarnation += 1
+            return state.record.incarnation
+        }
+        let root = rootFilesystem(of: sandbox, incarnation: incarnation, view: view)
+        do throws(RuntimeError) {
+            try root.mount(over: layers.reversed().map { store.layerPath($0) })
+            return (root, incarnation)
+        } catch {
+            root.release()
+            removeRoot(root)
+            throw error.message
+        }
+    }
+
+    /// Starts PID 1 at the base, with an empty writable layer.
+    func startFresh(_ sandbox: LiveSandbox, position: String?) throws(ErrorMessage) {
+        let view = try view(of: sandbox.record)
+        let (root, incarnation) = try mountNextRoot(of: sandbox, layers: [], view: view)
+        defer { root.release() }
+        let process: SandboxProcess
+        do throws(RuntimeError) {
+            process = try SandboxProcess.start(
+                root: root, hostname: sandbox.record.spec.hostname ?? sandbox.name)
+        } catch {
+            removeRoot(root)
+            throw error.message
+        }
+        try takeOver(sandbox, process, root: root, incarnation: incarnation, layers: [], position: position)
+    }
+
+    /// Puts a freshly started or restored PID 1 in the place of whatever the sandbox had, and ends that.
+    ///
+    /// When it throws the new one is gone and the old one stays.
+    func takeOver(
+        _ sandbox: LiveSandbox, _ process: SandboxProcess, root: RootFilesystem, incarnation: Int,
+        layers: [String], position: String?
+    ) throws(ErrorMessage) {
+        let before = sandbox.with { ($0.running, $0.record) }
+        do throws(ErrorMessage) {
+            let channel = try connect(sandbox, process)
+            sandbox.with { state in
+                state.running = LiveSandbox.Running(process: process, channel: channel, root: root)
+                state.capture = nil
+            }
+            try sandbox.update { record in
+                record.state = .running
+                record.process = process.identity
+                record.incarnation = incarnation
+                record.layers = layers
+                record.position = position
+                record.reason = nil
+            }
+        } catch {
+            sandbox.with { state in
+                state.running = before.0
+                state.record = before.1
+                state.record.incarnation = incarnation
+            }
+            process.kill()
+            _ = process.ended(within: 5000)
+            removeRoot(root)
+            throw error
+        }
+        if let old = before.0 { end(old) }
+    }
+
+    /// Opens the line to PID 1.
+    func connect(_ sandbox: LiveSandbox, _ process: SandboxProcess) throws(ErrorMessage) -> CommandChannel {
+        let log = sandbox.log
+        let channel = CommandChannel { id, stream, bytes in
+            log.append(exec: id, stream: stream.rawValue, bytes: bytes)
+        }
+        do throws(CommandError) {
+            try channel.connect(pid: process.pid, deadline: monotonicNanoseconds() + 10_000_000_000)
+            return channel
+        } catch {
+            throw error.message
+        }
+    }
+
+    /// Ends every process of an incarnation, and removes its writable layer in the background.
+    func end(_ running: LiveSandbox.Running) {
+        running.process.kill()
+        running.channel.abandon(.rolledBack)
+        startThread {
+            _ = running.process.ended(within: -1)
+            self.removeRoot(running.root)
+        }
+    }
+
+    func removeRoot(_ root: RootFilesystem) {
+        for path in [root.upper, root.work] where Files.exists(path) { discard(path) }
+    }
+
+    /// Removes what earlier incarnations left because a server was killed in between.
+    func removeOldRoots(of sandbox: LiveSandbox) {
+        let incarnation = sandbox.record.incarnation
+        for name in (try? Files.names(in: sandbox.directory)) ?? []
+        where (name.hasPrefix("upper-") || name.hasPrefix("work-")) && !name.hasSuffix("-\(incarnation)") {
+            discard("\(sandbox.directory)/\(name)")
+        }
+    }
+}

@@ -1,0 +1,46 @@
+import LinuxSystem
+public import Messages
+import SnapshotTree
+
+extension CheckpointManager {
+    /// Every snapshot, oldest first, and every sandbox.
+    public func tree() throws(ErrorMessage) -> TreeInfo {
+        let standing = standing()
+        let infos = try mapping { () throws(SnapshotTreeError) in try store.infos(standing: standing) }
+        return TreeInfo(snapshots: infos, sandboxes: all.map { $0.info() })
+    }
+
+    public func snapshot(_ reference: String) throws(ErrorMessage) -> SnapshotInfo {
+        try info(of: resolve(reference))
+    }
+
+    private func info(of record: SnapshotTree.Record) throws(ErrorMessage) -> SnapshotInfo {
+        let names = standing()[record.id] ?? []
+        return try mapping { () throws(SnapshotTreeError) in try store.info(for: record, standing: names) }
+    }
+
+    public func tag(_ reference: String, _ tag: String) throws(ErrorMessage) -> SnapshotInfo {
+        let record = try resolve(reference)
+        try mapping { () throws(SnapshotTreeError) in try store.tag(record.id, as: tag) }
+        return try snapshot(record.id)
+    }
+
+    public func untag(_ tag: String) throws(ErrorMessage) {
+        _ = try mapping { () throws(SnapshotTreeError) in try store.untag(tag) }
+    }
+
+    /// Deletes a snapshot; with `subtree` all that came from it too. Layers that a sandbox uses stay until it goes.
+    public func delete(_ reference: String, subtree: Bool) throws(ErrorMessage) -> DeleteResult {
+        let record = try resolve(reference)
+        let (standing, layers) = (standing(), layersInUse())
+        return try mapping { () throws(SnapshotTreeError) in
+            try store.delete(record.id, subtree: subtree, standing: standing, layersInUse: layers)
+        }
+    }
+
+    /// Removes what nothing refers to any more.
+    public func gc() throws(ErrorMessage) -> GCResult {
+        let layers = layersInUse()
+        return try mapping { () throws(SnapshotTreeError) in try store.gc(layersInUse: layers) }
+    }
+}
