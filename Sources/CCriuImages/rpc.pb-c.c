@@ -7,51 +7,6 @@
 #endif
 
 #include "rpc.pb-c.h"
-void   inherit_fd__init
-                     (InheritFd         *message)
-{
-  static const InheritFd init_value = INHERIT_FD__INIT;
-  *message = init_value;
-}
-size_t inherit_fd__get_packed_size
-                     (const InheritFd *message)
-{
-  assert(message->base.descriptor == &inherit_fd__descriptor);
-  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
-}
-size_t inherit_fd__pack
-                     (const InheritFd *message,
-                      uint8_t       *out)
-{
-  assert(message->base.descriptor == &inherit_fd__descriptor);
-  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
-}
-size_t inherit_fd__pack_to_buffer
-                     (const InheritFd *message,
-                      ProtobufCBuffer *buffer)
-{
-  assert(message->base.descriptor == &inherit_fd__descriptor);
-  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
-}
-InheritFd *
-       inherit_fd__unpack
-                     (ProtobufCAllocator  *allocator,
-                      size_t               len,
-                      const uint8_t       *data)
-{
-  return (InheritFd *)
-     protobuf_c_message_unpack (&inherit_fd__descriptor,
-                                allocator, len, data);
-}
-void   inherit_fd__free_unpacked
-                     (InheritFd *message,
-                      ProtobufCAllocator *allocator)
-{
-  if(!message)
-    return;
-  assert(message->base.descriptor == &inherit_fd__descriptor);
-  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
-}
 void   criu_opts__init
                      (CriuOpts         *message)
 {
@@ -412,58 +367,7 @@ void   criu_resp__free_unpacked
   assert(message->base.descriptor == &criu_resp__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
-static const ProtobufCFieldDescriptor inherit_fd__field_descriptors[2] =
-{
-  {
-    "key",
-    1,
-    PROTOBUF_C_LABEL_REQUIRED,
-    PROTOBUF_C_TYPE_STRING,
-    0,   /* quantifier_offset */
-    offsetof(InheritFd, key),
-    NULL,
-    NULL,
-    0,             /* flags */
-    0,NULL,NULL    /* reserved1,reserved2, etc */
-  },
-  {
-    "fd",
-    2,
-    PROTOBUF_C_LABEL_REQUIRED,
-    PROTOBUF_C_TYPE_INT32,
-    0,   /* quantifier_offset */
-    offsetof(InheritFd, fd),
-    NULL,
-    NULL,
-    0,             /* flags */
-    0,NULL,NULL    /* reserved1,reserved2, etc */
-  },
-};
-static const unsigned inherit_fd__field_indices_by_name[] = {
-  1,   /* field[1] = fd */
-  0,   /* field[0] = key */
-};
-static const ProtobufCIntRange inherit_fd__number_ranges[1 + 1] =
-{
-  { 1, 0 },
-  { 0, 2 }
-};
-const ProtobufCMessageDescriptor inherit_fd__descriptor =
-{
-  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
-  "inherit_fd",
-  "InheritFd",
-  "InheritFd",
-  "",
-  sizeof(InheritFd),
-  2,
-  inherit_fd__field_descriptors,
-  inherit_fd__field_indices_by_name,
-  1,  inherit_fd__number_ranges,
-  (ProtobufCMessageInit) inherit_fd__init,
-  NULL,NULL,NULL    /* reserved[123] */
-};
-static const ProtobufCFieldDescriptor criu_opts__field_descriptors[29] =
+static const ProtobufCFieldDescriptor criu_opts__field_descriptors[19] =
 {
   {
     "images_dir_fd",
@@ -502,48 +406,12 @@ static const ProtobufCFieldDescriptor criu_opts__field_descriptors[29] =
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "ext_unix_sk",
-    4,
-    PROTOBUF_C_LABEL_OPTIONAL,
-    PROTOBUF_C_TYPE_BOOL,
-    offsetof(CriuOpts, has_ext_unix_sk),
-    offsetof(CriuOpts, ext_unix_sk),
-    NULL,
-    NULL,
-    0,             /* flags */
-    0,NULL,NULL    /* reserved1,reserved2, etc */
-  },
-  {
     "tcp_established",
     5,
     PROTOBUF_C_LABEL_OPTIONAL,
     PROTOBUF_C_TYPE_BOOL,
     offsetof(CriuOpts, has_tcp_established),
     offsetof(CriuOpts, tcp_established),
-    NULL,
-    NULL,
-    0,             /* flags */
-    0,NULL,NULL    /* reserved1,reserved2, etc */
-  },
-  {
-    "evasive_devices",
-    6,
-    PROTOBUF_C_LABEL_OPTIONAL,
-    PROTOBUF_C_TYPE_BOOL,
-    offsetof(CriuOpts, has_evasive_devices),
-    offsetof(CriuOpts, evasive_devices),
-    NULL,
-    NULL,
-    0,             /* flags */
-    0,NULL,NULL    /* reserved1,reserved2, etc */
-  },
-  {
-    "shell_job",
-    7,
-    PROTOBUF_C_LABEL_OPTIONAL,
-    PROTOBUF_C_TYPE_BOOL,
-    offsetof(CriuOpts, has_shell_job),
-    offsetof(CriuOpts, shell_job),
     NULL,
     NULL,
     0,             /* flags */
@@ -610,18 +478,6 @@ static const ProtobufCFieldDescriptor criu_opts__field_descriptors[29] =
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "parent_img",
-    14,
-    PROTOBUF_C_LABEL_OPTIONAL,
-    PROTOBUF_C_TYPE_STRING,
-    0,   /* quantifier_offset */
-    offsetof(CriuOpts, parent_img),
-    NULL,
-    NULL,
-    0,             /* flags */
-    0,NULL,NULL    /* reserved1,reserved2, etc */
-  },
-  {
     "work_dir_fd",
     17,
     PROTOBUF_C_LABEL_OPTIONAL,
@@ -653,18 +509,6 @@ static const ProtobufCFieldDescriptor criu_opts__field_descriptors[29] =
     offsetof(CriuOpts, has_rst_sibling),
     offsetof(CriuOpts, rst_sibling),
     NULL,
-    NULL,
-    0,             /* flags */
-    0,NULL,NULL    /* reserved1,reserved2, etc */
-  },
-  {
-    "inherit_fd",
-    27,
-    PROTOBUF_C_LABEL_REPEATED,
-    PROTOBUF_C_TYPE_MESSAGE,
-    offsetof(CriuOpts, n_inherit_fd),
-    offsetof(CriuOpts, inherit_fd),
-    &inherit_fd__descriptor,
     NULL,
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
@@ -718,48 +562,12 @@ static const ProtobufCFieldDescriptor criu_opts__field_descriptors[29] =
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "freeze_cgroup",
-    44,
-    PROTOBUF_C_LABEL_OPTIONAL,
-    PROTOBUF_C_TYPE_STRING,
-    0,   /* quantifier_offset */
-    offsetof(CriuOpts, freeze_cgroup),
-    NULL,
-    NULL,
-    0,             /* flags */
-    0,NULL,NULL    /* reserved1,reserved2, etc */
-  },
-  {
     "timeout",
     45,
     PROTOBUF_C_LABEL_OPTIONAL,
     PROTOBUF_C_TYPE_UINT32,
     offsetof(CriuOpts, has_timeout),
     offsetof(CriuOpts, timeout),
-    NULL,
-    NULL,
-    0,             /* flags */
-    0,NULL,NULL    /* reserved1,reserved2, etc */
-  },
-  {
-    "tcp_skip_in_flight",
-    46,
-    PROTOBUF_C_LABEL_OPTIONAL,
-    PROTOBUF_C_TYPE_BOOL,
-    offsetof(CriuOpts, has_tcp_skip_in_flight),
-    offsetof(CriuOpts, tcp_skip_in_flight),
-    NULL,
-    NULL,
-    0,             /* flags */
-    0,NULL,NULL    /* reserved1,reserved2, etc */
-  },
-  {
-    "lazy_pages",
-    48,
-    PROTOBUF_C_LABEL_OPTIONAL,
-    PROTOBUF_C_TYPE_BOOL,
-    offsetof(CriuOpts, has_lazy_pages),
-    offsetof(CriuOpts, lazy_pages),
     NULL,
     NULL,
     0,             /* flags */
@@ -789,76 +597,42 @@ static const ProtobufCFieldDescriptor criu_opts__field_descriptors[29] =
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
-  {
-    "mntns_compat_mode",
-    65,
-    PROTOBUF_C_LABEL_OPTIONAL,
-    PROTOBUF_C_TYPE_BOOL,
-    offsetof(CriuOpts, has_mntns_compat_mode),
-    offsetof(CriuOpts, mntns_compat_mode),
-    NULL,
-    NULL,
-    0,             /* flags */
-    0,NULL,NULL    /* reserved1,reserved2, etc */
-  },
-  {
-    "leave_stopped",
-    69,
-    PROTOBUF_C_LABEL_OPTIONAL,
-    PROTOBUF_C_TYPE_BOOL,
-    offsetof(CriuOpts, has_leave_stopped),
-    offsetof(CriuOpts, leave_stopped),
-    NULL,
-    NULL,
-    0,             /* flags */
-    0,NULL,NULL    /* reserved1,reserved2, etc */
-  },
 };
 static const unsigned criu_opts__field_indices_by_name[] = {
-  20,   /* field[20] = empty_ns */
-  5,   /* field[5] = evasive_devices */
-  3,   /* field[3] = ext_unix_sk */
-  19,   /* field[19] = external */
-  7,   /* field[7] = file_locks */
-  21,   /* field[21] = freeze_cgroup */
-  18,   /* field[18] = ghost_limit */
+  15,   /* field[15] = empty_ns */
+  14,   /* field[14] = external */
+  4,   /* field[4] = file_locks */
+  13,   /* field[13] = ghost_limit */
   0,   /* field[0] = images_dir_fd */
-  16,   /* field[16] = inherit_fd */
-  24,   /* field[24] = lazy_pages */
   2,   /* field[2] = leave_running */
-  28,   /* field[28] = leave_stopped */
-  14,   /* field[14] = link_remap */
-  9,   /* field[9] = log_file */
-  8,   /* field[8] = log_level */
-  17,   /* field[17] = manage_cgroups_mode */
-  27,   /* field[27] = mntns_compat_mode */
-  26,   /* field[26] = network_lock */
-  10,   /* field[10] = notify_scripts */
-  25,   /* field[25] = orphan_pts_master */
-  12,   /* field[12] = parent_img */
+  10,   /* field[10] = link_remap */
+  6,   /* field[6] = log_file */
+  5,   /* field[5] = log_level */
+  12,   /* field[12] = manage_cgroups_mode */
+  18,   /* field[18] = network_lock */
+  7,   /* field[7] = notify_scripts */
+  17,   /* field[17] = orphan_pts_master */
   1,   /* field[1] = pid */
-  11,   /* field[11] = root */
-  15,   /* field[15] = rst_sibling */
-  6,   /* field[6] = shell_job */
-  4,   /* field[4] = tcp_established */
-  23,   /* field[23] = tcp_skip_in_flight */
-  22,   /* field[22] = timeout */
-  13,   /* field[13] = work_dir_fd */
+  8,   /* field[8] = root */
+  11,   /* field[11] = rst_sibling */
+  3,   /* field[3] = tcp_established */
+  16,   /* field[16] = timeout */
+  9,   /* field[9] = work_dir_fd */
 };
 static const ProtobufCIntRange criu_opts__number_ranges[11 + 1] =
 {
   { 1, 0 },
-  { 12, 10 },
-  { 17, 13 },
-  { 26, 15 },
-  { 34, 17 },
-  { 37, 19 },
-  { 44, 21 },
-  { 48, 24 },
-  { 50, 25 },
-  { 64, 26 },
-  { 69, 28 },
-  { 0, 29 }
+  { 5, 3 },
+  { 8, 4 },
+  { 12, 7 },
+  { 17, 9 },
+  { 26, 11 },
+  { 34, 12 },
+  { 37, 14 },
+  { 45, 16 },
+  { 50, 17 },
+  { 64, 18 },
+  { 0, 19 }
 };
 const ProtobufCMessageDescriptor criu_opts__descriptor =
 {
@@ -868,27 +642,15 @@ const ProtobufCMessageDescriptor criu_opts__descriptor =
   "CriuOpts",
   "",
   sizeof(CriuOpts),
-  29,
+  19,
   criu_opts__field_descriptors,
   criu_opts__field_indices_by_name,
   11,  criu_opts__number_ranges,
   (ProtobufCMessageInit) criu_opts__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor criu_features__field_descriptors[3] =
+static const ProtobufCFieldDescriptor criu_features__field_descriptors[1] =
 {
-  {
-    "mem_track",
-    1,
-    PROTOBUF_C_LABEL_OPTIONAL,
-    PROTOBUF_C_TYPE_BOOL,
-    offsetof(CriuFeatures, has_mem_track),
-    offsetof(CriuFeatures, mem_track),
-    NULL,
-    NULL,
-    0,             /* flags */
-    0,NULL,NULL    /* reserved1,reserved2, etc */
-  },
   {
     "lazy_pages",
     2,
@@ -901,28 +663,14 @@ static const ProtobufCFieldDescriptor criu_features__field_descriptors[3] =
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
-  {
-    "pidfd_store",
-    3,
-    PROTOBUF_C_LABEL_OPTIONAL,
-    PROTOBUF_C_TYPE_BOOL,
-    offsetof(CriuFeatures, has_pidfd_store),
-    offsetof(CriuFeatures, pidfd_store),
-    NULL,
-    NULL,
-    0,             /* flags */
-    0,NULL,NULL    /* reserved1,reserved2, etc */
-  },
 };
 static const unsigned criu_features__field_indices_by_name[] = {
-  1,   /* field[1] = lazy_pages */
-  0,   /* field[0] = mem_track */
-  2,   /* field[2] = pidfd_store */
+  0,   /* field[0] = lazy_pages */
 };
 static const ProtobufCIntRange criu_features__number_ranges[1 + 1] =
 {
-  { 1, 0 },
-  { 0, 3 }
+  { 2, 0 },
+  { 0, 1 }
 };
 const ProtobufCMessageDescriptor criu_features__descriptor =
 {
@@ -932,7 +680,7 @@ const ProtobufCMessageDescriptor criu_features__descriptor =
   "CriuFeatures",
   "",
   sizeof(CriuFeatures),
-  3,
+  1,
   criu_features__field_descriptors,
   criu_features__field_indices_by_name,
   1,  criu_features__number_ranges,
@@ -1376,28 +1124,26 @@ const ProtobufCMessageDescriptor criu_resp__descriptor =
   (ProtobufCMessageInit) criu_resp__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCEnumValue criu_req_type__enum_values_by_number[7] =
+static const ProtobufCEnumValue criu_req_type__enum_values_by_number[6] =
 {
   { "EMPTY", "CRIU_REQ_TYPE__EMPTY", 0 },
   { "DUMP", "CRIU_REQ_TYPE__DUMP", 1 },
   { "RESTORE", "CRIU_REQ_TYPE__RESTORE", 2 },
-  { "CHECK", "CRIU_REQ_TYPE__CHECK", 3 },
   { "NOTIFY", "CRIU_REQ_TYPE__NOTIFY", 6 },
   { "FEATURE_CHECK", "CRIU_REQ_TYPE__FEATURE_CHECK", 9 },
   { "VERSION", "CRIU_REQ_TYPE__VERSION", 10 },
 };
 static const ProtobufCIntRange criu_req_type__value_ranges[] = {
-{0, 0},{6, 4},{9, 5},{0, 7}
+{0, 0},{6, 3},{9, 4},{0, 6}
 };
-static const ProtobufCEnumValueIndex criu_req_type__enum_values_by_name[7] =
+static const ProtobufCEnumValueIndex criu_req_type__enum_values_by_name[6] =
 {
-  { "CHECK", 3 },
   { "DUMP", 1 },
   { "EMPTY", 0 },
-  { "FEATURE_CHECK", 5 },
-  { "NOTIFY", 4 },
+  { "FEATURE_CHECK", 4 },
+  { "NOTIFY", 3 },
   { "RESTORE", 2 },
-  { "VERSION", 6 },
+  { "VERSION", 5 },
 };
 const ProtobufCEnumDescriptor criu_req_type__descriptor =
 {
@@ -1406,9 +1152,9 @@ const ProtobufCEnumDescriptor criu_req_type__descriptor =
   "criu_req_type",
   "CriuReqType",
   "",
-  7,
+  6,
   criu_req_type__enum_values_by_number,
-  7,
+  6,
   criu_req_type__enum_values_by_name,
   3,
   criu_req_type__value_ranges,

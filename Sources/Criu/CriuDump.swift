@@ -11,6 +11,8 @@ public struct DumpRequest: Sendable {
     public var external: [String]
     /// When to give up, in nanoseconds of CLOCK_MONOTONIC; nil never does.
     public var deadline: UInt64?
+    /// How long CRIU may take to let the tree go when the deadline has passed, in nanoseconds.
+    var grace: UInt64 = 20_000_000_000
 
     /// A dump of the tree below `pid`.
     public init(pid: Int32, leaveRunning: Bool = true, external: [String] = [], deadline: UInt64? = nil) {
@@ -24,9 +26,6 @@ public struct DumpRequest: Sendable {
 extension CriuWorker {
     /// The name of the log that a dump leaves in the image directory.
     public static let dumpLog = "dump.log"
-
-    /// How long CRIU may take to let a tree go when the deadline has passed, in nanoseconds.
-    private static let grace: UInt64 = 20_000_000_000
 
     /// Writes the tree into the empty directory `images`, log and statistics included.
     ///
@@ -57,7 +56,7 @@ extension CriuWorker {
         var outcome = try exchange.run(packet, notify)
         if case .silence = outcome {
             // From here on every notification is refused, so the tree is let go as soon as CRIU asks again.
-            exchange.deadline = monotonicNanoseconds() + Self.grace
+            exchange.deadline = monotonicNanoseconds() + request.grace
             outcome = try exchange.goOn(notify)
         }
         switch outcome {

@@ -81,7 +81,9 @@ extension CriuWorker {
     ///
     /// The root is our child (`rst_sibling`) and, until CRIU has told its pid, a member of the worker's process group;
     /// it is PID 1 of its pid namespace, so everything below it dies with it.
-    private func destroyTree(_ root: pid_t?) {
+    private consuming func destroyTree(_ root: pid_t?) {
+        let (socket, process) = release()
+        close(socket)
         kill(-process, SIGKILL)
         var information = siginfo_t()
         if let root, root != process,

@@ -49,9 +49,10 @@ struct RefusalReader {
         guard let descriptor = text.number(after: "Can't dump file "),
             let detail = text.between("] (", ")")
         else { return nil }
-        let kind = detail.between("anon_inode:", ")").map { $0.filter { $0 != "[" && $0 != "]" } }
+        let isAnonymous = detail.firstRange(of: "anon_inode:") != nil
         return holds(
-            kind.map(Self.name(ofAnonymous:)) ?? "a file of a kind CRIU does not know (\(detail))",
+            (isAnonymous ? Self.name(ofAnonymous: Self.kind(of: detail)) : nil)
+                ?? "a file of a kind CRIU does not know (\(detail))",
             descriptor,
             culprit(index))
     }
@@ -64,7 +65,7 @@ struct RefusalReader {
         else { return nil }
         return holds(
             Self.name(ofAnonymous: "io_uring"), ring.number, holder,
-            hint: "start the program with io_uring turned off, or forbid io_uring_setup to the sandbox")
+            hint: Self.withoutRing)
     }
 
     /// criu/pipes.c: `The packetized mode for pipes is not supported yet`
@@ -147,12 +148,29 @@ struct RefusalReader {
             hint: "close the file, or truncate it")
     }
 
-    /// criu/proc_parse.c: `Unsupported mapping found 00007f0000000000-00007f0000001000`
+    /// criu/proc_parse.c: `Unknown shit 600 (anon_inode:[io_uring])`, said of what is mapped, or
+    /// `Unsupported mapping found 00007f0000000000-00007f0000001000`
     private func mapping(_ text: String, _ index: Int) -> CriuRefusal? {
+        if text.hasPrefix("Unknown shit "), let target = text.between("(", ")") {
+            let kind =
+                target.hasPrefix("anon_inode:") ? Self.name(ofAnonymous: Self.kind(of: target)) : target
+            return CriuRefusal(
+                process: culprit(index)?.nameOrNumber,
+                what: "has \(kind) mapped, which cannot be checkpointed",
+                hint: kind == "an io_uring" ? Self.withoutRing : nil)
+        }
         guard let range = text.between("Unsupported mapping found ", " ") else { return nil }
         return CriuRefusal(
             process: culprit(index)?.nameOrNumber,
             what: "has a mapping of a kind that cannot be checkpointed (at \(range))", hint: nil)
+    }
+
+    private static let withoutRing =
+        "start the program with io_uring turned off, or forbid io_uring_setup to the sandbox"
+
+    /// `perf_event` of `anon anon_inode:[perf_event]`.
+    private static func kind(of target: String) -> String {
+        (target.between("anon_inode:", "\n") ?? target).filter { $0 != "[" && $0 != "]" }
     }
 
     private static func name(ofAnonymous kind: String) -> String {

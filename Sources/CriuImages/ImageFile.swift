@@ -1,6 +1,6 @@
 /// The kinds of image files that ckpt reads, by the magic numbers they begin with (CRIU's criu/include/magic.h).
 enum ImageKind {
-    case inventory, processTree, core, memoryMap, pagemap, files, statistics
+    case inventory, processTree, core, memoryMap, files, statistics
 
     /// The 32-bit words before the first entry.
     ///
@@ -12,7 +12,6 @@ enum ImageKind {
         case .processTree: [0x5456_4319, 0x5027_3030]
         case .core: [0x5456_4319, 0x5505_3847]
         case .memoryMap: [0x5456_4319, 0x5749_2820]
-        case .pagemap: [0x5456_4319, 0x5608_4025]
         case .files: [0x5456_4319, 0x5630_3138]
         case .statistics: [0x5510_5940, 0x5709_3306]
         }

@@ -74,6 +74,38 @@ extension CriuSuite {
             }
         }
 
+        /// A worker that hangs in the middle of a dump is not killed, and once it goes on it lets the tree go.
+        @Test(arguments: [CriuNotification.Moment.preDump, .postDump])
+        func stuckDumpIsLeftAlone(moment: CriuNotification.Moment) throws {
+            try inPrivateMounts { binary in
+                let box = try TestSandbox(binary, "/clocks")
+                try eventually("it runs") { box.file("/clocks") != nil }
+                let before = try children()
+                var worker: Int32 = 0
+                let error = try #require(throws: CriuError.self) {
+                    let deadline = monotonicNanoseconds() + 500_000_000
+                    try box.dump(deadline: deadline, grace: 100_000_000) { notification in
+                        guard notification.moment == moment else { return }
+                        worker = try Self.worker(besides: before)
+                        kill(worker, SIGSTOP)
+                        // After a success at this moment the dump would be complete.
+                        if moment == .postDump { throw Stop() }
+                    }
+                }
+                #expect(error.kind == .dumpStuck)
+                #expect(kill(worker, SIGCONT) == 0)
+                try eventually("the worker is gone and reaped") { try children() == before }
+                let last = box.file("/clocks")
+                try eventually("the tree goes on") { box.file("/clocks") != last }
+                try box.restore(try box.dump())
+            }
+        }
+
+        private static func worker(besides others: Set<String>) throws -> Int32 {
+            let fresh = try children().subtracting(others)
+            return Int32(try #require(fresh.first { text(of: "/proc/\($0)/comm") == "criu\n" }))!
+        }
+
         @Test(arguments: [
             CriuNotification.Moment.preRestore, .setupNamespaces, .postSetupNamespaces, .postRestore,
         ])
@@ -105,9 +137,7 @@ extension CriuSuite {
                 let error = try #require(throws: CriuError.self) {
                     try box.restore(image, deadline: monotonicNanoseconds() + 1_000_000_000) { notification in
                         guard notification.moment == moment else { return }
-                        let fresh = try children().subtracting(before)
-                        let worker = try #require(fresh.first { text(of: "/proc/\($0)/comm") == "criu\n" })
-                        kill(Int32(worker)!, SIGSTOP)
+                        kill(try Self.worker(besides: before), SIGSTOP)
                     }
                 }
                 #expect(error.kind == .deadlinePassed)

@@ -9,6 +9,9 @@ extension CriuSuite {
     @Suite struct Refusals {
         static let sentences = [
             "io_uring": "process 2 (hold) holds an io_uring (fd 9), which cannot be checkpointed",
+            "ring_mapping": "process 2 (hold) has an io_uring mapped, which cannot be checkpointed",
+            "ghost": "process 2 (hold) holds the deleted file /ghost of 1073750016 bytes, "
+                + "more than the 1073741824 that are saved",
             "perf_event": "process 2 (hold) holds a perf event counter (fd 9), which cannot be checkpointed",
             "userfaultfd": "process 2 (hold) holds a userfaultfd (fd 9), which cannot be checkpointed",
             "packet_pipe":

@@ -116,6 +116,49 @@ extension CriuSuite {
             }
         }
 
+        @Test func restoreOnlyReadsTheImages() throws {
+            try inPrivateMounts { binary in
+                let box = try TestSandbox(binary, counting)
+                _ = try box.count()
+                let image = try box.dump()
+                func listing() throws -> String {
+                    try shell("cd \(box.images(image)) && ls -la --time-style=full-iso . && sha256sum *")
+                }
+                let before = try listing()
+                for _ in 0..<2 { try box.restore(image) }
+                #expect(try listing() == before)
+            }
+        }
+
+        /// A cgroup hierarchy of the kernel that a test may make a group in, v2 or v1.
+        private static let hierarchy = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/pids"]
+            .first { access($0 + "/cgroup.procs", W_OK) == 0 }
+
+        @Test(.enabled(if: hierarchy != nil, "no writable cgroup hierarchy"))
+        func restoredTreeIsInTheWorkersCgroup() throws {
+            try inPrivateMounts { binary in
+                let box = try TestSandbox(binary, counting)
+                _ = try box.count()
+                let group = "\(Self.hierarchy!)/ckpt-criu-test-\(getpid())"
+                try shell("mkdir \(group)")
+                defer {
+                    box.kill()
+                    rmdir(group)
+                }
+                let image = try box.dump()
+                let join = try Descriptor.open("\(group)/cgroup.procs", O_WRONLY)
+                try box.restore(image, in: CriuSurroundings(cgroups: [join.raw], ownCgroupNamespace: true))
+                let members = try shell("cat \(group)/cgroup.procs").split(separator: "\n")
+                let second = try box.hostPID(2)
+                #expect(members.contains("\(box.pid!)") && members.contains("\(second)"))
+                let own = try shell("nsenter -t \(box.pid!) --mount --cgroup cat /proc/1/cgroup")
+                #expect(!own.contains("ckpt-criu-test"))
+                // A dump by a worker of another cgroup than the tree's must not mind.
+                let again = try box.dump()
+                try box.restore(again)
+            }
+        }
+
         @Test func imagesTellWhatWasDumped() throws {
             try inPrivateMounts { binary in
                 let box = try TestSandbox(binary, "/hold mapping")

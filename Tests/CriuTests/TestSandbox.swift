@@ -133,7 +133,7 @@ final class TestSandbox {
     /// Dumps into a new image directory and makes the image ready for a restore; returns its number.
     @discardableResult
     func dump(
-        leaveRunning: Bool = true, deadline: UInt64? = nil,
+        leaveRunning: Bool = true, deadline: UInt64? = nil, grace: UInt64? = nil,
         notify: (CriuNotification) throws -> Void = { _ in }
     ) throws -> Int {
         let number = saved.count
@@ -143,7 +143,8 @@ final class TestSandbox {
         let network = try Descriptor.open("/proc/\(pid!)/ns/net", O_RDONLY)
         let worker = try CriuWorker.spawn(binary, in: CriuSurroundings(network: network.raw))
         let directory = try Descriptor.open(images(number), O_RDONLY | O_DIRECTORY)
-        let request = DumpRequest(pid: pid!, leaveRunning: leaveRunning, deadline: deadline)
+        var request = DumpRequest(pid: pid!, leaveRunning: leaveRunning, deadline: deadline)
+        if let grace { request.grace = grace }
         try worker.dump(request, into: directory) { moment in
             // Files and memory of one instant: CRIU refuses a file of another size than it had.
             if moment.moment == .postDump { try shell("cp -a \(upper) \(layer)") }
@@ -159,13 +160,14 @@ final class TestSandbox {
 
     /// Ends whatever runs, puts a new upper layer on top of the old ones and restores the image onto it.
     func restore(
-        _ number: Int, deadline: UInt64? = nil, notify: (CriuNotification) throws -> Void = { _ in }
+        _ number: Int, in surroundings: CriuSurroundings = CriuSurroundings(ownCgroupNamespace: true),
+        deadline: UInt64? = nil, notify: (CriuNotification) throws -> Void = { _ in }
     ) throws {
         kill()
         layers = saved[number]
         generation += 1
         try mount()
-        let worker = try CriuWorker.spawn(binary, in: CriuSurroundings(ownCgroupNamespace: true))
+        let worker = try CriuWorker.spawn(binary, in: surroundings)
         let from = try Descriptor.open(images(number), O_RDONLY | O_DIRECTORY)
         let work = try Descriptor.open("\(directory)/\(generation)", O_RDONLY | O_DIRECTORY)
         pid = try worker.restore(RestoreRequest(root: root, deadline: deadline), from: from, work: work) {

@@ -15,7 +15,6 @@ PROTOBUF_C__BEGIN_DECLS
 #endif
 
 
-typedef struct InheritFd InheritFd;
 typedef struct CriuOpts CriuOpts;
 typedef struct CriuFeatures CriuFeatures;
 typedef struct CriuReq CriuReq;
@@ -32,7 +31,6 @@ typedef enum _CriuReqType {
   CRIU_REQ_TYPE__EMPTY = 0,
   CRIU_REQ_TYPE__DUMP = 1,
   CRIU_REQ_TYPE__RESTORE = 2,
-  CRIU_REQ_TYPE__CHECK = 3,
   CRIU_REQ_TYPE__NOTIFY = 6,
   CRIU_REQ_TYPE__FEATURE_CHECK = 9,
   CRIU_REQ_TYPE__VERSION = 10
@@ -51,20 +49,6 @@ typedef enum _CriuNetworkLockMethod {
 
 /* --- messages --- */
 
-/*
- * A descriptor of the worker that takes the place of the object named `key` (pipe:[INODE], file[ID] …).
- */
-struct  InheritFd
-{
-  ProtobufCMessage base;
-  char *key;
-  int32_t fd;
-};
-#define INHERIT_FD__INIT \
- { PROTOBUF_C_MESSAGE_INIT (&inherit_fd__descriptor) \
-    , NULL, 0 }
-
-
 struct  CriuOpts
 {
   ProtobufCMessage base;
@@ -75,7 +59,6 @@ struct  CriuOpts
   protobuf_c_boolean has_work_dir_fd;
   int32_t work_dir_fd;
   char *root;
-  char *parent_img;
   /*
    * What to dump.
    */
@@ -83,8 +66,6 @@ struct  CriuOpts
   int32_t pid;
   protobuf_c_boolean has_leave_running;
   protobuf_c_boolean leave_running;
-  protobuf_c_boolean has_leave_stopped;
-  protobuf_c_boolean leave_stopped;
   protobuf_c_boolean has_timeout;
   uint32_t timeout;
   /*
@@ -92,17 +73,11 @@ struct  CriuOpts
    */
   protobuf_c_boolean has_rst_sibling;
   protobuf_c_boolean rst_sibling;
-  size_t n_inherit_fd;
-  InheritFd **inherit_fd;
   protobuf_c_boolean has_empty_ns;
   uint32_t empty_ns;
   /*
    * Files, mounts and terminals.
    */
-  protobuf_c_boolean has_evasive_devices;
-  protobuf_c_boolean evasive_devices;
-  protobuf_c_boolean has_shell_job;
-  protobuf_c_boolean shell_job;
   protobuf_c_boolean has_file_locks;
   protobuf_c_boolean file_locks;
   protobuf_c_boolean has_link_remap;
@@ -113,17 +88,11 @@ struct  CriuOpts
   char **external;
   protobuf_c_boolean has_orphan_pts_master;
   protobuf_c_boolean orphan_pts_master;
-  protobuf_c_boolean has_mntns_compat_mode;
-  protobuf_c_boolean mntns_compat_mode;
   /*
    * Sockets.
    */
-  protobuf_c_boolean has_ext_unix_sk;
-  protobuf_c_boolean ext_unix_sk;
   protobuf_c_boolean has_tcp_established;
   protobuf_c_boolean tcp_established;
-  protobuf_c_boolean has_tcp_skip_in_flight;
-  protobuf_c_boolean tcp_skip_in_flight;
   protobuf_c_boolean has_network_lock;
   CriuNetworkLockMethod network_lock;
   /*
@@ -131,9 +100,6 @@ struct  CriuOpts
    */
   protobuf_c_boolean has_manage_cgroups_mode;
   CriuCgMode manage_cgroups_mode;
-  char *freeze_cgroup;
-  protobuf_c_boolean has_lazy_pages;
-  protobuf_c_boolean lazy_pages;
   /*
    * What it tells.
    */
@@ -145,22 +111,18 @@ struct  CriuOpts
 };
 #define CRIU_OPTS__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&criu_opts__descriptor) \
-    , 0, 0, 0, NULL, NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, CRIU_NETWORK_LOCK_METHOD__IPTABLES, 0, CRIU_CG_MODE__IGNORE, NULL, 0, 0, 0, 0, NULL, 0, 0 }
+    , 0, 0, 0, NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,NULL, 0, 0, 0, 0, 0, CRIU_NETWORK_LOCK_METHOD__IPTABLES, 0, CRIU_CG_MODE__IGNORE, 0, 0, NULL, 0, 0 }
 
 
 struct  CriuFeatures
 {
   ProtobufCMessage base;
-  protobuf_c_boolean has_mem_track;
-  protobuf_c_boolean mem_track;
   protobuf_c_boolean has_lazy_pages;
   protobuf_c_boolean lazy_pages;
-  protobuf_c_boolean has_pidfd_store;
-  protobuf_c_boolean pidfd_store;
 };
 #define CRIU_FEATURES__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&criu_features__descriptor) \
-    , 0, 0, 0, 0, 0, 0 }
+    , 0, 0 }
 
 
 struct  CriuReq
@@ -248,25 +210,6 @@ struct  CriuResp
     , CRIU_REQ_TYPE__EMPTY, 0, NULL, NULL, NULL, 0, 0, NULL, NULL, NULL }
 
 
-/* InheritFd methods */
-void   inherit_fd__init
-                     (InheritFd         *message);
-size_t inherit_fd__get_packed_size
-                     (const InheritFd   *message);
-size_t inherit_fd__pack
-                     (const InheritFd   *message,
-                      uint8_t             *out);
-size_t inherit_fd__pack_to_buffer
-                     (const InheritFd   *message,
-                      ProtobufCBuffer     *buffer);
-InheritFd *
-       inherit_fd__unpack
-                     (ProtobufCAllocator  *allocator,
-                      size_t               len,
-                      const uint8_t       *data);
-void   inherit_fd__free_unpacked
-                     (InheritFd *message,
-                      ProtobufCAllocator *allocator);
 /* CriuOpts methods */
 void   criu_opts__init
                      (CriuOpts         *message);
@@ -421,9 +364,6 @@ void   criu_resp__free_unpacked
                       ProtobufCAllocator *allocator);
 /* --- per-message closures --- */
 
-typedef void (*InheritFd_Closure)
-                 (const InheritFd *message,
-                  void *closure_data);
 typedef void (*CriuOpts_Closure)
                  (const CriuOpts *message,
                   void *closure_data);
@@ -457,7 +397,6 @@ typedef void (*CriuResp_Closure)
 extern const ProtobufCEnumDescriptor    criu_req_type__descriptor;
 extern const ProtobufCEnumDescriptor    criu_cg_mode__descriptor;
 extern const ProtobufCEnumDescriptor    criu_network_lock_method__descriptor;
-extern const ProtobufCMessageDescriptor inherit_fd__descriptor;
 extern const ProtobufCMessageDescriptor criu_opts__descriptor;
 extern const ProtobufCMessageDescriptor criu_features__descriptor;
 extern const ProtobufCMessageDescriptor criu_req__descriptor;

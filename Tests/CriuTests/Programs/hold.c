@@ -31,6 +31,23 @@ static void ring(void) {
     at_nine("io_uring_setup", syscall(SYS_io_uring_setup, 4, &params));
 }
 
+// The rings of an io_uring stay mapped after its descriptor is closed.
+static void ring_mapping(void) {
+    struct io_uring_params params;
+    memset(&params, 0, sizeof params);
+    int fd = (int)syscall(SYS_io_uring_setup, 4, &params);
+    if (fd < 0 || mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, IORING_OFF_SQES) == MAP_FAILED)
+        err(1, "io_uring");
+    close(fd);
+}
+
+// A deleted file that is larger than what is saved of one.
+static void ghost(void) {
+    int fd = open("/ghost", O_RDWR | O_CREAT, 0600);
+    if (fd < 0 || fallocate(fd, 0, 0, (1L << 30) + 4096) || unlink("/ghost")) err(1, "ghost");
+    at_nine("ghost", fd);
+}
+
 static void perf(void) {
     struct perf_event_attr counter = {.type = PERF_TYPE_SOFTWARE, .size = sizeof counter,
                                       .config = PERF_COUNT_SW_CPU_CLOCK, .exclude_kernel = 1};
@@ -91,6 +108,8 @@ static void nobody(void) {
 int main(int argc, char **argv) {
     const char *what = argc > 1 ? argv[1] : "";
     if (!strcmp(what, "io_uring")) ring();
+    else if (!strcmp(what, "ring_mapping")) ring_mapping();
+    else if (!strcmp(what, "ghost")) ghost();
     else if (!strcmp(what, "perf_event")) perf();
     else if (!strcmp(what, "userfaultfd")) fault_handler();
     else if (!strcmp(what, "packet_pipe")) packet_pipe();
