@@ -40,6 +40,9 @@ struct ObservedProcess {
         return files.sorted { $0.number < $1.number }
     }
 
+    /// Its lowest descriptor that refers to `target`.
+    func descriptor(of target: String) -> Int? { openFiles.first { $0.target == target }?.number }
+
     /// The O_* flags that a descriptor was opened with (proc_pid_fdinfo(5)).
     func openFlags(_ descriptor: Int) -> Int? {
         text("fdinfo/\(descriptor)")?.split(separator: "\n").first { $0.hasPrefix("flags:") }

@@ -79,16 +79,18 @@ struct RefusalReader {
         return holds("a pipe in packet mode", pipe?.number, holder)
     }
 
-    /// criu/sk-inet.c: `inet: Unsupported proto 262 for socket d676`; criu/sk-unix.c: `unix: External socket is used`
+    /// criu/sk-inet.c: `inet: Unsupported proto 262 for socket d676`; criu/sk-unix.c: `unix: External socket is used`,
+    /// `unix: Unix socket 321540 not found`
     private func socket(_ text: String, _ index: Int) -> CriuRefusal? {
-        if text.firstRange(of: "External socket is used") != nil {
-            return CriuRefusal(
-                process: culprit(index)?.nameOrNumber,
-                what: "holds a Unix socket connected to a process outside the sandbox", hint: nil)
+        if text.firstRange(of: "External socket is used") != nil { return outsideSocket(nil, culprit(index)) }
+        // An accepted connection lies in the network namespace of whoever connected, where CRIU does not look.
+        if let inode = text.number(after: "Unix socket "), text.hasSuffix("not found") {
+            let holder = culprit(index)
+            return outsideSocket(holder?.descriptor(of: "socket:[\(inode)]"), holder)
         }
         guard let inode = text.number(after: "socket ", radix: 16) else { return nil }
         let holder = culprit(index)
-        let descriptor = holder?.openFiles.first { $0.target == "socket:[\(inode)]" }?.number
+        let descriptor = holder?.descriptor(of: "socket:[\(inode)]")
         if let number = text.number(after: "Unsupported proto ") {
             guard number == 262 else { return holds("a socket of protocol \(number)", descriptor, holder) }
             return holds(
@@ -99,6 +101,13 @@ struct RefusalReader {
             return holds("an internet socket of type \(type)", descriptor, holder)
         }
         return nil
+    }
+
+    private func outsideSocket(_ descriptor: Int?, _ holder: ObservedProcess?) -> CriuRefusal {
+        let place = descriptor.map { " (fd \($0))" } ?? ""
+        return CriuRefusal(
+            process: holder?.nameOrNumber,
+            what: "holds a Unix socket\(place) connected to a process outside the sandbox", hint: nil)
     }
 
     /// criu/namespaces.c: `Can't dump nested pid namespace for 15072`

@@ -39,6 +39,30 @@ extension CriuSuite {
             }
         }
 
+        @Test func connectionFromOutsideIsNamed() throws {
+            try inPrivateMounts { binary in
+                let box = try TestSandbox(binary, "/hold outside")
+                let ours = Descriptor(owning: socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0))
+                var address = sockaddr_un()
+                address.sun_family = sa_family_t(AF_UNIX)
+                withUnsafeMutableBytes(of: &address.sun_path) {
+                    $0.copyBytes(from: "\(box.root)/run/outside.sock".utf8)
+                }
+                try eventually("the socket takes a connection") {
+                    withUnsafePointer(to: &address) {
+                        let size = socklen_t(MemoryLayout<sockaddr_un>.size)
+                        return connect(ours.raw, __CONST_SOCKADDR_ARG(__sockaddr_un__: $0), size) == 0
+                    }
+                }
+                try eventually("the connection is taken") { box.file("/ready") == "ready\n" }
+                let error = try #require(throws: CriuError.self) { try box.dump() }
+                #expect(
+                    error.description
+                        == "process 2 (hold) holds a Unix socket (fd 9) connected to a process outside the sandbox",
+                    "\(error.log)")
+            }
+        }
+
         @Test func unknownFailureShowsTheLog() throws {
             try inPrivateMounts { binary in
                 let box = try TestSandbox(binary, "/hold")

@@ -116,6 +116,34 @@ extension CriuSuite {
             }
         }
 
+        /// One image, several restores at once, each onto its own files.
+        @Test func oneImageRestoresManyTimesAtOnce() throws {
+            try inPrivateMounts { binary in
+                let box = try TestSandbox(binary, counting)
+                _ = try box.count()
+                let image = try box.dump()
+                let failures = Monitor<[String?]>([])
+                for copy in 1...4 {
+                    let twin = try TestSandbox(copying: box, image)
+                    startThread {
+                        let failure: String?
+                        do {
+                            try twin.restore(image)
+                            let last = try twin.count().0
+                            try eventually("twin \(copy) goes on") { try twin.count().0 > last }
+                            failure = nil
+                        } catch {
+                            failure = "\(error)"
+                        }
+                        twin.kill()
+                        failures.with(wake: true) { $0.append(failure) }
+                    }
+                }
+                let all = failures.wait { $0.count == 4 ? $0 : nil }
+                #expect(all == [nil, nil, nil, nil])
+            }
+        }
+
         @Test func restoreOnlyReadsTheImages() throws {
             try inPrivateMounts { binary in
                 let box = try TestSandbox(binary, counting)

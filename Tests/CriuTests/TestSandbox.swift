@@ -75,7 +75,8 @@ private func atexit_remove(_ directory: String) {
 nonisolated(unsafe) private var removed = ""
 
 /// A sandbox of the tests and the chain of layers and images it leaves, all in one directory.
-final class TestSandbox {
+/// Sendable, as each is used by one thread at a time: the tests hand one over and wait for its thread.
+final class TestSandbox: @unchecked Sendable {
     let directory: String
     let binary: CriuBinary
     /// The root's pid on the host; nil when nothing runs.
@@ -101,6 +102,15 @@ final class TestSandbox {
         try mount()
         let kind = sysfs ? "sysfs" : "plain"
         pid = Int32(try shell("\(programs)/sandbox \(root) \(kind) /init \(command)").dropLast())
+    }
+
+    /// A sandbox in which nothing runs yet, to restore an image of another one in.
+    init(copying other: TestSandbox, _ image: Int) throws {
+        binary = other.binary
+        directory = String(try shell("mktemp -d /tmp/ckpt-criu-test.XXXXXX").dropLast())
+        layers = other.saved[image]
+        saved = Array(repeating: layers, count: image + 1)
+        try shell("ln -s \(other.directory)/images \(directory)/images")
     }
 
     deinit {

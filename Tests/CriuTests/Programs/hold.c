@@ -15,6 +15,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -73,6 +74,15 @@ static void mptcp(void) {
     at_nine("mptcp", fd);
 }
 
+// A Unix connection from outside the sandbox, which the test makes.
+static void outside(void) {
+    struct sockaddr_un local = {.sun_family = AF_UNIX, .sun_path = "/run/outside.sock"};
+    int listener = socket(AF_UNIX, SOCK_STREAM, 0);
+    if (listener < 0 || bind(listener, (struct sockaddr *)&local, sizeof local) || listen(listener, 8))
+        err(1, "outside");
+    at_nine("accept", accept(listener, 0, 0));
+}
+
 // Leaves a child that is in a namespace of its own.
 static void nested(int flag) {
     if (unshare(flag)) err(1, "unshare");
@@ -114,6 +124,7 @@ int main(int argc, char **argv) {
     else if (!strcmp(what, "userfaultfd")) fault_handler();
     else if (!strcmp(what, "packet_pipe")) packet_pipe();
     else if (!strcmp(what, "mptcp")) mptcp();
+    else if (!strcmp(what, "outside")) outside();
     else if (!strcmp(what, "pidns")) nested(CLONE_NEWPID);
     else if (!strcmp(what, "userns")) nested(CLONE_NEWUSER);
     else if (!strcmp(what, "ptrace")) traced();
