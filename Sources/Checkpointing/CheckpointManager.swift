@@ -9,7 +9,7 @@ import SnapshotTree
 ///
 /// Calls are synchronous and may come on any number of threads. Operations on one sandbox wait for each other;
 /// operations on different sandboxes do not.
-public final class CheckpointManager: Sendable {
+public final class CheckpointManager: EngineOperations {
     let root: String
     /// A tmpfs of the server's own, below the store.
     let workspace: String

@@ -47,6 +47,12 @@ public struct CommandDescription: Sendable {
 
     /// Its own options and the common ones.
     public var allOptions: [OptionDescription] { options + Self.commonOptions }
+
+    /// The names of options worth suggesting.
+    var suggestableOptions: [String] { (publicOptions + Self.commonOptions).map(\.name) }
+
+    /// Its own options that people may give.
+    var publicOptions: [OptionDescription] { options.filter { !$0.help.isEmpty } }
 }
 
 /// One option of a command.
@@ -61,7 +67,7 @@ public struct OptionDescription: Sendable {
     public let kind: ValueKind
     /// Whether it may be given several times, each adding a value.
     public let repeats: Bool
-    /// What it does, one clause.
+    /// What it does, one clause; empty for an option that only ckpt itself gives, which no help names.
     public let help: String
 
     /// A flag.

@@ -19,7 +19,7 @@ private func section(_ command: CommandDescription) -> [String] {
     var lines = ["### ckpt \(command.name)", "", sentence(command.summary), "", "```"]
     lines += command.usage + ["```", ""]
     lines += command.discussion.flatMap { [$0, ""] }
-    if !command.options.isEmpty { lines += optionTable(command.options) + [""] }
+    if !command.publicOptions.isEmpty { lines += optionTable(command.publicOptions) + [""] }
     lines.append("```sh")
     for example in command.examples { lines += ["# \(example.purpose)", example.call] }
     lines += ["```", ""]

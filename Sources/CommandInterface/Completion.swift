@@ -36,7 +36,7 @@ public struct Completer: Sendable {
         for word in words.dropLast() { walk.step(over: word, commands) }
         if let option = walk.awaiting { return .value(option.kind, lead: "") }
         let options = walk.command?.allOptions ?? CommandDescription.commonOptions
-        if !walk.optionsEnded, current.hasPrefix("-"), current != "-" {
+        if !walk.optionsEnded, current.hasPrefix("-") {
             return self.options(options, current, given: walk.given)
         }
         guard let command = walk.command else {
@@ -56,7 +56,7 @@ public struct Completer: Sendable {
             }
             return .value(option.kind, lead: String(current[...equals]))
         }
-        let open = options.filter { $0.repeats || !given.contains($0.name) }
+        let open = options.filter { !$0.help.isEmpty && ($0.repeats || !given.contains($0.name)) }
         return .words(open.map { .init("--\($0.name)", $0.help) })
     }
 

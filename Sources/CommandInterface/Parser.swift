@@ -80,7 +80,7 @@ private struct WordReader {
         let halves = word.dropFirst(2).split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
         let name = halves.first.map(String.init) ?? ""
         guard let option = parsed.command.allOptions.first(where: { $0.name == name }) else {
-            let near = nearestWord(to: name, among: parsed.command.allOptions.map(\.name))
+            let near = nearestWord(to: name, among: parsed.command.suggestableOptions)
             throw complaint("unknown option --\(name)", parsed, suggestion: near.map { "--\($0)" })
         }
         if option.placeholder == nil {

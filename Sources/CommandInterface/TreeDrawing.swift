@@ -32,10 +32,12 @@ public struct TreeDrawing {
         let leftWidth = style.width.map { max(min(wanted, $0 - rightWidth), 20) } ?? wanted
         return rows.map { row in
             var line = row.left(within: leftWidth, shortestMessage: Self.shortestMessage, style)
-            line.append(String(repeating: " ", count: max(0, leftWidth - line.width) + 2))
-            line.append(String(repeating: " ", count: ageWidth - columns(of: row.age)) + row.age, .faint)
-            line.append("  " + row.size, .faint)
-            return line.painted(style).trimmingTrailingSpaces()
+            if !row.age.isEmpty {
+                let gap = leftWidth - line.width + 2 + ageWidth - columns(of: row.age)
+                line.append(String(repeating: " ", count: max(0, gap)))
+                line.append(row.age + (row.size.isEmpty ? "" : "  \(row.size)"), .faint)
+            }
+            return line.painted(style)
         }
     }
 

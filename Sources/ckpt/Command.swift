@@ -1,0 +1,24 @@
+import CommandInterface
+
+/// A command of ckpt: what is known about it, and what it does.
+struct Command: Sendable {
+    let description: CommandDescription
+    /// Does it and returns the exit code.
+    let run: @Sendable (Invocation) throws -> Int32
+
+    init(_ description: CommandDescription, run: @escaping @Sendable (Invocation) throws -> Int32) {
+        self.description = description
+        self.run = run
+    }
+
+    /// Every command, grouped as a reader meets them.
+    static var groups: [(title: String, commands: [Command])] {
+        [
+            ("sandboxes", [create, run, exec, ps, logs, cp, kill, rm]),
+            ("snapshots", [save, restore, reset, fork, tree, show, tag, delete, gc]),
+            ("ckpt itself", [serve, doctor, version, completion, help]),
+        ]
+    }
+
+    static var descriptions: [CommandDescription] { groups.flatMap { $0.commands.map(\.description) } }
+}

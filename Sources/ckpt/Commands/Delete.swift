@@ -1,0 +1,36 @@
+import Client
+import CommandInterface
+import Messages
+
+extension Command {
+    static let delete = Command(
+        CommandDescription(
+            "delete", "delete snapshots",
+            discussion: [
+                "A snapshot that others come from or that a sandbox stands on is refused; with --subtree its "
+                    + "descendants go too. Layers that nothing needs any more go with the next gc. The ids of "
+                    + "what is gone are printed."
+            ],
+            operands: [OperandDescription("SNAPSHOT", .snapshot, .many)],
+            options: [OptionDescription("subtree", "Delete all that came from it as well")],
+            examples: [
+                Example("ckpt delete 3f9a2c1b", "Delete one snapshot"),
+                Example("ckpt delete --subtree try", "Delete a branch that came to nothing"),
+            ],
+            triedAs: ["del", "prune", "rmi", "drop"])
+    ) { call in
+        let client = call.client()
+        let subtree = call.words.has("subtree")
+        var all = DeleteResult(deleted: [], freedBytes: 0)
+        let code = call.forEach(call.words.operands("SNAPSHOT")) { snapshot in
+            let result = try call.waiting("deleting \(snapshot)") {
+                try client.delete(snapshot, subtree: subtree)
+            }
+            all.deleted += result.deleted
+            all.freedBytes += result.freedBytes
+        }
+        try call.console.print(all, lines: all.deleted)
+        if call.console.verbose { call.console.note("freed \(sizeText(bytes: all.freedBytes))") }
+        return code
+    }
+}

@@ -1,0 +1,108 @@
+import Client
+import CommandInterface
+import Messages
+
+extension Command {
+    static let exec = Command(
+        CommandDescription(
+            "exec", "run a command in a sandbox and exit with its code",
+            discussion: [
+                "The command is a fresh process with stdout and stderr apart. A timeout kills it and what it "
+                    + "started, and nothing else; what it printed is kept.",
+                "With --session the words are text for a long-lived bash of that name: its directory, "
+                    + "variables, functions and jobs stay from call to call, and through save, restore and "
+                    + "fork. With -i and no words the text is read from stdin.",
+                "Options after CMD are its own; -- before it is only needed where CMD itself starts with a "
+                    + "dash. With --json the output comes as one value when the command has ended.",
+            ],
+            operands: [
+                OperandDescription("NAME", .sandbox), OperandDescription("CMD", .program, .optionalRest),
+            ],
+            options: ExecOptions.streams
+                + [
+                    OptionDescription(
+                        "session", value: "S", .newSandbox, "Let the bash of this session run the text"),
+                    OptionDescription("cwd", value: "D", .insidePath, "Start in this directory"),
+                    OptionDescription(
+                        "env", value: "K=V", .assignment, repeats: true, "Set a variable for the command"),
+                    OptionDescription(
+                        "user", short: "u", value: "U", .text,
+                        "Run as this user: name, uid, name:group or uid:gid"),
+                    ExecOptions.timeout,
+                ],
+            examples: [
+                Example("ckpt exec main -- make test", "Run a command and take its exit code"),
+                Example("ckpt exec -it main bash", "Work in the sandbox"),
+                Example("ckpt exec --session s main 'cd /srv; export A=1'", "Say something to a session"),
+                Example(
+                    "ckpt exec --timeout 30 --user www-data main ./step", "With a limit, as another user"),
+            ],
+            exitCodes: ExecOptions.exitCodes, triedAs: ["sh", "shell", "attach", "enter", "ssh"],
+            usageLines: [
+                "ckpt exec [options] NAME [--] CMD…", "ckpt exec -i --session S [options] NAME < script",
+            ])
+    ) { call in
+        let words = call.words
+        var request = ExecRequest(argv: words.operands("CMD"))
+        request.session = words.value("session")
+        request.cwd = words.value("cwd")
+        let env = words.assignments("env")
+        request.env = env.isEmpty ? nil : env
+        request.user = words.value("user")
+        request.timeout = words.seconds("timeout")
+        var interactive = words.has("interactive")
+        if request.argv.isEmpty {
+            guard request.session != nil, interactive else {
+                throw UsageError("missing CMD: exec needs a command to run", command: "exec")
+            }
+            request.argv = [try readStandardInput()]
+            interactive = false
+        }
+        let name = words.operand("NAME")
+        let client = call.client()
+        if call.console.json {
+            let result = try bufferedExec(client, name, request, interactive: interactive)
+            try call.console.printJSON(result)
+            return result.exitCode
+        }
+        let result = try ExecOptions.run(
+            request, in: name, client, interactive: interactive, tty: words.has("tty"))
+        ExecOptions.noteEnd(of: result, call.console)
+        return result.exitCode
+    }
+}
+
+/// What `exec` and `run` have in common.
+enum ExecOptions {
+    static let streams = [
+        OptionDescription("interactive", short: "i", "Pass stdin on"),
+        OptionDescription("tty", short: "t", "Give the command a terminal; stderr comes with stdout then"),
+    ]
+    static let timeout = OptionDescription(
+        "timeout", value: "SEC", .seconds, "Kill the command and what it started after so many seconds")
+    static let exitCodes = [
+        ExitCode("other", "the command's own; 128 + N when signal N killed it"),
+        ExitCode("124", "the command ran out of time"),
+    ]
+
+    /// Runs a command as if it ran here.
+    static func run(
+        _ request: ExecRequest, in sandbox: String, _ client: Client, interactive: Bool, tty: Bool
+    ) throws -> ExecResult {
+        var request = request
+        request.interactive = interactive ? true : nil
+        if tty {
+            request.tty = true
+            // What the command sends has to suit the terminal here.
+            let own = ["TERM": environmentValue("TERM") ?? "dumb"]
+            request.env = own.merging(request.env ?? [:]) { _, given in given }
+        }
+        return try ExecTerminal(client, sandbox: sandbox).run(request)
+    }
+
+    /// Says how a command ended where its exit code alone would not tell.
+    static func noteEnd(of result: ExecResult, _ console: Console) {
+        if result.timedOut { console.note("the command ran out of time and was killed") }
+        if console.verbose { console.note("took \(millisecondsText(result.durationMs))") }
+    }
+}

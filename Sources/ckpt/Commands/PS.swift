@@ -1,0 +1,46 @@
+import Client
+import CommandInterface
+import Messages
+
+extension Command {
+    static let ps = Command(
+        CommandDescription(
+            "ps", "list the sandboxes",
+            discussion: [
+                "PROCS counts the processes, PID 1 included; SNAPSHOT is where the sandbox stands, empty at the "
+                    + "base."
+            ],
+            options: [OptionDescription("quiet", short: "q", "Print the names alone")],
+            examples: [
+                Example("ckpt ps", "All sandboxes"),
+                Example("ckpt rm -f $(ckpt ps -q)", "Remove every one of them"),
+                Example(
+                    "ckpt ps --json | jq -r '.sandboxes[] | select(.state == \"dead\") | .name'", "The dead"),
+            ],
+            triedAs: ["ls", "list", "sandboxes", "status", "top"])
+    ) { call in
+        let list = try call.client().sandboxes()
+        if call.words.has("quiet"), !call.console.json {
+            try call.console.printLines(list.sandboxes.map(\.name))
+            return 0
+        }
+        try call.console.print(list, lines: table(of: list.sandboxes, call.console.outStyle))
+        return 0
+    }
+
+    private static func table(of sandboxes: [SandboxInfo], _ style: Style) -> [String] {
+        var table = TextTable(["NAME", "STATE", "PROCS", "SNAPSHOT", "BASE", "AGE", "SESSIONS", "REASON"])
+        for sandbox in sandboxes.sorted(by: { ($0.created, $0.name) < ($1.created, $1.name) }) {
+            let state = "\(style.sign(sandbox.state)) \(sandbox.state.rawValue)"
+            table.add([
+                .init(sandbox.name), .init(state, style.role(sandbox.state)), .init("\(sandbox.processes)"),
+                .init(String((sandbox.snapshot ?? "").prefix(12)), .id),
+                .init(style.clean(sandbox.spec.base.description)),
+                .init(ageText(seconds: currentTime() - sandbox.created), .faint),
+                .init(style.clean(sandbox.sessions.joined(separator: ","))),
+                .init(style.clean(sandbox.reason ?? ""), .dead),
+            ])
+        }
+        return table.lines(style)
+    }
+}

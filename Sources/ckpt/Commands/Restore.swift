@@ -1,0 +1,31 @@
+import Client
+import CommandInterface
+import Messages
+
+extension Command {
+    static let restore = Command(
+        CommandDescription(
+            "restore", "roll a sandbox back, in place, to a snapshot",
+            discussion: [
+                "What ran in the sandbox ends; what ran at the snapshot goes on from there, with the same "
+                    + "PIDs, memory and open files. A stopped or dead sandbox runs again. Nothing is printed."
+            ],
+            operands: [
+                OperandDescription("NAME", .sandbox), OperandDescription("SNAPSHOT", .snapshot, .optional),
+            ],
+            examples: [
+                Example("ckpt restore main", "Back to the snapshot it last came from"),
+                Example("ckpt restore main ready", "To the snapshot tagged ready"),
+                Example("ckpt restore main main~2", "Two snapshots further back than where it stands"),
+            ],
+            triedAs: ["rollback", "checkout", "undo", "revert", "back", "resume"])
+    ) { call in
+        let name = call.words.operand("NAME")
+        let request = RestoreRequest(snapshot: call.words.optionalOperand("SNAPSHOT"))
+        let client = call.client()
+        let result = try call.waiting("restoring \(name)") { try client.restore(name, request) }
+        try call.console.print(result, lines: [])
+        call.console.noteTimings(result.timings)
+        return 0
+    }
+}

@@ -1,0 +1,64 @@
+import Client
+import CommandInterface
+import Glibc
+import Messages
+
+/// One call of a command: its words, its console and its way to the server.
+struct Invocation: Sendable {
+    let words: ParsedWords
+    let console: Console
+
+    /// Where sandboxes and snapshots are kept.
+    var root: String { RootDirectory.choose(option: words.value("root")) }
+
+    /// A client of the root's server, which is started when none runs.
+    func client() -> Client { Client(root: root) }
+
+    /// A client of the server that runs already; nil when none does.
+    func clientOfRunningServer() throws -> Client? {
+        let client = Client(root: root, launch: nil)
+        do throws(ErrorMessage) {
+            _ = try client.version()
+            return client
+        } catch {
+            if error.code == .notFound { return nil }
+            throw error
+        }
+    }
+
+    /// Does something that may take a while, with a spinner.
+    func waiting<Result>(_ doing: String, _ body: () throws -> Result) rethrows -> Result {
+        let spinner = Spinner(doing, style: console.errorStyle)
+        defer { spinner.stop() }
+        return try body()
+    }
+
+    /// Does the same for each of several names; goes on after a failure, and returns the exit code.
+    func forEach(_ names: [String], _ body: (String) throws -> Void) -> Int32 {
+        var code: Int32 = 0
+        for name in names {
+            do {
+                try body(name)
+            } catch {
+                console.report(errorMessage(error))
+                code = ExitStatus.failure
+            }
+        }
+        return code
+    }
+}
+
+/// A path of this machine, made absolute.
+func absolute(_ path: String) -> String {
+    if path.hasPrefix("/") { return path }
+    guard let current = getcwd(nil, 0) else { return path }
+    defer { free(current) }
+    return String(cString: current) + "/" + path
+}
+
+/// Seconds since 1970.
+func currentTime() -> Double {
+    var now = timespec()
+    clock_gettime(CLOCK_REALTIME, &now)
+    return Double(now.tv_sec) + Double(now.tv_nsec) / 1e9
+}
