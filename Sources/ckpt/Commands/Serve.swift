@@ -24,7 +24,7 @@ extension Command {
             ],
             triedAs: ["server", "daemon", "start"])
     ) { call in
-        let root = try call.root()
+        let root = call.root
         if call.words.has("stop") {
             guard let client = try call.clientOfRunningServer() else {
                 throw ErrorMessage(.notFound, "no server runs for \(root)")
