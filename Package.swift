@@ -81,6 +81,7 @@ let package = Package(
             name: "CriuTests", dependencies: ["Criu", "CriuImages", "LinuxSystem", "CLinux"], exclude: ["Programs"],
             cSettings: gnu),
         tests("SnapshotTreeTests", ["SnapshotTree", "LinuxSystem", "Messages", "CLinux"]),
+        tests("ScriptTests", []),
         // End to end: the real binary, the real kernel, the real CRIU.
         .testTarget(
             name: "EndToEndTests", dependencies: ["Messages"], resources: [.copy("Programs")], cSettings: gnu),

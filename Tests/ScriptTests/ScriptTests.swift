@@ -1,0 +1,113 @@
+import Foundation
+import Testing
+
+/// The repository this test was built from.
+private let repository = URL(fileURLWithPath: #filePath)
+    .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
+
+/// Runs a program to its end: its exit code, and what it wrote to stdout and stderr.
+private func run(_ path: String, _ arguments: [String]) throws -> (status: Int32, output: String) {
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: path)
+    process.arguments = arguments
+    process.standardInput = FileHandle.nullDevice
+    let pipe = Pipe()
+    process.standardOutput = pipe
+    process.standardError = pipe
+    try process.run()
+    let output = try pipe.fileHandleForReading.readToEnd() ?? Data()
+    process.waitUntilExit()
+    return (process.terminationStatus, String(decoding: output, as: UTF8.self))
+}
+
+private func script(_ name: String, _ arguments: String...) throws -> (status: Int32, output: String) {
+    try run("\(repository.path)/scripts/\(name)", arguments)
+}
+
+@Suite struct ProductScripts {
+    @Test func mainJobKeepsEveryStateInMemory() throws {
+        let (status, output) = try script("main-job")
+        #expect(status == 0, "\(output)")
+        #expect(output.contains("checks passed"))
+    }
+
+    @Test func everyExampleOfTheReadmePrintsWhatItSays() throws {
+        let (status, output) = try script("test-readme")
+        #expect(status == 0, "\(output)")
+    }
+
+    @Test func benchmarkMeasuresEveryRow() throws {
+        let (status, output) = try script("bench", "--runs", "3", "--json")
+        try #require(status == 0, "\(output)")
+        struct Row: Decodable {
+            var name: String
+            var samples: Int
+        }
+        struct Report: Decodable { var rows: [Row] }
+        let report = try JSONDecoder().decode(Report.self, from: Data(output.utf8))
+        #expect(report.rows.count == 14)
+        #expect(report.rows.allSatisfy { $0.samples >= 3 })
+    }
+}
+
+/// The checks find what they are there to find.
+@Suite struct CheckingScripts {
+    private let temporary = FileManager.default.temporaryDirectory
+
+    /// Runs `check-levels` in a repository with the level table, the script and one file.
+    private func checked(_ path: String, _ text: String) throws -> (status: Int32, output: String) {
+        let directory = temporary.appendingPathComponent("ckpt-levels-\(UUID())")
+        defer { try? FileManager.default.removeItem(at: directory) }
+        func write(_ content: Data, to name: String) throws {
+            let file = directory.appendingPathComponent(name)
+            try FileManager.default.createDirectory(
+                at: file.deletingLastPathComponent(), withIntermediateDirectories: true)
+            try content.write(to: file)
+        }
+        for name in ["docs/architecture.md", "scripts/check-levels"] {
+            try write(try Data(contentsOf: repository.appendingPathComponent(name)), to: name)
+        }
+        try write(Data(text.utf8), to: path)
+        let (status, output) = try run("/usr/bin/git", ["init", "-q", directory.path])
+        try #require(status == 0, "\(output)")
+        return try run("/usr/bin/python3", ["\(directory.path)/scripts/check-levels"])
+    }
+
+    @Test func aCleanRepositoryPasses() throws {
+        let text = "import Glibc\npublic import LinuxSystem\n"
+        let (status, output) = try checked("Sources/Criu/Worker.swift", text)
+        #expect(status == 0, "\(output)")
+    }
+
+    @Test(arguments: [
+        ("import Checkpointing\n", "Criu (level 2) imports Checkpointing (level 3)"),
+        ("@testable import SnapshotTree\n", "Criu (level 2) imports SnapshotTree (level 2)"),
+        ("internal import struct Server.Route\n", "Criu (level 2) imports Server (level 4)"),
+        ("import Foundation\n", "imports Foundation, which is neither"),
+        ("func save() async {}\n", "uses Swift concurrency (async)"),
+        ("let path = \"/" + "Users/ann/x\"\n", "a path of one machine"),
+    ])
+    func aBreachIsNamed(text: String, message: String) throws {
+        let (status, output) = try checked("Sources/Criu/Worker.swift", text)
+        #expect(status == 1)
+        #expect(output.contains(message), "\(output)")
+    }
+
+    @Test func aTargetMissingFromTheTableIsNamed() throws {
+        let (status, output) = try checked("Sources/Extra/Extra.swift", "")
+        #expect(status == 1)
+        #expect(output.contains("Sources/Extra: missing from the table"), "\(output)")
+    }
+
+    @Test(arguments: [
+        ("$ echo one two\none …\n", 0), ("$ seq 9\n1\n…\n9\n", 0), ("$ echo one\ntwo\n", 1),
+        ("$ seq 3\n1\n2\n", 1),
+    ])
+    func readmeExamplesAreCompared(example: String, expected: Int32) throws {
+        let file = temporary.appendingPathComponent("ckpt-example-\(UUID()).md")
+        defer { try? FileManager.default.removeItem(at: file) }
+        try Data("```console\n\(example)```\n".utf8).write(to: file)
+        let (status, output) = try script("test-readme", file.path)
+        #expect(status == expected, "\(output)")
+    }
+}
