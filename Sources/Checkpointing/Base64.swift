@@ -4,4 +4,6 @@ import FoundationEssentials
 func encodeBase64(_ bytes: [UInt8]) -> String { FoundationEssentials.Data(bytes).base64EncodedString() }
 
 /// The bytes that base64 stands for; nil where it is none.
-func decodeBase64(_ text: String) -> [UInt8]? { FoundationEssentials.Data(base64Encoded: text).map { [UInt8]($0) } }
+func decodeBase64(_ text: String) -> [UInt8]? {
+    FoundationEssentials.Data(base64Encoded: text).map { [UInt8]($0) }
+}

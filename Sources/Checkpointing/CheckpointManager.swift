@@ -17,6 +17,8 @@ public final class CheckpointManager: EngineOperations {
     let bases: BaseViews
     let initProgram: InitProgram
     let registry = Monitor<[String: LiveSandbox]>([:])
+    /// Snapshots that a restore or a fork is reading: how many do.
+    let leases = Monitor<[String: Int]>([:])
     let report: @Sendable (String) -> Void
 
     /// Opens the store at `root`, takes up every sandbox that still runs, and sweeps what a crash left.
@@ -37,6 +39,20 @@ public final class CheckpointManager: EngineOperations {
         do throws(SnapshotTreeError) { store = try SnapshotTree(root: root) } catch { throw error.message }
         if !store.recovery.isClean { report("store: \(store.recovery)") }
         takeUpSandboxes()
+        primeCriu()
+    }
+
+    /// Has CRIU probe the kernel before anybody waits for it.
+    private func primeCriu() {
+        startThread {
+            do throws(CriuError) {
+                if try !self.criu().prime() {
+                    self.report("CRIU cannot keep what it probed: /run is no tmpfs")
+                }
+            } catch {
+                self.report("CRIU: \(error)")
+            }
+        }
     }
 
     /// The sandbox of that name.
@@ -115,6 +131,22 @@ public final class CheckpointManager: EngineOperations {
                 record.reason = error.message
             }
         }
+    }
+
+    /// Runs `body` while nobody can delete the snapshot.
+    func leasing<Result>(
+        _ snapshot: SnapshotTree.Record, _ body: () throws(ErrorMessage) -> Result
+    ) throws(ErrorMessage) -> Result {
+        leases.with { $0[snapshot.id, default: 0] += 1 }
+        defer {
+            leases.with { leases in
+                leases[snapshot.id]! -= 1
+                if leases[snapshot.id] == 0 { leases[snapshot.id] = nil }
+            }
+        }
+        // It may have been deleted between the look-up and the lease.
+        _ = try resolve(snapshot.id)
+        return try body()
     }
 
     /// Takes files out of the way at once and removes them behind the caller's back.

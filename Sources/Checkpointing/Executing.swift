@@ -29,7 +29,8 @@ extension CheckpointManager {
                     try? command.signal(SIGKILL)
                     command.forget()
                     throw ErrorMessage(
-                        .noSpace, "the command printed more than \(Self.bufferedOutput >> 20) MiB and was killed",
+                        .noSpace,
+                        "the command printed more than \(Self.bufferedOutput >> 20) MiB and was killed",
                         hint: "follow its output as a stream")
                 }
             case .exited(let result):
@@ -78,9 +79,10 @@ extension CheckpointManager {
     private static func spec(
         for request: ExecRequest, in sandbox: SandboxSpec, pid: Int32
     ) throws(CommandError) -> CommandSpec {
-        let user = try request.user.map { (text) throws(CommandError) in
-            try SandboxUser.find(text, inSandboxOf: pid)
-        } ?? .root
+        let user =
+            try request.user.map { (text) throws(CommandError) in
+                try SandboxUser.find(text, inSandboxOf: pid)
+            } ?? .root
         if let timeout = request.timeout, !(timeout > 0 && timeout < 1e9) {
             throw .badRequest("a timeout is a positive number of seconds: \(timeout)")
         }
@@ -118,7 +120,8 @@ extension CheckpointManager {
     private static func stdin(of request: ExecRequest) throws(ErrorMessage) -> [UInt8] {
         guard let text = request.stdin, !text.isEmpty else { return [] }
         if request.session != nil {
-            throw ErrorMessage(.badValue, "a call in a session has no stdin", hint: "leave out stdin or session")
+            throw ErrorMessage(
+                .badValue, "a call in a session has no stdin", hint: "leave out stdin or session")
         }
         guard let bytes = decodeBase64(text) else { throw ErrorMessage(.badValue, "stdin is no base64") }
         return bytes

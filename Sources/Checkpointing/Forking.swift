@@ -25,7 +25,7 @@ extension CheckpointManager {
                             name: name, spec: snapshot.spec, created: secondsSince1970(), ground: ground)
                     })
             }
-            let each = try startAll(made, from: snapshot)
+            let each = try leasing(snapshot) { () throws(ErrorMessage) in try startAll(made, from: snapshot) }
             var timings = Timings(totalMs: milliseconds(since: start))
             timings.criuMs = each.max()
             return ForkResult(

@@ -121,7 +121,7 @@ extension CheckpointManager {
                 throw ErrorMessage(.badValue, "\(signal) is no signal", hint: "1 to 64")
             }
             let running = try sandbox.running(for: "signal")
-            do throws(CommandError) { 
+            do throws(CommandError) {
                 let deadline = monotonicNanoseconds() + Self.commandPatience
                 try running.channel.killAll(signal: signal, deadline: deadline)
             } catch {

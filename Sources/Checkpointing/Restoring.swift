@@ -13,7 +13,9 @@ extension CheckpointManager {
     ///
     /// The snapshot is brought to life beside what runs now, which is ended only once that has succeeded: a restore
     /// that fails leaves the sandbox as it was.
-    public func restore(_ name: String, _ request: Messages.RestoreRequest) throws(ErrorMessage) -> RestoreResult {
+    public func restore(_ name: String, _ request: Messages.RestoreRequest) throws(ErrorMessage)
+        -> RestoreResult
+    {
         let start = monotonicNanoseconds()
         let sandbox = try find(name)
         return try sandbox.exclusively { () throws(ErrorMessage) in
@@ -26,7 +28,9 @@ extension CheckpointManager {
             }
             let snapshot = try resolve(reference)
             var timings = Timings(totalMs: 0)
-            try bringToLife(snapshot, in: sandbox, &timings)
+            try leasing(snapshot) { () throws(ErrorMessage) in
+                try bringToLife(snapshot, in: sandbox, &timings)
+            }
             timings.totalMs = milliseconds(since: start)
             return RestoreResult(sandbox: sandbox.info(), snapshot: snapshot.id, timings: timings)
         }

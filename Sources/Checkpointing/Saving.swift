@@ -98,11 +98,10 @@ extension CheckpointManager {
     }
 
     private func resume(_ attempt: SaveAttempt) {
-        do throws(CommandError) { 
+        do throws(CommandError) {
             try attempt.running.channel.resume(
                 pid: attempt.running.process.pid, deadline: monotonicNanoseconds() + Self.commandPatience)
-        } catch
-        {
+        } catch {
             report(
                 "sandbox \(attempt.sandbox.name): no line to its PID 1 after a save: \(error.message.description)"
             )

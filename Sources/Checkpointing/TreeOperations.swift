@@ -33,6 +33,10 @@ extension CheckpointManager {
     public func delete(_ reference: String, subtree: Bool) throws(ErrorMessage) -> DeleteResult {
         let record = try resolve(reference)
         let (standing, layers) = (standing(), layersInUse())
+        if leases.with({ $0[record.id] }) != nil {
+            throw ErrorMessage(
+                .inUse, "snapshot \(record.id) is being restored", hint: "try again when that has ended")
+        }
         return try mapping { () throws(SnapshotTreeError) in
             try store.delete(record.id, subtree: subtree, standing: standing, layersInUse: layers)
         }

@@ -36,7 +36,8 @@ extension Command {
         try Server.serve(root: root, ready: ready) { () throws(ErrorMessage) in
             do throws(SystemError) { try Workplace.enter(root: root) } catch {
                 throw ErrorMessage(
-                    error.code == EPERM ? .notPermitted : .internal, "the server cannot have mounts of its own",
+                    error.code == EPERM ? .notPermitted : .internal,
+                    "the server cannot have mounts of its own",
                     hint: error.code == EPERM ? "run ckpt as root" : nil, cause: error.description)
             }
             return try CheckpointManager(root: root, executable: executablePath()) { line in
