@@ -28,9 +28,7 @@ extension CheckpointManager {
             guard try FileStatus(path).isDirectory else {
                 throw SystemError(call: "open", code: ENOTDIR, subject: path)
             }
-            _ = try unpackArchive(from: { try Self.receive(from: descriptor) }) { top in
-                ArchivePlace(in: path, as: top.name)
-            }
+            _ = try unpackArchive(from: { try Self.receive(from: descriptor) }, into: path)
         }
     }
 

@@ -6,7 +6,7 @@ public struct ArchiveError: Error, Equatable, Sendable, CustomStringConvertible 
     public let description: String
 
     /// An error of our own.
-    init(_ description: String) { self.description = description }
+    public init(_ description: String) { self.description = description }
 
     /// What libarchive says about its last call.
     init(_ doing: String, _ archive: OpaquePointer) {

@@ -50,7 +50,26 @@ public func unpackArchive(
             throw ArchiveError("the archive is empty")
         }
         let top = topEntry(first)
-        var unpacker = try Unpacker(top: EntryName(top.name), place: place(top), source: source)
+        let place = try place(top)
+        var unpacker = try Unpacker(
+            top: EntryName(top.name), directory: place.directory, name: place.name, source: source)
+        return try unpacker.run(archive, from: first)
+    }
+}
+
+/// Unpacks a tar stream in `directory`, which exists: every entry under its own name, and nothing elsewhere.
+///
+/// The same is refused, kept and left out as by `unpackArchive(from:to:)`; an archive without entries is fine.
+///
+/// - Returns: the entries that were left out, by name.
+public func unpackArchive(
+    from read: @escaping () throws -> [UInt8], into directory: String
+) throws -> [String] {
+    let source = Source(read)
+    return try source.withArchive { archive in
+        var unpacker = try Unpacker(top: EntryName("."), directory: directory, name: nil, source: source)
+        var entry: OpaquePointer?
+        guard try source.next(archive, &entry), let first = entry else { return [] }
         return try unpacker.run(archive, from: first)
     }
 }
@@ -76,6 +95,8 @@ private func topEntry(_ entry: OpaquePointer) -> ArchiveTop {
 private final class Source {
     let read: () throws -> [UInt8]
     var failure: (any Error)?
+    /// Whether libarchive has asked for more than there was.
+    private var ended = false
     /// libarchive reads from here until it asks for more.
     var piece = UnsafeMutableRawBufferPointer.allocate(byteCount: 0, alignment: 1)
 
@@ -96,7 +117,11 @@ private final class Source {
 
     func next(_ archive: OpaquePointer, _ entry: inout OpaquePointer?) throws -> Bool {
         switch archive_read_next_header(archive, &entry) {
-        case ARCHIVE_EOF: return false
+        case ARCHIVE_EOF:
+            // libarchive takes the end of the stream for the end of the archive. Two empty blocks are that
+            // (pax(1)), and after those it reads no further.
+            if ended { throw ArchiveError("the archive breaks off before its end") }
+            return false
         case ARCHIVE_OK, ARCHIVE_WARN: return true
         default: throw failure ?? ArchiveError("cannot read the archive", archive)
         }
@@ -104,6 +129,7 @@ private final class Source {
 
     func fetch() throws -> UnsafeMutableRawBufferPointer {
         let bytes = try read()
+        ended = bytes.isEmpty
         piece.deallocate()
         piece = .allocate(byteCount: bytes.count, alignment: 1)
         piece.copyBytes(from: bytes)
@@ -134,14 +160,14 @@ private struct Unpacker {
     let source: Source
     var leftOut: [String] = []
 
-    init(top: EntryName, place: ArchivePlace, source: Source) throws {
-        guard let resolved = realpath(place.directory, nil) else {
-            throw ArchiveError("cannot unpack into \(place.directory): \(String(cString: strerror(errno)))")
+    init(top: EntryName, directory: String, name: String?, source: Source) throws {
+        guard let resolved = realpath(directory, nil) else {
+            throw ArchiveError("cannot unpack into \(directory): \(String(cString: strerror(errno)))")
         }
         defer { free(resolved) }
         let directory = String(cString: resolved)
-        destination = place.name.map { "\(directory)/\($0)" } ?? directory
-        keepsDestination = place.name == nil
+        destination = name.map { "\(directory)/\($0)" } ?? directory
+        keepsDestination = name == nil
         self.top = top
         self.source = source
     }
