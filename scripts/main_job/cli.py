@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import time
 
@@ -71,16 +70,8 @@ class Ckpt:
         return result.get("stdout") or ""
 
     def stop_server(self):
-        """Ends the store's server, where one runs, and waits until it is gone."""
-        try:
-            with open(os.path.join(self.root, "server.pid")) as file:
-                pid = int(file.read().split()[0])
-            os.kill(pid, signal.SIGTERM)
-        except (OSError, ValueError, IndexError):
-            return
-        deadline = time.monotonic() + 10
-        while os.path.exists(f"/proc/{pid}") and time.monotonic() < deadline:
-            time.sleep(0.01)
+        """Ends the store's server, where one runs."""
+        self._run(("serve", "--stop"), b"")
 
     def _run(self, arguments, stdin):
         environment = dict(os.environ, CKPT_ROOT=self.root)
