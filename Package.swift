@@ -57,14 +57,19 @@ let package = Package(
         module(
             "Checkpointing",
             [
-                "LinuxSystem", "Messages", "CLinux", "SandboxRuntime", "SnapshotTree", "Criu", "CriuImages", "LocalArchive",
+                "LinuxSystem", "Messages", "CLinux", "SandboxRuntime", "SnapshotTree", "Criu", "CriuImages",
+                "LocalArchive",
             ]),
         // Level 4
         module("Server", ["LinuxSystem", "Messages", "CLinux", "CMicroHTTPD"]),
         module("Client", ["LinuxSystem", "Messages", "CLinux"]),
         // Level 5
         .executableTarget(
-            name: "ckpt", dependencies: ["Client", "CommandInterface", "LocalArchive", "LinuxSystem", "Messages", "Server", "Checkpointing"],
+            name: "ckpt",
+            dependencies: [
+                "Client", "CommandInterface", "LocalArchive", "LinuxSystem", "Messages", "CLinux", "Server",
+                "Checkpointing",
+            ],
             cSettings: gnu, swiftSettings: strict,
             // Twice as fast to start as with the shared runtime. FoundationEssentials names its parts to the
             // linker only where the whole package is built with a static standard library.
@@ -78,10 +83,12 @@ let package = Package(
             "SandboxRuntimeTests",
             ["SandboxRuntime", "Criu", "CriuImages", "LinuxSystem", "Messages", "CLinux"]),
         .testTarget(
-            name: "CriuTests", dependencies: ["Criu", "CriuImages", "LinuxSystem", "CLinux"], exclude: ["Programs"],
+            name: "CriuTests", dependencies: ["Criu", "CriuImages", "LinuxSystem", "CLinux"],
+            exclude: ["Programs"],
             cSettings: gnu),
         tests("SnapshotTreeTests", ["SnapshotTree", "LinuxSystem", "Messages", "CLinux"]),
         tests("ScriptTests", []),
+        tests("CommandLineTests", ["CommandInterface", "LocalArchive", "Messages"]),
         // End to end: the real binary, the real kernel, the real CRIU.
         .testTarget(
             name: "EndToEndTests", dependencies: ["Messages"], resources: [.copy("Programs")], cSettings: gnu),

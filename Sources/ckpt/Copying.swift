@@ -9,7 +9,7 @@ import Messages
 func copyOut(_ call: Invocation, _ name: String, _ source: CopyPath, _ target: CopyPath) throws {
     let there = localKind(target.path)
     let leftOut = try call.waiting("copying from \(name)") {
-        try readingArchive(call, name, source.path) { read in
+        try readingArchive(call, name, source.mustBeDirectory ? source.path + "/." : source.path) { read in
             try unpackArchive(from: read) { top in
                 if source.mustBeDirectory, !top.isDirectory {
                     throw ErrorMessage(.badValue, "\(name):\(source.path) is no directory")
@@ -104,12 +104,16 @@ private func localKind(_ path: String) -> FileKind {
     return status.st_mode & S_IFMT == S_IFDIR ? .directory : .file
 }
 
-/// What is at a path inside a sandbox, by the first entry of its tar stream.
+/// What is at a path inside a sandbox, by the first entry of its tar stream; symbolic links are followed.
 private func kindInside(_ call: Invocation, _ name: String, _ path: String) throws -> FileKind {
+    func top(_ path: String) throws -> ArchiveTop? {
+        try readingArchive(call, name, path, toEnd: false) { try archiveTop(from: $0) }
+    }
     do {
-        let top = try readingArchive(call, name, path, toEnd: false) { try archiveTop(from: $0) }
-        return top?.isDirectory == true ? .directory : .file
+        if try top(path)?.isDirectory == true { return .directory }
     } catch let error as ErrorMessage where error.code == .notFound {
         return .missing
     }
+    // A link to a directory is one only with something behind it.
+    return (try? top(path + "/."))?.isDirectory == true ? .directory : .file
 }
