@@ -73,16 +73,18 @@ extension CriuSuite {
             }
         }
 
-        @Test func socketsSurvive() throws {
+        /// Programs that assert from inside that what they opened before the first dump still works.
+        @Test(arguments: ["/sockets", "/terminal"])
+        func openThingsSurvive(program: String) throws {
             try inPrivateMounts { binary in
-                let box = try TestSandbox(binary, "/sockets")
-                try eventually("the sockets are open") {
+                let box = try TestSandbox(binary, program)
+                try eventually("it is ready") {
                     box.file("/ready") == "ready\n" || box.file("/result") != nil
                 }
                 try #require(box.file("/result") == nil)
                 for _ in 0..<2 { try box.restore(try box.dump()) }
                 try shell("touch \(box.root)/go")
-                try eventually("the sockets are tried") { box.file("/result")?.hasSuffix("\n") == true }
+                try eventually("it has tried") { box.file("/result")?.hasSuffix("\n") == true }
                 #expect(box.file("/result") == "ok\n")
             }
         }

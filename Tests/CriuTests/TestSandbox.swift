@@ -61,7 +61,7 @@ let pinnedBinary = repository + "/.build/libexec/ckpt/criu"
 let programs: Result<String, any Error> = Result {
     let directory = try shell("mktemp -d /tmp/ckpt-criu-programs.XXXXXX").dropLast()
     atexit_remove(String(directory))
-    for name in ["sandbox", "init", "hold", "sockets", "clocks"] {
+    for name in ["sandbox", "init", "hold", "sockets", "clocks", "terminal"] {
         try shell(
             "gcc -O1 -static -Wall -Werror -o \(directory)/\(name) \(sourceDirectory)/Programs/\(name).c")
     }
@@ -96,7 +96,7 @@ final class TestSandbox: @unchecked Sendable {
         try shell(
             """
             cd \(directory) && mkdir -p images layers skeleton/dev/pts skeleton/proc skeleton/sys skeleton/run skeleton/tmp
-            cd skeleton && cp \(programs)/init \(programs)/hold \(programs)/sockets \(programs)/clocks .
+            cd skeleton && cp \(programs)/* .
             mknod -m 666 dev/null c 1 3 && mknod -m 666 dev/tty c 5 0 && ln -s pts/ptmx dev/ptmx && ln -s . usr
             """)
         try mount()
