@@ -18,6 +18,12 @@ extension TestSandbox {
         return (pair[0], pair[1])
     }
 
+    /// Waits until the loop has gone round; asked of what runs, as a stopped loop may have left the file empty.
+    fileprivate func expectCounting(_ what: String) throws {
+        let last = try count().0
+        try eventually("\(what) goes on") { try count().0 > last }
+    }
+
     fileprivate func namespace(_ kind: String) throws -> String {
         try shell("readlink /proc/\(pid!)/ns/\(kind)")
     }
@@ -29,19 +35,15 @@ extension CriuSuite {
         func threeGenerations(sysfs: Bool) throws {
             try inPrivateMounts { binary in
                 let box = try TestSandbox(binary, counting, sysfs: sysfs)
-                var (last, shell) = try box.count()
+                let shell = try box.count().1
                 for _ in 0..<3 {
                     let image = try box.dump()
                     let network = try box.namespace("net")
-                    try eventually("the dumped tree goes on") { try box.count().0 > last }
-                    box.kill()
-                    last = try box.count().0
+                    try box.expectCounting("the dumped tree")
                     try box.restore(image)
-                    try eventually("the restored tree goes on") { try box.count().0 > last }
+                    try box.expectCounting("the restored tree")
                     #expect(try box.count().1 == shell)
                     #expect(try box.namespace("net") != network)
-                    last = try box.count().0
-                    shell = try box.count().1
                 }
             }
         }
@@ -54,9 +56,8 @@ extension CriuSuite {
                 let image = try box.dump(leaveRunning: false)
                 // The host's init reaps it, as the program that started it is gone.
                 try eventually("the tree is gone") { kill(root, 0) == -1 && errno == ESRCH }
-                let last = try box.count().0
                 try box.restore(image)
-                try eventually("the restored tree goes on") { try box.count().0 > last }
+                try box.expectCounting("the restored tree")
             }
         }
 
@@ -131,8 +132,7 @@ extension CriuSuite {
                         let failure: String?
                         do {
                             try twin.restore(image)
-                            let last = try twin.count().0
-                            try eventually("twin \(copy) goes on") { try twin.count().0 > last }
+                            try twin.expectCounting("twin \(copy)")
                             failure = nil
                         } catch {
                             failure = "\(error)"
