@@ -56,7 +56,7 @@ import Testing
                 try box.say("n=\(number)")
                 ids.append(try box.save("-t", "s\(number)"))
             }
-            expectRefusal(try ckpt("delete", "s2"), names: ["s2"])
+            expectRefusal(try ckpt("delete", "s2"), names: [ids[1], ids[2]])
             expectRefusal(try ckpt("delete", "s4"), names: ["trunk"])
             let leaf = try ckpt.fork("s3", name: "side")[0]
             let side = try leaf.save("-t", "side-leaf")

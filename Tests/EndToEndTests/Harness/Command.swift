@@ -23,8 +23,8 @@ struct CommandResult: CustomStringConvertible {
     var description: String {
         """
         status \(status)\(overdue ? " (overdue)" : "")
-        stdout: \(stdout.prefix(4000))
-        stderr: \(stderr.prefix(4000))
+        stdout: \(stdout.prefix(1500))
+        stderr: \(stderr.prefix(1500))
         """
     }
 }

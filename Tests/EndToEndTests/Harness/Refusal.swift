@@ -41,6 +41,6 @@ struct Witness {
         #expect(
             try box.say(Self.question, "witness") == answer, "after \(when) the sandbox is not as before",
             sourceLocation: sourceLocation)
-        #expect(box.ckpt.staging == [], "after \(when) staging is not empty", sourceLocation: sourceLocation)
+        #expect(box.ckpt.halfMade == [], "after \(when), half-made", sourceLocation: sourceLocation)
     }
 }
