@@ -11,13 +11,16 @@ protocol TreeVisitor {
     mutating func enter(
         _ name: UnsafePointer<CChar>, in parent: Int32, opened directory: Int32
     ) throws(SystemError) -> Bool
-    /// All below the directory is done; `parent` is open again. `name` is nil for the root of the walk.
+    /// All below the directory is done, and it is still open; called for the root of the walk too.
+    mutating func finish(_ directory: Int32) throws(SystemError)
+    /// The directory is closed and `parent` open again; not called for the root of the walk.
     mutating func leave(_ name: UnsafePointer<CChar>, in parent: Int32) throws(SystemError)
     /// A directory could not be opened; true when something was done about it and a second try makes sense.
     mutating func repair(_ name: UnsafePointer<CChar>, in parent: Int32, after error: SystemError) -> Bool
 }
 
 extension TreeVisitor {
+    mutating func finish(_ directory: Int32) throws(SystemError) {}
     mutating func leave(_ name: UnsafePointer<CChar>, in parent: Int32) throws(SystemError) {}
     mutating func repair(_ name: UnsafePointer<CChar>, in parent: Int32, after error: SystemError) -> Bool {
         false
@@ -54,6 +57,7 @@ struct TreeWalk: ~Copyable {
             if let name = levels[top].pending.popLast() {
                 if try descend(name, &visitor) { path.append(name) }
             } else {
+                try visitor.finish(current.raw)
                 levels.removeLast()
                 guard let name = path.popLast() else { return }
                 try climb()

@@ -66,7 +66,7 @@ func draft(
 }
 
 extension SnapshotTree {
-    /// Publishes a snapshot with one image file and, where `layer` is given, a layer with a file of that text.
+    /// Publishes a snapshot with one image file and, where `layer` is given, a layer of one file.
     @discardableResult
     func publish(
         parent: SnapshotInfo? = nil, layer: String? = nil, tag: String? = nil,

@@ -1,0 +1,156 @@
+import Glibc
+import LinuxSystem
+
+/// What a capture saw of an upper directory: enough to prove later that an entry has not changed.
+///
+/// Kept by inode, some 70 bytes an entry. The proof rests on ctime, which the kernel sets at every change
+/// of data or metadata and at every rename, and which nobody can set back. Timestamps have the coarseness
+/// of the kernel's tick (up to 10 ms), so an entry changed shortly before the capture proves nothing: a
+/// later change could have left the same time.
+public struct CaptureIndex: Sendable {
+    /// How long before the capture an entry must have changed last, in nanoseconds.
+    static let settled: Int64 = 50_000_000
+
+    /// One entry of the upper directory.
+    struct Entry: Equatable {
+        let parent: ino_t
+        let nameHash: Int
+        let size: Int64
+        let modified: Int64
+        let changed: Int64
+    }
+
+    private(set) var entries: [ino_t: Entry] = [:]
+    /// How many names it noted; more than entries where an inode has several.
+    private(set) var names = 0
+    /// The names of directories, exactly: their ctime changes with their contents, so it proves no name.
+    private(set) var directoryNames: [ino_t: [UInt8]] = [:]
+    let device: dev_t
+    let root: ino_t
+    /// When the capture began, in nanoseconds since 1970.
+    let instant: Int64
+    /// Files that were mapped shared and writable at that time.
+    let hot: Set<ino_t>
+
+    init(root status: stat, hot: Set<ino_t>) {
+        device = status.st_dev
+        root = status.st_ino
+        self.hot = hot
+        var now = timespec()
+        clock_gettime(CLOCK_REALTIME, &now)
+        instant = now.nanoseconds
+        note(status, name: nil, parent: status.st_ino)
+    }
+
+    /// Remembers an entry; several names of one inode count as the last of them.
+    mutating func note(_ status: stat, name: UnsafePointer<CChar>?, parent: ino_t) {
+        names += 1
+        guard status.st_dev == device else { return }
+        entries[status.st_ino] = Entry(status, name: name, parent: parent)
+        guard status.st_mode & S_IFMT == S_IFDIR, let name else { return }
+        directoryNames[status.st_ino] = UnsafeBufferPointer(start: name, count: strlen(name)).map {
+            UInt8(bitPattern: $0)
+        }
+    }
+
+    /// Whether an entry is the one that the capture saw, unchanged, under its name in its directory.
+    func provesUnchanged(_ status: stat, name: UnsafePointer<CChar>?, parent: ino_t) -> Bool {
+        guard status.st_dev == device, let known = entries[status.st_ino] else { return false }
+        return known.changed < instant - Self.settled && known == Entry(status, name: name, parent: parent)
+    }
+
+    /// The same for an inode with several names, of which only one is remembered.
+    func provesUnchanged(linked status: stat) -> Bool {
+        guard status.st_dev == device, let known = entries[status.st_ino] else { return false }
+        let now = Entry(status, name: nil, parent: known.parent)
+        return known.changed < instant - Self.settled && known.changed == now.changed
+            && known.modified == now.modified && known.size == now.size
+    }
+
+    /// Whether a directory had this name and this parent when the capture was made.
+    func hadDirectory(_ status: stat, name: UnsafePointer<CChar>, parent: ino_t) -> Bool {
+        guard status.st_dev == device, entries[status.st_ino]?.parent == parent,
+            let known = directoryNames[status.st_ino]
+        else { return false }
+        return known.elementsEqual(UnsafeRawBufferPointer(start: name, count: strlen(name)))
+    }
+}
+
+extension CaptureIndex.Entry {
+    fileprivate init(_ status: stat, name: UnsafePointer<CChar>?, parent: ino_t) {
+        var hasher = Hasher()
+        if let name { hasher.combine(bytes: UnsafeRawBufferPointer(start: name, count: strlen(name))) }
+        self.init(
+            parent: parent, nameHash: hasher.finalize(), size: Int64(status.st_size),
+            modified: status.st_mtim.nanoseconds, changed: status.st_ctim.nanoseconds)
+    }
+}
+
+extension timespec {
+    /// The time in nanoseconds.
+    fileprivate var nanoseconds: Int64 { Int64(tv_sec) * 1_000_000_000 + Int64(tv_nsec) }
+}
+
+/// Looks for anything in an upper directory that a previous capture does not prove unchanged.
+struct ChangeScan: TreeVisitor {
+    private let index: CaptureIndex
+    private let hot: Set<ino_t>
+    private var directory: ino_t
+    private var parents: [ino_t] = []
+    private var seen = 1
+    private var changed = false
+
+    /// Whether something may have changed; stops at the first sign.
+    static func hasChanged(
+        _ upper: borrowing Descriptor, since index: CaptureIndex, hot: Set<ino_t>
+    ) throws(SystemError) -> Bool {
+        var status = stat()
+        try retrying("fstat") { fstat(upper.raw, &status) }
+        guard status.st_ino == index.root, index.provesUnchanged(status, name: nil, parent: index.root) else {
+            return true
+        }
+        var scan = ChangeScan(index: index, hot: hot, directory: index.root)
+        try TreeWalk.walk(upper, &scan)
+        return scan.changed || scan.seen != index.names
+    }
+
+    private init(index: CaptureIndex, hot: Set<ino_t>, directory: ino_t) {
+        self.index = index
+        self.hot = hot
+        self.directory = directory
+    }
+
+    mutating func file(
+        _ name: UnsafePointer<CChar>, type: UInt8, in parent: Int32
+    ) throws(SystemError) {
+        if changed { return }
+        var status = stat()
+        try retrying("fstatat", printable(name)) { fstatat(parent, name, &status, AT_SYMLINK_NOFOLLOW) }
+        seen += 1
+        // Whiteouts share an inode, whose times change with every deletion; that one is still here is
+        // proved by the directory's own times.
+        if status.st_mode & S_IFMT == S_IFCHR, status.st_rdev == 0 { return }
+        let isProved =
+            status.st_nlink > 1
+            ? index.provesUnchanged(linked: status)
+            : index.provesUnchanged(status, name: name, parent: directory)
+        changed = !isProved || hot.contains(status.st_ino)
+    }
+
+    mutating func enter(
+        _ name: UnsafePointer<CChar>, in parent: Int32, opened: Int32
+    ) throws(SystemError) -> Bool {
+        if changed { return false }
+        var status = stat()
+        try retrying("fstat", printable(name)) { fstat(opened, &status) }
+        changed = !index.provesUnchanged(status, name: name, parent: directory)
+        seen += 1
+        parents.append(directory)
+        directory = status.st_ino
+        return !changed
+    }
+
+    mutating func leave(_ name: UnsafePointer<CChar>, in parent: Int32) throws(SystemError) {
+        directory = parents.removeLast()
+    }
+}

@@ -1,0 +1,112 @@
+import Glibc
+import LinuxSystem
+
+/// Copies the upper directory of an overlay mount into the directory of a layer, exactly.
+///
+/// Kept: whiteouts, opaque and redirected directories, all extended attributes (ACLs and capabilities
+/// among them), hard links, sockets, FIFOs, devices, symlinks, holes, owners, modes, times to the
+/// nanosecond, names of any bytes. Left out: what overlayfs notes about this very upper directory (see
+/// `ExtendedAttributes.isLeftOut`). Nothing may write to the upper directory meanwhile: its sandbox is
+/// frozen.
+public struct LayerCapture: Sendable {
+    /// The overlay's upper directory.
+    public let upper: String
+    /// The layer's directory: on the same filesystem, empty.
+    public let layer: String
+
+    /// A capture of `upper` into `layer`.
+    public init(upper: String, layer: String) {
+        self.upper = upper
+        self.layer = layer
+    }
+
+    /// A capture that is over: what to remember of the upper directory, and the layer that holds it.
+    public struct Previous: Sendable {
+        /// What that capture returned.
+        public let index: CaptureIndex
+        /// The directory of the layer it made; immutable and on the same filesystem.
+        public let layer: String
+
+        /// A capture to compare the next one with.
+        public init(index: CaptureIndex, layer: String) {
+            self.index = index
+            self.layer = layer
+        }
+    }
+
+    /// What a capture found.
+    public enum Outcome: Sendable {
+        /// Nothing changed since the previous capture: its layer serves, and `layer` is still empty.
+        case unchanged
+        /// The layer holds a copy.
+        case captured(Captured)
+    }
+
+    /// What a capture did.
+    public struct Captured: Sendable {
+        /// What to compare the next capture with.
+        public let index: CaptureIndex
+        /// Files, directories and all else in the layer.
+        public let entries: Int
+        /// Regular files shared with the previous layer by a hard link.
+        public let linked: Int
+        /// Bytes of data that were copied or cloned.
+        public let copiedBytes: Int64
+    }
+
+    /// Copies, as little as can be proved to be enough.
+    ///
+    /// With a `previous` capture of the same upper directory, a regular file that has provably not
+    /// changed since is linked from the previous layer instead of copied, where the filesystem cannot clone;
+    /// it then shows a link count above 1 in a sandbox that stands on the layer. `hot` are the files that
+    /// a process has mapped shared and writable, by their path relative to the upper directory: a store
+    /// to mapped memory need not change a file's times, so those are copied, and also by the capture after.
+    /// When it throws, what the layer's directory holds by then is the caller's to remove.
+    public func capture(
+        previous: Previous? = nil, hot: [[UInt8]] = []
+    ) throws(SnapshotTreeError) -> Outcome {
+        try wrapping { () throws(SystemError) in
+            let source = try Descriptor.directory(upper)
+            let hotNow = inodes(of: hot, below: source)
+            let hotSince = hotNow.union(previous?.index.hot ?? [])
+            if let previous, try !ChangeScan.hasChanged(source, since: previous.index, hot: hotSince) {
+                return .unchanged
+            }
+            let copy = try LayerCopy(source, into: try Descriptor.directory(layer), hot: hotNow)
+            if let previous { copy.share(previous, except: hotSince) }
+            return .captured(try copy.run(source))
+        }
+    }
+
+    /// What an upper directory holds.
+    public struct Size: Equatable, Sendable {
+        /// Files, directories and all else below it.
+        public let entries: Int
+        /// Bytes on disk, as du(1) counts.
+        public let bytes: Int64
+        /// Whether all was counted: false when a limit was reached first.
+        public let isComplete: Bool
+    }
+
+    /// Counts what an upper directory holds, and stops as soon as one of the limits is reached.
+    public static func measure(
+        upper: String, entryLimit: Int = .max, byteLimit: Int64 = .max
+    ) throws(SnapshotTreeError) -> Size {
+        try wrapping { () throws(SystemError) in
+            var usage = DiskUsage(entryLimit: entryLimit, byteLimit: byteLimit)
+            try TreeWalk.walk(try Descriptor.directory(upper), &usage)
+            return Size(entries: usage.entries, bytes: usage.bytes, isComplete: !usage.reachedLimit)
+        }
+    }
+
+    /// The inodes that the paths lead to; what is not there needs no care.
+    private func inodes(of paths: [[UInt8]], below root: borrowing Descriptor) -> Set<ino_t> {
+        var inodes: Set<ino_t> = []
+        for path in paths {
+            let relative = path.drop { $0 == UInt8(ascii: "/") }.map { CChar(bitPattern: $0) } + [0]
+            var status = stat()
+            if fstatat(root.raw, relative, &status, AT_SYMLINK_NOFOLLOW) == 0 { inodes.insert(status.st_ino) }
+        }
+        return inodes
+    }
+}
