@@ -30,9 +30,9 @@ struct report {
 };
 
 static const char *const steps[] = {
-    "wait for the id map", "setgroups", "mount --make-rprivate /", "bind the root on itself",
-    "chdir to the root",   "bind the parts of the root", "mount /proc", "pivot_root",
-    "detach the old root", "hand over descriptors", "execve ckpt-init",
+    "wait for the id map", "setgroups",  "mount --make-rprivate /", "attach the root", "bind /sys",
+    "mount /proc",         "pivot_root", "detach the old root",     "hand over descriptors",
+    "execve ckpt-init",
 };
 
 static void reset_signals(void) {
@@ -64,20 +64,21 @@ static int enter(const struct clinux_sandbox *sandbox, int go, int *step) {
     *step = 2;
     if (mount(0, "/", 0, MS_REC | MS_PRIVATE, 0)) return -1;
     *step = 3;
-    // Mounts that a less privileged namespace inherits are locked, and pivot_root refuses a locked one.
-    if (mount(sandbox->root, sandbox->root, 0, MS_BIND | MS_REC, 0)) return -1;
+    // Attached here, and not inherited: an inherited mount is locked, and pivot_root refuses a locked one.
+    for (int i = 0; i < sandbox->mounts; i++) {
+        const char *target = i ? sandbox->mount_paths[i] : sandbox->staging;
+        if (move_mount(sandbox->mount_fds[i], "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH)) return -1;
+        if (i == 0 && chdir(target)) return -1;
+    }
     *step = 4;
-    if (chdir(sandbox->root)) return -1;
+    if (mount(sandbox->sysfs, "sys", 0, MS_BIND, 0)) return -1;
     *step = 5;
-    for (int i = 0; i < sandbox->binds; i++)
-        if (mount(sandbox->bind_paths[2 * i], sandbox->bind_paths[2 * i + 1], 0, MS_BIND, 0)) return -1;
-    *step = 6;
     // While the host's is still in this namespace: in a user namespace the kernel mounts proc only where an
     // unobscured one is visible already (fs/namespace.c, mount_too_revealing).
     if (mount("proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, 0)) return -1;
-    *step = 7;
+    *step = 6;
     if (syscall(SYS_pivot_root, ".", ".")) return -1;
-    *step = 8;
+    *step = 7;
     if (umount2(".", MNT_DETACH) || chdir("/")) return -1;
     return 0;
 }
@@ -89,11 +90,11 @@ static void child(const struct clinux_sandbox *sandbox, int go, int report_fd) {
     // Above 4, so that the hand-over does not close it.
     report_fd = fcntl(report_fd, F_DUPFD_CLOEXEC, 10);
     if (enter(sandbox, go, &report.step) == 0) {
-        report.step = 9;
+        report.step = 8;
         if (place(sandbox->plan_fd, sandbox->status_fd) == 0) {
             char *argv[] = {"ckpt-init", 0}, *envp[] = {0};
             syscall(SYS_close_range, 5, ~0U, 4 /* CLOSE_RANGE_CLOEXEC */);
-            report.step = 10;
+            report.step = 9;
             execve(sandbox->init, argv, envp);
         }
     }

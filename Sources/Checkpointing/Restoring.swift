@@ -43,8 +43,14 @@ extension CheckpointManager {
         let began = monotonicNanoseconds()
         let ground = try Ground(manifest: snapshot.manifest)
         let view = try view(of: snapshot.spec, on: ground)
-        let (root, incarnation) = try mountNextRoot(of: sandbox, layers: snapshot.layers, view: view)
+        let (root, incarnation) = nextRoot(of: sandbox, view: view)
         defer { root.release() }
+        do throws(RuntimeError) {
+            try root.mount(over: snapshot.layers.reversed().map { store.layerPath($0) })
+        } catch {
+            removeRoot(root)
+            throw error.message
+        }
         timings.filesystemMs = milliseconds(since: began)
         let process: SandboxProcess
         do throws(ErrorMessage) {

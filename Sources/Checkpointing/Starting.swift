@@ -30,36 +30,23 @@ extension CheckpointManager {
             view: view)
     }
 
-    /// A root filesystem for the sandbox's next incarnation, mounted over `layers` (lowest first).
-    ///
-    /// The caller releases it once the sandbox has it.
-    func mountNextRoot(
-        of sandbox: LiveSandbox, layers: [String], view: BaseView
-    ) throws(ErrorMessage) -> (root: RootFilesystem, incarnation: Int) {
+    /// The directories of the sandbox's next incarnation; nothing is made yet.
+    func nextRoot(of sandbox: LiveSandbox, view: BaseView) -> (root: RootFilesystem, incarnation: Int) {
         let incarnation = sandbox.with { state in
             state.record.incarnation += 1
             return state.record.incarnation
         }
-        let root = rootFilesystem(of: sandbox, incarnation: incarnation, view: view)
-        do throws(RuntimeError) {
-            try root.mount(over: layers.reversed().map { store.layerPath($0) })
-            return (root, incarnation)
-        } catch {
-            root.release()
-            removeRoot(root)
-            throw error.message
-        }
+        return (rootFilesystem(of: sandbox, incarnation: incarnation, view: view), incarnation)
     }
 
     /// Starts PID 1 at the base, with an empty writable layer.
     func startFresh(_ sandbox: LiveSandbox, position: String?) throws(ErrorMessage) {
         let view = try view(of: sandbox.record)
-        let (root, incarnation) = try mountNextRoot(of: sandbox, layers: [], view: view)
-        defer { root.release() }
+        let (root, incarnation) = nextRoot(of: sandbox, view: view)
         let process: SandboxProcess
         do throws(RuntimeError) {
             process = try SandboxProcess.start(
-                root: root, hostname: sandbox.record.spec.hostname ?? sandbox.name)
+                root: root, staging: bases.staging, hostname: sandbox.record.spec.hostname ?? sandbox.name)
         } catch {
             removeRoot(root)
             throw error.message

@@ -3,37 +3,37 @@ import Glibc
 
 /// Mounts in this process's mount namespace.
 public enum Mount {
-    /// Mounts overlayfs on `target` with the lower directories given from top to bottom.
+    /// Mounts overlayfs, attached nowhere, with the lower directories given from top to bottom.
     ///
-    /// Uses the new mount API, whose `lowerdir+` has no one-page limit (Linux 6.8); where the kernel lacks it,
-    /// mount(2) with one option string. `upper` nil makes it read-only. At most 500 lowers
-    /// (fs/overlayfs/super.c, OVL_MAX_STACK).
+    /// Uses the new mount API: each lower is one `lowerdir+` (Linux 6.8), without mount(2)'s limit of one page for all
+    /// options; an older kernel gets the one string. `upper` nil makes it read-only. At most 500 lowers
+    /// (fs/overlayfs/params.h, OVL_MAX_STACK).
     public static func overlay(
-        lowers: [String], upper: (directory: String, work: String)? = nil, at target: String,
-        inodes: Bool = false
-    ) throws(SystemError) {
-        var settings = lowers.map { ("lowerdir+", $0) }
+        lowers: [String], upper: (directory: String, work: String)? = nil, inodes: Bool = false
+    ) throws(SystemError) -> Descriptor {
+        var settings = [("source", "ckpt")]
         if let upper { settings += [("upperdir", upper.directory), ("workdir", upper.work)] }
         if inodes { settings.append(("xino", "on")) }
         do {
-            let context = Descriptor(owning: try retrying("fsopen", "overlay") { fsopen("overlay", 1) })
-            for (key, value) in [("source", "ckpt")] + settings {
-                try retrying("fsconfig(\(key))", value) { fsconfig(context.raw, 1, key, value, 0) }
-            }
-            try retrying("fsconfig(create)", target) { fsconfig(context.raw, 6, nil, nil, 0) }
-            let mount = Descriptor(owning: try retrying("fsmount", target) { fsmount(context.raw, 1, 0) })
-            try retrying("move_mount", target) { move_mount(mount.raw, "", AT_FDCWD, target, 4) }
+            return try overlay(lowers.map { ("lowerdir+", $0) } + settings)
         } catch  where error.code == EINVAL && error.call == "fsconfig(lowerdir+)" {
-            try legacyOverlay(settings, lowers: lowers, at: target)
+            return try overlay([("lowerdir", lowers.joined(separator: ":"))] + settings)
         }
     }
 
-    private static func legacyOverlay(
-        _ settings: [(String, String)], lowers: [String], at target: String
-    ) throws(SystemError) {
-        let others = settings.filter { $0.0 != "lowerdir+" }
-        let options = ([("lowerdir", lowers.joined(separator: ":"))] + others).map { "\($0.0)=\($0.1)" }
-        try call("ckpt", target, "overlay", 0, options.joined(separator: ","))
+    private static func overlay(_ settings: [(String, String)]) throws(SystemError) -> Descriptor {
+        let context = Descriptor(owning: try retrying("fsopen", "overlay") { fsopen("overlay", 1) })
+        for (key, value) in settings {
+            try retrying("fsconfig(\(key))", value) { fsconfig(context.raw, 1, key, value, 0) }
+        }
+        try retrying("fsconfig(create)", "overlay") { fsconfig(context.raw, 6, nil, nil, 0) }
+        return Descriptor(owning: try retrying("fsmount", "overlay") { fsmount(context.raw, 1, 0) })
+    }
+
+    /// Attaches a mount that is attached nowhere (move_mount(2)).
+    public static func attach(_ mount: borrowing Descriptor, at target: String) throws(SystemError) {
+        let number = mount.raw
+        try retrying("move_mount", target) { move_mount(number, "", AT_FDCWD, target, 4) }
     }
 
     /// Mounts an empty tmpfs on `target`, mode 0700.

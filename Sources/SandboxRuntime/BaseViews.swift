@@ -43,6 +43,8 @@ public final class BaseViews: Sendable {
     private let stateRoot: String
     private let initProgram: InitProgram
     private let sysfs: String
+    /// An empty directory on which a new sandbox attaches its root for a moment, in its own mount namespace.
+    public let staging: String
     private let made = Monitor<[String: BaseView]>([:])
 
     /// Top-level directories of the host that hold programs; where they are symbolic links they stay links.
@@ -56,6 +58,9 @@ public final class BaseViews: Sendable {
         self.stateRoot = stateRoot
         self.initProgram = initProgram
         sysfs = "\(workspace)/sys"
+        let staging = "\(workspace)/new-root"
+        self.staging = staging
+        try system { () throws(SystemError) in try Files.makeDirectory(staging) }
         try SandboxNetwork.mountSysfs(at: sysfs)
     }
 

@@ -191,7 +191,9 @@ extension TrackedCommand {
     func continues(_ entry: CommandEntry) -> Bool {
         state.with { state in
             if case .idle = state.attention { return true }
-            guard state.exit == nil || entry.exit != nil, state.input.taken <= entry.stdinTaken else { return false }
+            guard state.exit == nil || entry.exit != nil, state.input.taken <= entry.stdinTaken else {
+                return false
+            }
             return (0..<2).allSatisfy {
                 (entry.acknowledged[$0]...entry.produced[$0]).contains(state.outputs[$0].received)
             }

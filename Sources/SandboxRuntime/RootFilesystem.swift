@@ -29,15 +29,33 @@ public struct RootFilesystem: Sendable {
         view.parts.dropFirst().map { ("\(mountPoint)-\($0.key)", $0.path) } + [(view.sysfs, "sys")]
     }
 
+    /// The path of each part below the root, the root itself first.
+    var paths: [String] { view.parts.map(\.path) }
+
+    /// A sysfs to bind on /sys.
+    var sysfs: String { view.sysfs }
+
     /// Makes the directories and mounts every part over the layers given, topmost first, and the base.
-    public func mount(over layers: [String]) throws(RuntimeError) {
+    ///
+    /// `use` gets one mount after the other, attached nowhere, in the order of `paths`.
+    func open(
+        over layers: [String], use: (consuming Descriptor, RootPart) throws(SystemError) -> Void
+    ) throws(RuntimeError) {
         for part in view.parts {
-            let target = part.path.isEmpty ? mountPoint : "\(mountPoint)-\(part.key)"
             try system { () throws(SystemError) in
-                try Self.mount(
-                    part, over: layers, upper: "\(upper)/\(part.key)", work: "\(work)/\(part.key)", at: target
-                )
+                let mount = try Self.mount(
+                    part, over: layers, upper: "\(upper)/\(part.key)", work: "\(work)/\(part.key)")
+                try use(mount, part)
             }
+        }
+    }
+
+    /// Mounts every part at `mountPoint` and beside it, for a restore.
+    public func mount(over layers: [String]) throws(RuntimeError) {
+        try open(over: layers) { (mount, part) throws(SystemError) in
+            let target = part.path.isEmpty ? mountPoint : "\(mountPoint)-\(part.key)"
+            try Files.makeDirectory(target)
+            try Mount.attach(mount, at: target)
         }
     }
 
@@ -51,9 +69,9 @@ public struct RootFilesystem: Sendable {
     }
 
     private static func mount(
-        _ part: RootPart, over layers: [String], upper: String, work: String, at target: String
-    ) throws(SystemError) {
-        for directory in [upper, work, target] { try Files.makeDirectory(directory, mode: 0o755) }
+        _ part: RootPart, over layers: [String], upper: String, work: String
+    ) throws(SystemError) -> Descriptor {
+        for directory in [upper, work] { try Files.makeDirectory(directory, mode: 0o755) }
         let changed = layers.map { "\($0)/\(part.key)" }
         // The merged directory shows the upper's own attributes: keep those of the layer below.
         if let top = changed.first ?? part.lowers.first { try copyAttributes(from: top, to: upper) }
@@ -61,7 +79,7 @@ public struct RootFilesystem: Sendable {
         var lowers: [String] = []
         for layer in changed where try !Files.isEmpty(layer) { lowers.append(layer) }
         lowers += part.lowers
-        try Mount.overlay(lowers: lowers, upper: (upper, work), at: target, inodes: part.path.isEmpty)
+        return try Mount.overlay(lowers: lowers, upper: (upper, work), inodes: part.path.isEmpty)
     }
 
     private static func copyAttributes(from source: String, to target: String) throws(SystemError) {

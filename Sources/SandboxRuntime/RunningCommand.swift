@@ -71,7 +71,9 @@ public final class RunningCommand: AttachedCommand {
     }
 
     public func signal(_ number: Int32) throws(ErrorMessage) {
-        guard (1...64).contains(number) else { throw ErrorMessage(.badValue, "no signal has number \(number)") }
+        guard (1...64).contains(number) else {
+            throw ErrorMessage(.badValue, "no signal has number \(number)")
+        }
         try send(InitFrame.encode(CKPT_SIGNAL, tag: command.tag, value: UInt32(number)))
     }
 

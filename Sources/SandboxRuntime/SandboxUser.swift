@@ -39,7 +39,8 @@ public struct SandboxUser: Sendable, Equatable {
     static func find(_ text: String, passwd: [[String]], group: [[String]]) throws(CommandError)
         -> SandboxUser
     {
-        let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+        let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false).map(
+            String.init)
         // As for chown(1), a name wins over a number that looks the same.
         let entry =
             passwd.first { $0.count >= 7 && $0[0] == parts[0] }
@@ -84,7 +85,7 @@ public struct SandboxUser: Sendable, Equatable {
         else { return [] }
         return String(decoding: try file.read(upTo: Int(status.st_size)), as: UTF8.self)
             .split(separator: "\n").map {
-            $0.split(separator: ":", omittingEmptySubsequences: false).map(String.init)
-        }
+                $0.split(separator: ":", omittingEmptySubsequences: false).map(String.init)
+            }
     }
 }

@@ -22,8 +22,9 @@ struct Skeleton {
 
     /// What every root needs, whatever lies below.
     func buildCommon(initProgram: [UInt8]) throws(SystemError) {
-        try makeDirectory(".ckpt", mode: 0o700)
-        try makeDirectory(".ckpt/session", mode: 0o700)
+        // The modes PID 1 wants: changing them there would copy both up into every upper.
+        try makeDirectory(".ckpt", mode: 0o711)
+        try makeDirectory(".ckpt/session", mode: 0o711)
         try Files.write(path(".ckpt/init"), initProgram, mode: 0o755)
         try devices()
         // The topmost lower directory gives the merged root its owner and mode.

@@ -3,10 +3,13 @@ import Glibc
 import LinuxSystem
 
 extension SandboxProcess {
-    /// Starts PID 1 in fresh namespaces on a mounted root, sets its loopback up, and returns once it listens.
+    /// Starts PID 1 in fresh namespaces on a new root over the base alone, sets its loopback up, and returns once it
+    /// listens.
     ///
-    /// When it throws nothing is left of it.
-    public static func start(root: RootFilesystem, hostname: String) throws(RuntimeError) -> SandboxProcess {
+    /// When it throws no process is left of it; the root's directories are.
+    public static func start(
+        root: RootFilesystem, staging: String, hostname: String
+    ) throws(RuntimeError) -> SandboxProcess {
         let plan = try planFile(hostname: hostname)
         var ends: [Int32] = [-1, -1]
         try system { () throws(SystemError) in _ = try retrying("pipe2") { pipe2(&ends, O_CLOEXEC) } }
@@ -14,7 +17,7 @@ extension SandboxProcess {
         let pid: Int32
         do {
             let statusForChild = Descriptor(owning: ends[1])
-            pid = try spawn(root, plan: plan, status: statusForChild)
+            pid = try spawn(root, staging: staging, plan: plan, status: statusForChild)
         }
         let process = try adopt(pid)
         do throws(RuntimeError) {
@@ -47,20 +50,26 @@ extension SandboxProcess {
     }
 
     private static func spawn(
-        _ root: RootFilesystem, plan: borrowing Descriptor, status: borrowing Descriptor
+        _ root: RootFilesystem, staging: String, plan: borrowing Descriptor, status: borrowing Descriptor
     ) throws(RuntimeError) -> Int32 {
-        let paths = root.submounts.flatMap { [strdup($0.source), strdup($0.path)] }
-        let strings = [strdup(root.mountPoint), strdup("/.ckpt/init")]
+        // Descriptors are ~Copyable and cannot sit in an array: closed by hand.
+        var mounts: [Int32] = []
+        defer { for mount in mounts { close(mount) } }
+        try root.open(over: []) { (mount, _) throws(SystemError) in mounts.append(mount.release()) }
+        let paths = root.paths.map { strdup($0) }
+        let strings = [strdup(staging), strdup(root.sysfs), strdup("/.ckpt/init")]
         defer { (paths + strings).forEach { free($0) } }
         var failure = clinux_spawn_failure()
         var pidfd: Int32 = -1
         let (planNumber, statusNumber) = (plan.raw, status.raw)
-        let pid = paths.map { UnsafePointer($0) }.withUnsafeBufferPointer { binds in
-            var sandbox = clinux_sandbox(
-                root: strings[0], bind_paths: binds.baseAddress, binds: Int32(binds.count / 2),
-                init: strings[1],
-                plan_fd: planNumber, status_fd: statusNumber)
-            return clinux_spawn_sandbox(&sandbox, &pidfd, &failure)
+        let pid = paths.map { UnsafePointer($0) }.withUnsafeBufferPointer { paths in
+            mounts.withUnsafeBufferPointer { mounts in
+                var sandbox = clinux_sandbox(
+                    staging: strings[0], mount_fds: mounts.baseAddress, mount_paths: paths.baseAddress,
+                    mounts: Int32(mounts.count), sysfs: strings[1], init: strings[2], plan_fd: planNumber,
+                    status_fd: statusNumber)
+                return clinux_spawn_sandbox(&sandbox, &pidfd, &failure)
+            }
         }
         guard pid > 0 else { throw .start(step: String(cString: failure.step), code: failure.code) }
         close(pidfd)

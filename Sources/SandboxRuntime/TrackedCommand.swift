@@ -124,7 +124,9 @@ final class TrackedCommand: Sendable {
                 return (new, [])
             }
             $0.outputs[index].acknowledged = end
-            return (new, Self.acknowledgement(tag: tag, stream, &$0.outputs[index], every: Self.acknowledgeEvery))
+            return (
+                new, Self.acknowledgement(tag: tag, stream, &$0.outputs[index], every: Self.acknowledgeEvery)
+            )
         }
     }
 
@@ -164,7 +166,8 @@ final class TrackedCommand: Sendable {
     func acknowledge(_ stream: OutputStream, upTo offset: UInt64) -> [UInt8] {
         state.with {
             let index = stream.index
-            $0.outputs[index].acknowledged = max($0.outputs[index].acknowledged, min(offset, $0.outputs[index].received))
+            $0.outputs[index].acknowledged = max(
+                $0.outputs[index].acknowledged, min(offset, $0.outputs[index].received))
             return Self.acknowledgement(tag: tag, stream, &$0.outputs[index], every: Self.acknowledgeEvery)
         }
     }

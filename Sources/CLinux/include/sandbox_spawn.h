@@ -6,12 +6,15 @@
 
 /// What `clinux_spawn_sandbox` is to start.
 struct clinux_sandbox {
-    /// The sandbox's root filesystem: a mount point in the caller's mount namespace.
-    const char *root;
-    /// Further mount points of the caller's namespace, bound on paths relative to the root: source and target in
-    /// turn, `binds` pairs.
-    const char *const *bind_paths;
-    int binds;
+    /// Where the new root is mounted for a moment, in the child's namespace alone: any directory.
+    const char *staging;
+    /// Mounts that are attached nowhere (fsmount(2)), and where each goes below the new root; the first is the root
+    /// itself, its path is not used.
+    const int *mount_fds;
+    const char *const *mount_paths;
+    int mounts;
+    /// A mount point of the caller's namespace that is bound on /sys.
+    const char *sysfs;
     /// The program that becomes PID 1, by its path inside the root.
     const char *init;
     /// Handed over as descriptors 3 and 4: the plan to read and the pipe to report on.
@@ -25,8 +28,8 @@ struct clinux_spawn_failure {
     int code;
 };
 
-/// Clones into new user, pid, mnt, uts, ipc, net, time and cgroup namespaces (every id mapped to itself), makes
-/// `root` the root directory and executes `init`. Returns the pid and stores a pidfd, or -1 with `failure` set.
+/// Clones into new user, pid, mnt, uts, ipc, net, time and cgroup namespaces (every id mapped to itself), attaches the mounts, makes the first
+/// the root directory and executes `init`. Returns the pid and stores a pidfd, or -1 with `failure` set.
 /// A failure after the clone leaves no process behind.
 pid_t clinux_spawn_sandbox(const struct clinux_sandbox *sandbox, int *pidfd,
                            struct clinux_spawn_failure *failure);
