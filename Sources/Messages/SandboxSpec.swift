@@ -26,6 +26,15 @@ public struct SandboxSpec: Codable, Hashable, Sendable {
         self.env = env
         self.workdir = workdir
     }
+
+    /// Reads a spec of which any field may be missing and then has its default.
+    public init(from decoder: any Decoder) throws {
+        let fields = try decoder.container(keyedBy: CodingKeys.self)
+        base = try fields.decodeIfPresent(Base.self, forKey: .base) ?? .host
+        hostname = try fields.decodeIfPresent(String.self, forKey: .hostname)
+        env = try fields.decodeIfPresent([String: String].self, forKey: .env) ?? [:]
+        workdir = try fields.decodeIfPresent(String.self, forKey: .workdir)
+    }
 }
 
 extension Base: CustomStringConvertible {

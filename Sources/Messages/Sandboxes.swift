@@ -17,6 +17,13 @@ public struct CreateRequest: Codable, Sendable {
         self.name = name
         self.spec = spec
     }
+
+    /// Reads a request of which any field may be missing.
+    public init(from decoder: any Decoder) throws {
+        let fields = try decoder.container(keyedBy: CodingKeys.self)
+        name = try fields.decodeIfPresent(String.self, forKey: .name)
+        spec = try fields.decodeIfPresent(SandboxSpec.self, forKey: .spec) ?? SandboxSpec()
+    }
 }
 
 /// One sandbox, as `ps`, `create` and `GET /v1/sandboxes/{name}` tell it.

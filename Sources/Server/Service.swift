@@ -4,7 +4,7 @@ import Messages
 
 /// How much a client may ask of the server's patience and threads.
 public struct ServerLimits: Sendable {
-    /// Connections at once; further ones wait in the kernel's queue.
+    /// Connections at once; further ones are closed as soon as they are accepted.
     public var connections: UInt32 = 1000
     /// Seconds without a byte until an incomplete request is given up.
     public var requestSeconds: UInt32 = 30
