@@ -92,6 +92,13 @@ let package = Package(
         // End to end: the real binary, the real kernel, the real CRIU.
         .testTarget(
             name: "EndToEndTests", dependencies: ["Messages"], resources: [.copy("Programs")], cSettings: gnu),
+        .target(
+            name: "ServerFixture", dependencies: ["LinuxSystem", "Messages"], path: "Tests/ServerFixture",
+            cSettings: gnu, swiftSettings: strict),
+        .executableTarget(
+            name: "ServerFixtureProgram", dependencies: ["Server", "ServerFixture", "Messages"],
+            path: "Tests/ServerFixtureProgram", cSettings: gnu),
+        tests("ServerTests", ["Server", "Client", "ServerFixture", "ServerFixtureProgram", "LinuxSystem", "Messages"]),
     ],
     swiftLanguageModes: [.v6]
 )

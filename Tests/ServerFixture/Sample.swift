@@ -1,0 +1,77 @@
+public import Messages
+
+/// One value of every message with every field filled.
+public enum Sample {
+    public static let timings: Timings = {
+        var timings = Timings(totalMs: 12.5)
+        timings.frozenMs = 5.25
+        timings.criuMs = 6
+        timings.filesystemMs = 0.5
+        timings.publishMs = 1.5
+        return timings
+    }()
+
+    public static let spec = SandboxSpec(
+        base: .directory("/srv/debian"), hostname: "box", env: ["KEY": "value"], workdir: "/srv")
+
+    public static let sandboxInfo = SandboxInfo(
+        name: "box", state: .running, pid: 4711, spec: spec, created: 1_700_000_000.5, snapshot: "snap0",
+        processes: 3, sessions: ["main"], reason: "killed from outside")
+
+    public static let snapshotInfo = SnapshotInfo(
+        id: "snap0", parent: "snap", children: ["snap1"], tags: ["good"], message: "before the test",
+        sandbox: "box", created: 1_700_000_000.5, spec: spec, layers: ["layer0"], processBytes: 1 << 20,
+        layerBytes: 1 << 16, standing: ["box"], processes: 3, timings: timings)
+
+    public static let logRecord = LogRecord(
+        time: 1_700_000_000.5, exec: "e1", stream: "stdout", text: "hello\n")
+
+    public static let doctorReport = DoctorReport(checks: [
+        DoctorCheck(name: "criu", status: .warning, detail: "an older kernel", hint: "update it")
+    ])
+
+    public static let execRequest: ExecRequest = {
+        var request = ExecRequest(argv: ["make", "test"])
+        request.id = "build-1"
+        request.session = "main"
+        request.cwd = "/srv"
+        request.env = ["KEY": "value"]
+        request.user = "www-data"
+        request.timeout = 60
+        request.stdin = "aGVsbG8="
+        request.interactive = true
+        request.tty = true
+        request.rows = 24
+        request.columns = 80
+        request.stdoutOffset = 10
+        request.stderrOffset = 20
+        return request
+    }()
+
+    public static let execResult: ExecResult = {
+        var result = ExecResult(id: "build-1", exitCode: 130, signal: 2, timedOut: false, durationMs: 17.5)
+        result.stdout = "out"
+        result.stderr = "err"
+        result.stdoutBase64 = "/w=="
+        result.stderrBase64 = "/w=="
+        return result
+    }()
+
+    /// All of them. A test holds the API's description to their fields, and a field that is nil here fails it.
+    public static let all: [any Codable & Sendable] = [
+        VersionInfo(version: "0.1.0", format: 1, api: "v1", pid: 1),
+        doctorReport, doctorReport.checks[0], Done(), spec, timings,
+        CreateRequest(name: "box", spec: spec), sandboxInfo, SandboxList(sandboxes: [sandboxInfo]),
+        KillRequest(signal: 9), logRecord, LogList(records: [logRecord]),
+        SaveRequest(tag: "good", message: "before the test", stop: true), snapshotInfo,
+        TreeInfo(snapshots: [snapshotInfo], sandboxes: [sandboxInfo]),
+        RestoreRequest(snapshot: "snap0"),
+        RestoreResult(sandbox: sandboxInfo, snapshot: "snap0", timings: timings),
+        ForkRequest(source: "snap0", count: 2, prefix: "try"),
+        ForkResult(sandboxes: [sandboxInfo], snapshot: "snap0", timings: timings, eachMs: [1.5]),
+        DeleteResult(deleted: ["snap0"], freedBytes: 7), GCResult(removed: ["layers/x"], freedBytes: 9),
+        execRequest, execResult, ExecStarted(id: "build-1", stdinOffset: 3),
+        ErrorMessage(.badValue, "what happened", hint: "what to do", cause: "why"),
+        ErrorEnvelope(error: ErrorMessage(.badValue, "what happened", hint: "what to do", cause: "why")),
+    ]
+}
