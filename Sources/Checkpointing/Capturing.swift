@@ -1,3 +1,4 @@
+import CriuImages
 import Glibc
 import LinuxSystem
 import Messages
@@ -6,17 +7,45 @@ import SnapshotTree
 
 /// What a sandbox's upper held when it was last captured.
 struct CapturedUpper: Sendable {
-    /// The layer it became, one or none.
-    let layers: [String]
+    /// The layer it became, by id.
+    let layer: String
+    /// What the next capture compares with.
+    let index: CaptureIndex
 }
 
 extension CheckpointManager {
+    /// Makes the sandbox's upper the snapshot's own layer, or finds that the last capture's layer still holds it.
+    ///
+    /// Every process must stand still.
     func capture(_ attempt: SaveAttempt) throws(ErrorMessage) -> CapturedUpper {
-        var pid = pid_t()
-        let words: [String] = ["cp", "-a", attempt.running.root.upper, attempt.staging.layerPath]
-        let argv: [UnsafeMutablePointer<CChar>?] = words.map { strdup($0) } + [nil]
-        posix_spawn(&pid, "/bin/cp", nil, nil, argv, nil)
-        waitpid(pid, nil, 0)
-        return CapturedUpper(layers: [attempt.staging.layerID])
+        let upper = attempt.running.root.upper
+        let previous = attempt.sandbox.with { $0.capture }
+        let hot = try attempt.hotFiles()
+        return try mapping { () throws(SnapshotTreeError) in
+            try attempt.staging.makeLayer()
+            let capture = LayerCapture(upper: upper, layer: attempt.staging.layerPath)
+            let before = previous.map {
+                LayerCapture.Previous(index: $0.index, layer: store.layerPath($0.layer))
+            }
+            switch try capture.capture(previous: before, hot: hot) {
+            case .unchanged:
+                rmdir(attempt.staging.layerPath)
+                return previous!
+            case .captured(let captured):
+                return CapturedUpper(layer: attempt.staging.layerID, index: captured.index)
+            }
+        }
+    }
+}
+
+extension SaveAttempt {
+    /// The files that a process may change by a store to memory, by their paths in the upper.
+    fileprivate func hotFiles() throws(ErrorMessage) -> [[UInt8]] {
+        do throws(CriuImageError) {
+            let paths = try ImageDirectory(staging.processPath).sharedWritableFiles()
+            return paths.map { Array(running.root.pathInUpper(of: $0).utf8) }
+        } catch {
+            throw ErrorMessage(.internal, "the process image cannot be read back", cause: error.description)
+        }
     }
 }

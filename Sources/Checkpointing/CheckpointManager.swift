@@ -94,7 +94,11 @@ public final class CheckpointManager: EngineOperations {
     }
 
     /// The layers that a sandbox has mounted or would start from.
-    func layersInUse() -> Set<String> { Set(all.flatMap { $0.record.layers }) }
+    func layersInUse() -> Set<String> {
+        Set(
+            all.flatMap { sandbox in sandbox.with { $0.record.layers + ($0.capture.map { [$0.layer] } ?? []) }
+            })
+    }
 
     /// Finds the sandboxes of an earlier server: those whose PID 1 still lives run on.
     private func takeUpSandboxes() {

@@ -126,7 +126,7 @@ extension CheckpointManager {
         attempt.timings.totalMs = milliseconds(since: attempt.start)
         let manifest = Manifest(
             parent: record.position, sandbox: record.name, created: secondsSince1970(),
-            message: attempt.request.message, spec: record.spec, layers: record.layers + captured.layers,
+            message: attempt.request.message, spec: record.spec, layers: record.layers + [captured.layer],
             processes: processes, timings: attempt.timings, architecture: Host.architecture,
             kernel: Host.kernel,
             criu: CriuPin.version.description, engine: record.ground.encoded)

@@ -29,6 +29,14 @@ public struct RootFilesystem: Sendable {
         view.parts.dropFirst().map { ("\(mountPoint)-\($0.key)", $0.path) } + [(view.sysfs, "sys")]
     }
 
+    /// Where a file of the sandbox lies below `upper` once it has been changed.
+    public func pathInUpper(of path: String) -> String {
+        let parts = path.split(separator: "/")
+        let deepest = view.parts.map { (part: $0, names: $0.path.split(separator: "/")) }
+            .filter { parts.starts(with: $0.names) }.max { $0.names.count < $1.names.count }!
+        return ([deepest.part.key[...]] + parts.dropFirst(deepest.names.count)).joined(separator: "/")
+    }
+
     /// The path of each part below the root, the root itself first.
     var paths: [String] { view.parts.map(\.path) }
 
