@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -67,4 +68,31 @@ size_t signal_descendants(pid_t pid, int signal, const pid_t *spared, size_t spa
         count += children_of(found[next], found + count, LIMIT - count);
     for (size_t i = 0; i < count; i++) kill(found[i], signal);
     return count;
+}
+
+/// The hexadecimal mask after `name` in the text of /proc/PID/status.
+static unsigned long long signal_mask(const char *text, const char *name) {
+    const char *at = strstr(text, name);
+    return at ? strtoull(at + strlen(name), NULL, 16) : ~0ull;
+}
+
+static bool dies_of_interrupt(pid_t pid) {
+    char path[32], text[4096];
+    snprintf(path, sizeof path, "/proc/%d/status", pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    close_fd(&fd);
+    if (got <= 0) return false;
+    text[got] = 0;
+    if (strstr(text, "State:\tZ")) return false;
+    unsigned long long handled = signal_mask(text, "SigIgn:") | signal_mask(text, "SigCgt:");
+    return !(handled >> (SIGINT - 1) & 1);
+}
+
+bool has_uninterrupted_child(pid_t pid, const pid_t *spared, size_t spared_count) {
+    pid_t children[MANY];
+    size_t count = children_of(pid, children, MANY);
+    for (size_t i = 0; i < count; i++)
+        if (!contains(spared, spared_count, children[i]) && dies_of_interrupt(children[i])) return true;
+    return false;
 }

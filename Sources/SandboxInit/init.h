@@ -73,6 +73,8 @@ pid_t monitor_start(const struct launch *what, uint64_t timeout_ms, int *reports
 enum { MANY = 512 };
 /// The children of a process of one thread; returns how many there are, at most `limit`.
 size_t children_of(pid_t pid, pid_t *children, size_t limit);
+/// Whether a child of `pid` outside of `spared` would die of SIGINT, so has had none.
+bool has_uninterrupted_child(pid_t pid, const pid_t *spared, size_t spared_count);
 /// Sends `signal` to everything below `pid`, except what is below a child in `spared`.
 size_t signal_descendants(pid_t pid, int signal, const pid_t *spared, size_t spared_count);
 
@@ -149,9 +151,11 @@ struct session {
     struct command *call;
     uint64_t deadline;  // of the call, or of the next step against it
     uint64_t give_up;   // NONE until the call has run out of time
-    bool timed_out, interrupted;
+    bool timed_out, interrupted, given_up, sync_sent;
     int steps;
-    uint32_t sync;
+    uint64_t again;           // when to look for what a SIGINT was lost on
+    uint64_t look, patience;  // when to look whether bash has come back unnoticed
+    unsigned long commands;   // that bash was given to read at its top level
     pid_t older[MANY];
     size_t older_count;
     char line[64];
@@ -163,6 +167,8 @@ extern struct session sessions[CKPT_INIT_SESSIONS];
 int session_call(struct command *c, const struct request *r, const void *payload, size_t length);
 void session_say(struct session *s, const char *text, size_t length);
 void session_run_call(struct session *s);
+/// Makes bash tell the status of its last command, and tell it at each prompt again.
+void session_repair(struct session *s);
 void session_next_call(struct session *s);
 void session_close(struct session *s);
 
@@ -174,7 +180,11 @@ void session_bash_ended(struct session *s, int status);
 void session_signal(struct session *s, int signal);
 void session_call_settled(struct session *s);
 void session_cancel_queued(struct command *c);
-void session_deadline_passed(struct session *s);
+/// Makes sure that bash has met all signals it was sent, before its next call.
+void session_sync(struct session *s);
+/// Does what is due; returns when to come back.
+uint64_t session_tick(struct session *s, uint64_t now);
+enum { FIRST_LOOK = 50000000 };
 
 // ---- connection.c
 

@@ -181,15 +181,13 @@ static void act(nfds_t n) {
     }
 }
 
-/// Acts on sessions whose time is up; returns when the next one's is.
-static uint64_t next_deadline(void) {
-    uint64_t next = NONE, now = 0;
+/// Does what is due for sessions; returns when something will be.
+static uint64_t tick(uint64_t now) {
+    uint64_t next = NONE;
     for (int i = 0; i < CKPT_INIT_SESSIONS; i++) {
-        struct session *s = &sessions[i];
-        if (s->state == NO_SESSION || s->deadline == NONE || s->deadline == 0) continue;
-        if (!now) now = now_ns();
-        if (s->deadline <= now) session_deadline_passed(s);
-        if (s->deadline < next) next = s->deadline;
+        if (sessions[i].state == NO_SESSION) continue;
+        uint64_t one = session_tick(&sessions[i], now);
+        if (one < next) next = one;
     }
     return next;
 }
@@ -200,7 +198,7 @@ static void serve(void) {
     sigemptyset(&none);
     while (true) {
         reap();
-        uint64_t deadline = next_deadline(), now = deadline == NONE ? 0 : now_ns();
+        uint64_t now = now_ns(), deadline = tick(now);
         uint64_t left = deadline > now ? deadline - now : 0;
         struct timespec wait = {(time_t)(left / 1000000000), (long)(left % 1000000000)};
         watch_all(connection_pump());

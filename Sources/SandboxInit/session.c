@@ -13,16 +13,23 @@
 // no "[1] 1234", while SIGINT still throws it back to its top level instead of ending it. PROMPT_COMMAND
 // writes `$?` to the control pipe whenever bash is back there, so the end of a call is seen after a syntax
 // error and after SIGINT too. It sits in element 9 of the array (bash 5.1), so that a script which sets
-// PROMPT_COMMAND for itself does not remove it.
+// PROMPT_COMMAND for itself does not remove it. With it goes the number of commands bash has read (`\#`, bash
+// 4.4): a prompt that a late SIGINT caused tells an old number.
 
 struct session sessions[CKPT_INIT_SESSIONS];
 static uint64_t turns;
 
-#define STATUS "'{ builtin echo $?;} >&251 2>&1'"
+// An unset number is no number, and a version without `@P` gives none: 0 stands for both.
+#define STATUS(number) "'{ builtin echo $? " number ";} >&251 2>&1'"
+#define VERSION "(BASH_VERSINFO[0]*100+BASH_VERSINFO[1]"
+#define REPORT                                                                        \
+    "__ckpt='\\#';if(" VERSION ">500));then PROMPT_COMMAND[9]=" STATUS("${__ckpt@P}")   \
+    ";elif(" VERSION ">403));then PROMPT_COMMAND=" STATUS("${__ckpt@P}")                \
+    ";else PROMPT_COMMAND=" STATUS("0") ";fi"
 static const char setup[] =
-    "PS1= PS2=;set +H +o history;unset MAILCHECK HISTFILE TMOUT PROMPT_COMMAND;"
-    "if((BASH_VERSINFO[0]*100+BASH_VERSINFO[1]>500));then PROMPT_COMMAND[9]=" STATUS
-    ";else PROMPT_COMMAND=" STATUS ";fi;exec 2>&252 252>&-\n";
+    "PS1= PS2=;set +H +o history;unset MAILCHECK HISTFILE TMOUT PROMPT_COMMAND;" REPORT
+    ";exec 2>&252 252>&-\n";
+static const char repair[] = "{ builtin echo $? 0;} >&251 2>&1;" REPORT "\n";
 _Static_assert(EXTRA_FD == 251, "the shell text names the descriptors");
 
 void session_say(struct session *s, const char *text, size_t length) {
@@ -94,8 +101,15 @@ static pid_t start_bash(struct session *s, const struct request *r, struct launc
     for (int i = 0; i < 3; i++) close_fd(&what->fd[i]);
     for (int i = 0; i < 2; i++) close_fd(&what->extra[i]);
     s->line_length = 0;
+    s->look = s->again = NONE;
     if (pid > 0) session_say(s, setup, sizeof setup - 1);
+    s->commands = 1;
     return pid;
+}
+
+void session_repair(struct session *s) {
+    s->commands++;
+    session_say(s, repair, sizeof repair - 1);
 }
 
 /// Lets bash read the call's file.
@@ -103,6 +117,9 @@ void session_run_call(struct session *s) {
     char line[160];
     s->older_count = children_of(s->pid, s->older, MANY);
     s->state = BUSY;
+    s->commands++;
+    s->patience = FIRST_LOOK;
+    s->look = now_ns() + s->patience;
     int length = snprintf(line, sizeof line, ". " CKPT_INIT_DIRECTORY "/session/%s </dev/null 251>&-\n", s->name);
     session_say(s, line, (size_t)length);
 }
@@ -131,7 +148,7 @@ static void begin_call(struct session *s, struct command *c, const struct reques
         }
     }
     s->call = c;
-    s->interrupted = s->timed_out = false;
+    s->interrupted = s->timed_out = s->given_up = false;
     s->steps = 0;
     s->give_up = NONE;
     s->deadline = c->timeout_ms ? c->started + c->timeout_ms * 1000000 : NONE;
@@ -215,14 +232,12 @@ void session_cancel_queued(struct command *c) {
 void session_call_settled(struct session *s) {
     struct command *c = s->call;
     s->call = NULL;
-    s->deadline = NONE;
+    s->deadline = s->look = s->again = NONE;
     c->session = NULL;
     c->stream[STDOUT].fd = c->stream[STDERR].fd = -1;
     if (s->interrupted && s->pid > 0) {
         // A SIGINT still on its way would make one more prompt; wait until there is none to come.
-        s->state = SYNCING;
-        s->steps = 0;
-        session_deadline_passed(s);
+        session_sync(s);
         return;
     }
     if (s->pid > 0) s->state = IDLE;

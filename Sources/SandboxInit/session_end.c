@@ -1,45 +1,54 @@
 #include "init.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 // A call ends when bash is back at its top level, when bash itself ends, or when time is up. In the last
 // case bash and its older jobs are to survive: SIGINT throws bash back to its top level, and what the call
 // started is killed.
 
-static uint32_t syncs;
-/// Between two steps against a call, and until bash is given up, in nanoseconds.
-static const uint64_t STEP = 100000000, PATIENCE = 3000000000;
+/// Between two steps against a call, until bash is given up, and until a lost sync is repeated.
+static const uint64_t STEP = 100000000, PATIENCE = 3000000000, SYNC = 1000000000;
+/// Until a child forked while its shell was signalled is there, and until a prompt is known to be the last.
+static const uint64_t AGAIN = 10000000, SETTLE = 5000000;
 
 static void call_ended(struct session *s, int status, uint32_t flags) {
-    if (s->timed_out) flags |= CKPT_EXIT_TIMED_OUT;
+    if (s->timed_out) {
+        flags |= CKPT_EXIT_TIMED_OUT;
+        if (s->pid > 0) signal_descendants(s->pid, SIGKILL, s->older, s->older_count);
+    }
     s->deadline = NONE;
     if (s->call && s->call->state == RUNNING) command_ended(s->call, status, flags);
 }
 
-/// One line of the control pipe: a status, or the answer to a sync. Anything else is a trace (`set -x`).
-static void control_line(struct session *s, const char *line) {
+/// One line of the control pipe: a status and the number of commands read. Anything else is a trace (`set -x`).
+static void control_line(struct session *s, char *line) {
     char *end;
-    bool answer = *line == '=';
-    unsigned long number = strtoul(line + answer, &end, 10);
-    if (*end || end == line + answer) return;
+    unsigned long status = strtoul(line, &end, 10), number = 0;
+    if (end == line || (*end && *end != ' ')) return;
+    if (*end) number = strtoul(end + 1, &end, 10);
+    if (s->state == SYNCING && !s->sync_sent) s->deadline = now_ns() + SETTLE;
+    if (*end || (number && number < s->commands)) return;
+    if (number) s->commands = number;
     if (s->state == SYNCING) {
-        if (!answer || number != s->sync) return;
+        if (!s->sync_sent) return;
         s->state = IDLE;
         s->deadline = NONE;
         s->interrupted = false;
         session_next_call(s);
-    } else if (answer) {
-        return;
     } else if (s->state == STARTING) {
         s->state = IDLE;
         if (s->call) session_run_call(s);
     } else if (s->state == BUSY) {
-        call_ended(s, (int)(number & 255) << 8, 0);
+        call_ended(s, (int)(status & 255) << 8, 0);
     }
 }
 
@@ -66,7 +75,7 @@ void session_bash_ended(struct session *s, int status) {
     session_control_readable(s);
     s->pid = 0;
     if (s->call && s->call->state == RUNNING) {
-        if (s->give_up != NONE && s->steps < 0)
+        if (s->given_up)
             command_say(s->call, "ckpt: session %s did not come back from its timeout and was ended\n", s->name);
         call_ended(s, status, CKPT_EXIT_SESSION_ENDED);
     } else if (!s->call) {
@@ -76,45 +85,110 @@ void session_bash_ended(struct session *s, int status) {
 
 void session_signal(struct session *s, int signal) {
     if (s->pid <= 0 || s->state != BUSY) return;
-    signal_descendants(s->pid, signal, s->older, s->older_count);
     // Bash does not end of SIGTERM, and is not to end of SIGKILL: whatever ends a call interrupts it.
     if (signal == SIGINT || signal == SIGTERM || signal == SIGKILL || signal == SIGHUP || signal == SIGQUIT) {
         s->interrupted = true;
         kill(s->pid, SIGINT);
+        s->again = now_ns() + AGAIN;
     }
+    signal_descendants(s->pid, signal, s->older, s->older_count);
 }
 
-static void sync_again(struct session *s, uint64_t now) {
-    char line[64];
-    if (++s->steps > 30) {
-        kill(s->pid, SIGKILL);
-        s->deadline = NONE;
+// A SIGINT on its way may cost bash the first byte it reads, so what is sent is a command of one character
+// that fails silently, and its number tells that it was read.
+static void send_sync(struct session *s, uint64_t now) {
+    // Bash came back from a child that it was just forking; it would wait for it before it reads on.
+    if (!s->sync_sent && has_uninterrupted_child(s->pid, s->older, s->older_count)) {
+        signal_descendants(s->pid, SIGINT, s->older, s->older_count);
+        s->deadline = now + SETTLE;
         return;
     }
-    s->sync = ++syncs;
-    int length = snprintf(line, sizeof line, "{ builtin echo =%u;} >&251 2>&1\n", s->sync);
-    session_say(s, line, (size_t)length);
-    s->deadline = now + STEP;
+    if (!s->sync_sent) s->commands++;
+    s->sync_sent = true;
+    session_say(s, "!\n", 2);
+    s->deadline = now + SYNC;
 }
 
-void session_deadline_passed(struct session *s) {
-    uint64_t now = now_ns();
-    if (s->state == SYNCING) {
-        sync_again(s, now);
-        return;
-    }
+void session_sync(struct session *s) {
+    s->state = SYNCING;
+    s->sync_sent = false;
+    s->deadline = now_ns() + SETTLE;
+}
+
+static void give_up(struct session *s) {
+    s->given_up = true;
+    s->deadline = NONE;
+    kill(s->pid, SIGKILL);
+}
+
+static void press_on(struct session *s, uint64_t now) {
     if (s->give_up == NONE) {
         s->give_up = now + PATIENCE;
         s->timed_out = s->interrupted = true;
     }
     if (now >= s->give_up) {
-        s->steps = -1;
-        s->deadline = NONE;
         signal_descendants(s->pid, SIGKILL, s->older, s->older_count);
-        kill(s->pid, SIGKILL);
+        give_up(s);
         return;
     }
-    signal_descendants(s->pid, s->steps++ ? SIGKILL : SIGINT, s->older, s->older_count);
+    // Bash first: a child that dies of SIGINT makes it come back at once, and then it would meet ours late.
     kill(s->pid, SIGINT);
+    signal_descendants(s->pid, s->steps++ ? SIGKILL : SIGINT, s->older, s->older_count);
     s->deadline = now + STEP;
+}
+
+/// Whether bash waits in read(2) on the pipe its commands come through.
+static bool waits_for_command(const struct session *s) {
+    char path[64], text[64], pipe[64];
+    struct stat ours;
+    snprintf(path, sizeof path, "/proc/%d/syscall", s->pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    close_fd(&fd);
+    if (got <= 0 || fstat(s->in, &ours) < 0) return false;
+    text[got] = 0;
+    char reading[32];
+    int length = snprintf(reading, sizeof reading, "%d 0x0 ", (int)SYS_read);
+    if (strncmp(text, reading, (size_t)length)) return false;
+    snprintf(path, sizeof path, "/proc/%d/fd/0", s->pid);
+    got = readlink(path, text, sizeof text - 1);
+    if (got < 0) return false;
+    text[got] = 0;
+    snprintf(pipe, sizeof pipe, "pipe:[%lu]", (unsigned long)ours.st_ino);
+    return !strcmp(text, pipe);
+}
+
+/// A call that removed PROMPT_COMMAND ends without a word; so a long one is looked at, less and less often.
+static void look(struct session *s, uint64_t now) {
+    int unread = 0;
+    if (s->patience < 1000000000) s->patience *= 2;
+    s->look = now + s->patience;
+    ioctl(s->in, FIONREAD, &unread);
+    if (unread || !waits_for_command(s)) return;
+    session_control_readable(s);
+    if (s->state != BUSY || !s->call || s->call->state != RUNNING) return;
+    s->interrupted = true;
+    session_repair(s);
+}
+
+/// Bash swallows a SIGINT when the child it waits for ends well, and its child loses one between fork and exec.
+/// A child that handles it is left alone: it may be ending in its own way.
+static void interrupt_again(struct session *s, uint64_t now) {
+    s->again = NONE;
+    if (!has_uninterrupted_child(s->pid, s->older, s->older_count)) return;
+    kill(s->pid, SIGINT);
+    signal_descendants(s->pid, SIGINT, s->older, s->older_count);
+    s->again = now + AGAIN;
+}
+
+uint64_t session_tick(struct session *s, uint64_t now) {
+    if (s->pid > 0 && s->deadline <= now) {
+        if (s->state == SYNCING) send_sync(s, now);
+        else press_on(s, now);
+    }
+    if (s->pid > 0 && s->state == BUSY && s->look <= now) look(s, now);
+    if (s->pid > 0 && s->state == BUSY && s->again <= now) interrupt_again(s, now);
+    if (s->pid <= 0) return NONE;
+    uint64_t next = s->deadline < s->look ? s->deadline : s->look;
+    return next < s->again ? next : s->again;
 }
