@@ -183,7 +183,7 @@ void command_ended(struct command *c, int status, uint32_t flags) {
         if (c->tty) held = 4 * CKPT_INIT_RING;
         else ioctl(s->fd, FIONREAD, &held);
         s->drain = (uint64_t)held;
-        command_readable(c, i);
+        if (held) command_readable(c, i);
     }
     command_settle(c);
 }

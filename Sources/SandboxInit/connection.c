@@ -145,7 +145,9 @@ static bool emit_output(struct command *c, int stream) {
 
 static bool emit_command(struct command *c) {
     struct ckpt_frame frame = {.tag = c->tag, .offset = c->stream[STDIN].produced};
-    if (c->tell_started) {
+    bool news = c->stream[STDOUT].sent < c->stream[STDOUT].produced ||
+                c->stream[STDERR].sent < c->stream[STDERR].produced || c->state == REPORTED;
+    if (c->tell_started && (news || !c->quiet)) {
         frame.type = CKPT_STARTED;
         frame.value = (uint32_t)c->pid;
         if (!emit(frame, "", 0, 0)) return false;

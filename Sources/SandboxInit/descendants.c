@@ -13,7 +13,7 @@
 /// Appends the pids in one /proc/PID/task/TID/children.
 static size_t append_children(int tasks, const char *thread, pid_t *children, size_t count, size_t limit) {
     char name[64], text[4096];
-    snprintf(name, sizeof name, "%.20s/children", thread);
+    snprintf(name, sizeof name, "%.40s/children", thread);
     int fd = openat(tasks, name, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return count;
     pid_t pid = 0;
@@ -50,6 +50,12 @@ size_t children_of(pid_t pid, pid_t *children, size_t limit) {
     return count;
 }
 
+size_t children_of_single(pid_t pid, pid_t *children, size_t limit) {
+    char path[32];
+    snprintf(path, sizeof path, "/proc/%d/task/%d", pid, pid);
+    return append_children(AT_FDCWD, path, children, 0, limit);
+}
+
 static bool contains(const pid_t *pids, size_t count, pid_t pid) {
     for (size_t i = 0; i < count; i++)
         if (pids[i] == pid) return true;
@@ -57,13 +63,11 @@ static bool contains(const pid_t *pids, size_t count, pid_t pid) {
 }
 
 size_t signal_descendants(pid_t pid, int signal, const pid_t *spared, size_t spared_count) {
-    static pid_t found[8 * MANY];  // a queue: the children of those before `next` have been added
+    static pid_t found[32768];  // a queue: the children of those before `next` have been added
     enum { LIMIT = sizeof found / sizeof *found };
-    size_t count = 0;
-    pid_t direct[MANY];
-    size_t direct_count = children_of(pid, direct, MANY);
-    for (size_t i = 0; i < direct_count; i++)
-        if (!contains(spared, spared_count, direct[i])) found[count++] = direct[i];
+    size_t direct = children_of(pid, found, LIMIT), count = 0;
+    for (size_t i = 0; i < direct; i++)
+        if (!contains(spared, spared_count, found[i])) found[count++] = found[i];
     for (size_t next = 0; next < count; next++)
         count += children_of(found[next], found + count, LIMIT - count);
     for (size_t i = 0; i < count; i++) kill(found[i], signal);

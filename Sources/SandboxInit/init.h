@@ -71,8 +71,10 @@ pid_t monitor_start(const struct launch *what, uint64_t timeout_ms, int *reports
 // ---- descendants.c
 
 enum { MANY = 512 };
-/// The children of a process of one thread; returns how many there are, at most `limit`.
+/// The children of a process; returns how many there are, at most `limit`.
 size_t children_of(pid_t pid, pid_t *children, size_t limit);
+/// The same for one that has a single thread, at half the price.
+size_t children_of_single(pid_t pid, pid_t *children, size_t limit);
 /// Whether a child of `pid` outside of `spared` would die of SIGINT, so has had none.
 bool has_uninterrupted_child(pid_t pid, const pid_t *spared, size_t spared_count);
 /// Sends `signal` to everything below `pid`, except what is below a child in `spared`.
@@ -86,7 +88,7 @@ struct command {
     enum command_state state;
     char id[CKPT_INIT_NAME + 1];
     uint32_t tag;  // 0 when the server does not listen to it
-    bool tty, forget, tell_started, tell_stdin, exit_sent;
+    bool tty, forget, quiet, tell_started, tell_stdin, exit_sent;
     pid_t pid, monitor;
     int monitor_fd;
     struct stream stream[3];
@@ -147,7 +149,7 @@ struct session {
     char name[CKPT_INIT_NAME + 1];
     pid_t pid;  // of bash; 0 when there is none
     uid_t uid;
-    int in, control, fd[3];  // fd[STDIN] is unused
+    int in, control, text, fd[3];  // fd[STDIN] is unused
     struct command *call;
     uint64_t deadline;  // of the call, or of the next step against it
     uint64_t give_up;   // NONE until the call has run out of time

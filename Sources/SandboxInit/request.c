@@ -92,6 +92,8 @@ static bool handle_spawn(uint32_t tag, char *payload, size_t length) {
     }
     const uint64_t from[2] = {0, 0};
     attach(c, tag, from);
+    c->quiet = r.head->flags & CKPT_SPAWN_QUIET;
+    c->tell_stdin = !c->quiet;
     if (!*r.session) {
         command_start(c, &r);
         return true;

@@ -44,17 +44,38 @@ static void queued_path(char path[128], const struct command *c) {
     snprintf(path, 128, CKPT_INIT_DIRECTORY "/session/.queued-%d", (int)(c - commands));
 }
 
-/// Writes a file for `owner`. It is not truncated first: ext4 starts writing a file back when one that was
-/// truncated to nothing is closed.
-static int write_file(const char *path, uid_t owner, const void *bytes, size_t length) {
-    int fd = open(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (fd < 0) return errno;
-    struct stat before = {0};
-    fstat(fd, &before);
+static int open_file(const char *path) {
+    return open(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+}
+
+/// Makes `bytes` a file's content and `owner` its owner. It is not truncated first: ext4 starts writing a file
+/// back when one that was truncated to nothing is closed.
+static int fill_file(int fd, const struct stat *before, uid_t owner, const void *bytes, size_t length) {
     ssize_t put = pwrite(fd, bytes, length, 0);
-    int code = put == (ssize_t)length ? 0 : put < 0 ? errno : ENOSPC;
-    if (!code && before.st_size > (off_t)length && ftruncate(fd, (off_t)length) < 0) code = errno;
-    if (!code && before.st_uid != owner && fchown(fd, owner, (gid_t)-1) < 0) code = errno;
+    if (put != (ssize_t)length) return put < 0 ? errno : ENOSPC;
+    if (before->st_size > (off_t)length && ftruncate(fd, (off_t)length) < 0) return errno;
+    if (before->st_uid != owner && fchown(fd, owner, (gid_t)-1) < 0) return errno;
+    return 0;
+}
+
+/// Puts a call's text where bash will read it. The file stays open from call to call.
+static int write_text(struct session *s, const char *text) {
+    char path[128];
+    struct stat now;
+    session_path(path, s);
+    if (s->text >= 0 && (fstat(s->text, &now) < 0 || now.st_nlink == 0)) close_fd(&s->text);
+    if (s->text < 0 && ((s->text = open_file(path)) < 0 || fstat(s->text, &now) < 0)) return errno;
+    return fill_file(s->text, &now, s->uid, text, strlen(text));
+}
+
+/// Keeps a request until its turn, out of memory.
+static int write_request(const struct command *c, const void *payload, size_t length) {
+    char path[128];
+    struct stat now = {0};
+    queued_path(path, c);
+    int fd = open_file(path);
+    if (fd < 0) return errno;
+    int code = fill_file(fd, &now, 0, payload, length);
     close(fd);
     return code;
 }
@@ -62,6 +83,7 @@ static int write_file(const char *path, uid_t owner, const void *bytes, size_t l
 void session_close(struct session *s) {
     close_fd(&s->in);
     close_fd(&s->control);
+    close_fd(&s->text);
     for (int i = STDOUT; i <= STDERR; i++) drop_fd(s->fd[i]);  // its jobs may still write
     s->fd[STDOUT] = s->fd[STDERR] = -1;
     s->state = NO_SESSION;
@@ -115,7 +137,7 @@ void session_repair(struct session *s) {
 /// Lets bash read the call's file.
 void session_run_call(struct session *s) {
     char line[160];
-    s->older_count = children_of(s->pid, s->older, MANY);
+    s->older_count = children_of_single(s->pid, s->older, MANY);
     s->state = BUSY;
     s->commands++;
     s->patience = FIRST_LOOK;
@@ -133,9 +155,9 @@ static void begin_call(struct session *s, struct command *c, const struct reques
     c->started = now_ns();
     c->timeout_ms = r->head->timeout_ms;
     if (s->pid <= 0) s->uid = r->launch.uid;
-    session_path(path, s);
-    failure.code = write_file(path, s->uid, r->launch.argv[0], strlen(r->launch.argv[0]));
+    failure.code = write_text(s, r->launch.argv[0]);
     if (failure.code) {
+        session_path(path, s);
         command_say(c, "ckpt: %s: %s\n", path, strerror(failure.code));
     } else if (s->pid <= 0) {
         s->state = STARTING;
@@ -204,6 +226,7 @@ int session_call(struct command *c, const struct request *r, const void *payload
     if (!s && !free) return EAGAIN;
     if (!s) {
         s = free;
+        s->text = -1;
         strcpy(s->name, r->session);
     }
     strcpy(c->session_name, s->name);
@@ -212,9 +235,7 @@ int session_call(struct command *c, const struct request *r, const void *payload
         begin_call(s, c, r);
         return 0;
     }
-    char path[128];
-    queued_path(path, c);
-    int code = write_file(path, 0, payload, length);
+    int code = write_request(c, payload, length);
     if (code) return code;
     c->state = QUEUED;
     c->turn = ++turns;

@@ -67,6 +67,7 @@ void session_control_readable(struct session *s) {
             s->line_length = 0;
             control_line(s, s->line);
         }
+        if (got < (ssize_t)sizeof text) return;
     }
     close_fd(&s->control);  // bash has closed it or is gone: SIGCHLD tells
 }

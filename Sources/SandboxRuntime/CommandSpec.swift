@@ -31,6 +31,10 @@ public struct CommandSpec: Sendable, Equatable {
     /// After how long it and what it started are killed, in milliseconds.
     public var timeoutMilliseconds: UInt64?
 
+    /// Whether `RunningCommand.waitUntilStarted` is to return at once; else it may wait for the first output or
+    /// the exit, which spares the server a wake-up.
+    public var announced: Bool
+
     /// A command as root in `/` with no stdin and no limit, unless told otherwise afterwards.
     public init(id: String, arguments: [String], environment: [String] = CommandSpec.plainEnvironment) {
         self.id = id
@@ -43,6 +47,7 @@ public struct CommandSpec: Sendable, Equatable {
         stdin = false
         terminal = nil
         timeoutMilliseconds = nil
+        announced = true
     }
 
     /// Where programs are looked for when nobody says otherwise.
@@ -54,6 +59,7 @@ public struct CommandSpec: Sendable, Equatable {
     var flags: Int {
         (stdin ? CKPT_SPAWN_STDIN : 0) | (terminal != nil ? CKPT_SPAWN_TTY : 0)
             | (session != nil ? CKPT_SPAWN_SESSION : 0) | (anyDirectory ? CKPT_SPAWN_ANY_CWD : 0)
+            | (announced ? 0 : CKPT_SPAWN_QUIET)
     }
 
     /// Refuses what PID 1 could not make sense of.

@@ -242,11 +242,13 @@ extension RunningCommand {
     func read(until text: String) throws -> String {
         var out = ""
         while !out.contains(text) {
-            guard case .output(let stream, let offset, let bytes) = next(deadline: soon()) else {
-                throw TestFailure("\(id) ended without printing \(text): \(out)")
+            switch next(deadline: soon()) {
+            case .output(let stream, let offset, let bytes):
+                if stream == .stdout { out += String(decoding: bytes, as: UTF8.self) }
+                acknowledge(stream, upTo: offset + UInt64(bytes.count))
+            case .stdinTaken: break
+            default: throw TestFailure("\(id) ended without printing \(text): \(out)")
             }
-            if stream == .stdout { out += String(decoding: bytes, as: UTF8.self) }
-            acknowledge(stream, upTo: offset + UInt64(bytes.count))
         }
         return out
     }

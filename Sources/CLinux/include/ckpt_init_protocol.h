@@ -98,6 +98,8 @@ enum {
     CKPT_SPAWN_SESSION = 4,
     /// Go to `/` when the working directory is missing.
     CKPT_SPAWN_ANY_CWD = 8,
+    /// STARTED may wait until there is something else to tell: one wake-up of the server less.
+    CKPT_SPAWN_QUIET = 16,
 };
 
 /// What to start. After it: `groups` group ids (uint32_t), then NUL-terminated strings: the id, the
