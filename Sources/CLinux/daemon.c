@@ -50,7 +50,8 @@ static void become_daemon(const char *path, char *const argv[], char *const envp
     fail(4);
 }
 
-int clinux_spawn_detached(const char *path, char *const argv[], char *const envp[], int log_fd, int ready_fd) {
+int clinux_spawn_detached(const char *path, char *const argv[], char *const envp[], int log_fd,
+                          int ready_fd) {
     int report[2];
     if (pipe2(report, O_CLOEXEC) < 0)
         return errno;

@@ -19,8 +19,8 @@ static inline struct MHD_Daemon *ckpt_http_start(int socket, unsigned int connec
             MHD_ALLOW_UPGRADE,
         0, NULL, NULL, callbacks->handle, callbacks->context, MHD_OPTION_LISTEN_SOCKET, (MHD_socket)socket,
         MHD_OPTION_CONNECTION_LIMIT, connections, MHD_OPTION_CONNECTION_TIMEOUT, timeout,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)(128 << 10), MHD_OPTION_URI_LOG_CALLBACK, callbacks->begin,
-        callbacks->context, MHD_OPTION_NOTIFY_COMPLETED, callbacks->end, callbacks->context, MHD_OPTION_END);
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)(128 << 10), MHD_OPTION_URI_LOG_CALLBACK,
+        callbacks->begin, callbacks->context, MHD_OPTION_NOTIFY_COMPLETED, callbacks->end, callbacks->context, MHD_OPTION_END);
 }
 
 // 0 stands for no timeout. Going from 0 to a value restarts the clock.
@@ -30,7 +30,8 @@ static inline void ckpt_http_set_timeout(struct MHD_Connection *connection, unsi
 }
 
 static inline int ckpt_http_socket(struct MHD_Connection *connection) {
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
     return info ? info->connect_fd : -1;
 }
 

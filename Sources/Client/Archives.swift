@@ -3,13 +3,16 @@ public import Messages
 import Glibc
 
 extension Client {
-    /// `GET /v1/sandboxes/{name}/archive`: writes a tar stream of what lies at `path` in the sandbox to `file`.
+    /// `GET /v1/sandboxes/{name}/archive`: writes a tar stream of what lies at `path` in the sandbox to
+    /// `file`.
     ///
     /// A stream that breaks off in the middle throws; what was written until then stays.
-    public func readArchive(_ name: String, path: String, to file: borrowing Descriptor) throws(ErrorMessage) {
+    public func readArchive(_ name: String, path: String, to file: borrowing Descriptor) throws(ErrorMessage)
+    {
         let target = archivePath(name, path)
         let file = file.raw
-        let result: Result<Done, ErrorMessage> = try attempt(repeatable: false) { (connection) throws(TransportError) in
+        let result: Result<Done, ErrorMessage> = try attempt(repeatable: false) {
+            (connection) throws(TransportError) in
             try connection.send(Client.head("GET", target, bodyLength: nil))
             let head = try connection.readHead()
             guard head.status == 200 else {
@@ -25,12 +28,15 @@ extension Client {
         _ = try result.get()
     }
 
-    /// `PUT /v1/sandboxes/{name}/archive`: unpacks the tar stream from `file` into the directory `path` of the
-    /// sandbox.
-    public func writeArchive(_ name: String, path: String, from file: borrowing Descriptor) throws(ErrorMessage) {
+    /// `PUT /v1/sandboxes/{name}/archive`: unpacks the tar stream from `file` into the directory `path` of
+    /// the sandbox.
+    public func writeArchive(_ name: String, path: String, from file: borrowing Descriptor)
+        throws(ErrorMessage)
+    {
         let target = archivePath(name, path)
         let file = file.raw
-        let result: Result<Done, ErrorMessage> = try attempt(repeatable: false) { (connection) throws(TransportError) in
+        let result: Result<Done, ErrorMessage> = try attempt(repeatable: false) {
+            (connection) throws(TransportError) in
             let fields = "Content-Type: application/x-tar\r\nTransfer-Encoding: chunked\r\n"
             try connection.send(Client.head("PUT", target, bodyLength: nil, fields: fields))
             try sendChunks(of: file, on: connection)
@@ -48,7 +54,8 @@ private func writeAll(_ bytes: ArraySlice<UInt8>, to file: Int32) throws(Transpo
     var rest = bytes
     while !rest.isEmpty {
         do throws(SystemError) {
-            rest = rest.dropFirst(try retrying("write") { rest.withUnsafeBytes { write(file, $0.baseAddress, $0.count) } })
+            rest = rest.dropFirst(
+                try retrying("write") { rest.withUnsafeBytes { write(file, $0.baseAddress, $0.count) } })
         } catch {
             throw .local(error)
         }

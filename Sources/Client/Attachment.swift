@@ -9,7 +9,8 @@ struct Attachment {
     let decoder: ExecFrameDecoder
     let started: ExecStarted
 
-    /// Connects, upgrades and attaches, again and again until a server answers or the endpoint's patience ends.
+    /// Connects, upgrades and attaches, again and again until a server answers or the endpoint's patience
+    /// ends.
     static func make(
         _ endpoint: Endpoint, sandbox: String, _ request: ExecRequest
     ) throws(ErrorMessage) -> Attachment {

@@ -6,8 +6,8 @@ import LinuxSystem
 /// A client of the server of one root, over one connection that is kept.
 ///
 /// It is for one thread at a time; more threads take a client each. The first call connects, starting a
-/// server when none listens. Every call throws the server's own `ErrorMessage`, `internal` when the connection
-/// broke, and `cancelled` after `interrupter.interrupt()`.
+/// server when none listens. Every call throws the server's own `ErrorMessage`, `internal` when the
+/// connection broke, and `cancelled` after `interrupter.interrupt()`.
 public final class Client {
     /// Where the server is.
     public let endpoint: Endpoint
@@ -34,7 +34,8 @@ public final class Client {
         _ method: String, _ path: String, body: [UInt8]? = nil, repeatable: Bool = true,
         _ type: Answer.Type = Answer.self
     ) throws(ErrorMessage) -> Answer {
-        let result: Result<Answer, ErrorMessage> = try attempt(repeatable: repeatable) { (connection) throws(TransportError) in
+        let result: Result<Answer, ErrorMessage> = try attempt(repeatable: repeatable) {
+            (connection) throws(TransportError) in
             try connection.send(Client.head(method, path, bodyLength: body?.count) + (body ?? []))
             return try Client.read(type, connection)
         }

@@ -5,9 +5,9 @@ import LinuxSystem
 
 /// One command followed over an exec stream, which survives the server.
 ///
-/// When the connection breaks, `next` finds or starts a server and attaches again with the same id, asking for
-/// what it has not got and sending again what had not arrived: no byte is lost or doubled. One thread calls
-/// `next`; any others may call the rest.
+/// When the connection breaks, `next` finds or starts a server and attaches again with the same id, asking
+/// for what it has not got and sending again what had not arrived: no byte is lost or doubled. One thread
+/// calls `next`; any others may call the rest.
 public final class ExecStream: Sendable {
     /// What the command did.
     public enum Event: Sendable {
@@ -48,9 +48,10 @@ public final class ExecStream: Sendable {
         self.request = request
         stdin = StdinBuffer(interactive: request.interactive ?? false)
         sending = Monitor(Sending())
-        receiving = Monitor(Receiving(offsets: [
-            .stdout: request.stdoutOffset ?? 0, .stderr: request.stderrOffset ?? 0,
-        ]))
+        receiving = Monitor(
+            Receiving(offsets: [
+                .stdout: request.stdoutOffset ?? 0, .stderr: request.stderrOffset ?? 0,
+            ]))
         try receiving.with { (receiving) throws(ErrorMessage) in try connect(&receiving) }
     }
 
@@ -213,8 +214,8 @@ extension ExecStream {
 }
 
 extension Client {
-    /// `GET /v1/sandboxes/{name}/attach`: starts a command, or takes up the one that has the request's id, and
-    /// returns once it runs. The stream has a connection of its own.
+    /// `GET /v1/sandboxes/{name}/attach`: starts a command, or takes up the one that has the request's id,
+    /// and returns once it runs. The stream has a connection of its own.
     public func attach(_ name: String, _ request: ExecRequest) throws(ErrorMessage) -> ExecStream {
         try ExecStream(endpoint, sandbox: name, request)
     }

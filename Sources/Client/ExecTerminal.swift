@@ -4,8 +4,8 @@ import LinuxSystem
 
 /// Runs a command as if it ran here: its streams are this process's own.
 ///
-/// With a terminal, keys and the window's size go to the command; without one, SIGINT, SIGTERM and SIGQUIT do.
-/// SIGHUP is passed on and ends the following. Output that nobody reads any more (EPIPE) ends the command
+/// With a terminal, keys and the window's size go to the command; without one, SIGINT, SIGTERM and SIGQUIT
+/// do. SIGHUP is passed on and ends the following. Output that nobody reads any more (EPIPE) ends the command
 /// with SIGPIPE, as it would here.
 public struct ExecTerminal {
     private static let forwarded = [SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGWINCH]
@@ -18,12 +18,14 @@ public struct ExecTerminal {
         self.sandbox = sandbox
     }
 
-    /// Runs `request` to its end. `interactive` passes stdin on; `tty` puts a local terminal into raw mode for
-    /// the while and asks for one inside.
+    /// Runs `request` to its end. `interactive` passes stdin on; `tty` puts a local terminal into raw mode
+    /// for the while and asks for one inside.
     public func run(_ request: ExecRequest) throws(ErrorMessage) -> ExecResult {
         var request = request
         let tty = request.tty ?? false
-        if tty, let size = TerminalSize.current { (request.rows, request.columns) = (size.rows, size.columns) }
+        if tty, let size = TerminalSize.current {
+            (request.rows, request.columns) = (size.rows, size.columns)
+        }
         // Before any thread starts, so that none of them takes these signals.
         let signals = SignalForwarding(ExecTerminal.forwarded)
         defer { signals.restore() }

@@ -55,6 +55,7 @@ extension Substring {
     fileprivate func trimmingSpaces() -> String {
         let isSpace: (Character) -> Bool = { $0 == " " || $0 == "\t" }
         let front = drop(while: isSpace)
-        return String(front[..<(front.lastIndex { !isSpace($0) }.map(front.index(after:)) ?? front.startIndex)])
+        return String(
+            front[..<(front.lastIndex { !isSpace($0) }.map(front.index(after:)) ?? front.startIndex)])
     }
 }

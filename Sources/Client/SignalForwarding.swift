@@ -5,7 +5,8 @@ import LinuxSystem
 ///
 /// The signals are blocked, and one thread waits for them (sigwait(3)): no handler runs at an awkward moment.
 final class SignalForwarding: @unchecked Sendable {
-    // Sendable because the stored sets are written in init and only read afterwards; the rest is in a Monitor.
+    // Sendable because the stored sets are written in init and only read afterwards; the rest is in a
+    // Monitor.
     private var set = sigset_t()
     private var before = sigset_t()
     private let pipeBefore: (@convention(c) (Int32) -> Void)?
@@ -56,7 +57,9 @@ final class SignalForwarding: @unchecked Sendable {
             if state.with({ $0.stopping }) { return }
             switch number {
             case SIGWINCH:
-                if tty, let size = TerminalSize.current { stream.resize(rows: size.rows, columns: size.columns) }
+                if tty, let size = TerminalSize.current {
+                    stream.resize(rows: size.rows, columns: size.columns)
+                }
             case SIGHUP:
                 stream.signal(SIGHUP)
                 stream.detach()

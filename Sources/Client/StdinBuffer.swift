@@ -61,7 +61,8 @@ final class StdinBuffer: Sendable {
             let end = state.base + UInt64(state.kept.count)
             guard state.base <= offset, offset <= end else {
                 throw ErrorMessage(
-                    .internal, "stdin cannot go on: the sandbox has \(offset) bytes of \(state.base) to \(end)")
+                    .internal,
+                    "stdin cannot go on: the sandbox has \(offset) bytes of \(state.base) to \(end)")
             }
             state.kept.removeFirst(Int(offset - state.base))
             state.base = offset

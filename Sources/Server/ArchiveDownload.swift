@@ -19,7 +19,8 @@ final class ArchiveDownload {
         self.first = first
     }
 
-    /// Begins the archive and waits for its first bytes, so that an early error is still an answer of its own.
+    /// Begins the archive and waits for its first bytes, so that an early error is still an answer of its
+    /// own.
     static func start(_ call: Call) throws(ErrorMessage) -> ArchiveDownload {
         let sandbox = call["name"]
         let path = try call.required("path")

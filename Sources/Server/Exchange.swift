@@ -176,7 +176,8 @@ extension Exchange {
     }
 
     private func queue(_ upgrade: Upgrade) -> Bool {
-        let response = MHD_create_response_for_upgrade(Upgrade.run, Unmanaged.passRetained(upgrade).toOpaque())
+        let response = MHD_create_response_for_upgrade(
+            Upgrade.run, Unmanaged.passRetained(upgrade).toOpaque())
         return send(response, 101, [("Upgrade", ExecFrame.protocolName)])
     }
 

@@ -33,7 +33,8 @@ final class ExecStream: Sendable {
             let command = try service.engine.attach(sandbox, request)
             defer { command.detach() }
             let started = ExecStarted(id: command.id, stdinOffset: command.stdinOffset)
-            guard send(ExecFrame.encode(ExecFrame.FromServer.started.rawValue, JSONBody.encode(started))) else {
+            guard send(ExecFrame.encode(ExecFrame.FromServer.started.rawValue, JSONBody.encode(started)))
+            else {
                 return
             }
             let window = StdinWindow(taken: command.stdinOffset)
@@ -189,7 +190,8 @@ final class StdinWindow: Sendable {
         let limit = offset.with { $0 } + UInt64(ExecFrame.stdinWindow)
         guard !overflow, end <= limit else {
             throw ErrorMessage(
-                .badRequest, "more than \(ExecFrame.stdinWindow >> 10) KiB of stdin before an acknowledgement")
+                .badRequest, "more than \(ExecFrame.stdinWindow >> 10) KiB of stdin before an acknowledgement"
+            )
         }
     }
 }

@@ -50,7 +50,9 @@ struct RootLock: ~Copyable, Sendable {
     }
 
     private static func held(_ content: [UInt8]?, _ path: String) -> ErrorMessage {
-        let pid = String(decoding: content ?? [], as: UTF8.self).split(separator: "\n").first.map { "pid \($0)" }
+        let pid = String(decoding: content ?? [], as: UTF8.self).split(separator: "\n").first.map {
+            "pid \($0)"
+        }
         return ErrorMessage(
             .inUse, "another server (\(pid ?? "just starting")) has \(path)",
             hint: "use that one, or end it with POST /v1/shutdown or SIGTERM")

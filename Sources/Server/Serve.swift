@@ -35,8 +35,8 @@ public struct ReadyReport: Sendable {
 /// Serves `root` until SIGTERM, SIGINT or `POST /v1/shutdown`; the whole of `ckpt serve`.
 ///
 /// Call it on the main thread of a process that does nothing else. It installs handlers for SIGTERM, SIGINT
-/// and SIGPIPE. Throws `inUse` when another server has the root, and whatever `engine` throws; `ready` is told
-/// in every case.
+/// and SIGPIPE. Throws `inUse` when another server has the root, and whatever `engine` throws; `ready` is
+/// told in every case.
 public func serve(
     root: String, ready: ReadyReport = ReadyReport(descriptor: nil), limits: ServerLimits = ServerLimits(),
     engine: () throws(ErrorMessage) -> any EngineOperations

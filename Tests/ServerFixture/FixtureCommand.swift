@@ -110,7 +110,9 @@ final class FixtureCommand: AttachedCommand {
         }
     }
 
-    func resize(rows: UInt16, columns: UInt16) throws(ErrorMessage) { engine.note("resized \(rows)x\(columns)") }
+    func resize(rows: UInt16, columns: UInt16) throws(ErrorMessage) {
+        engine.note("resized \(rows)x\(columns)")
+    }
 
     func detach() {
         let first = state.with(wake: true) { state in

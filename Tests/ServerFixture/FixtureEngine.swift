@@ -2,7 +2,8 @@ import LinuxSystem
 public import Messages
 import Glibc
 
-/// An engine for tests of the transport: sandboxes are entries of a dictionary, commands are patterns of bytes.
+/// An engine for tests of the transport: sandboxes are entries of a dictionary, commands are patterns of
+/// bytes.
 ///
 /// The product itself is tested end to end with the real engine; this one exists so that a test can hold
 /// still, count and break what the real one would not.
@@ -46,7 +47,8 @@ public final class FixtureEngine: EngineOperations {
         let name = request.name ?? "made-up"
         return try state.with { (state) throws(ErrorMessage) in
             guard state.sandboxes[name] == nil else {
-                throw ErrorMessage(.nameTaken, "there is a sandbox \(name) already", hint: "choose another name")
+                throw ErrorMessage(
+                    .nameTaken, "there is a sandbox \(name) already", hint: "choose another name")
             }
             var info = Sample.sandboxInfo
             info.name = name

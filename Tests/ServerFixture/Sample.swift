@@ -57,7 +57,8 @@ public enum Sample {
         return result
     }()
 
-    /// All of them. A test holds the API's description to their fields, and a field that is nil here fails it.
+    /// All of them. A test holds the API's description to their fields, and a field that is nil here fails
+    /// it.
     public static let all: [any Codable & Sendable] = [
         VersionInfo(version: "0.1.0", format: 1, api: "v1", pid: 1),
         doctorReport, doctorReport.checks[0], Done(), spec, timings,

@@ -53,7 +53,8 @@ struct ExecStreamTests {
     @Test func aClientThatDoesNotReadHoldsTheCommandBack() throws {
         try TestServer.run { (server) throws in
             let stream = try server.client.attach("box", request(["pattern", "\(64 << 20)"], id: "slow"))
-            // Everything that fits is under way by then; if more came later, the limit below would show it too.
+            // Everything that fits is under way by then; if more came later, the limit below would show it
+            // too.
             usleep(300_000)
             stream.detach()
             _ = try? follow(stream)
@@ -99,7 +100,8 @@ struct ExecStreamTests {
                 _ = try client.attach("nobody", request(["echo"]))
             }
             #expect(sandbox == ErrorMessage(.unknownSandbox, "there is no sandbox nobody"))
-            let command = errorOf { () throws(ErrorMessage) in _ = try client.attach("box", request(["what"])) }
+            let command = errorOf { () throws(ErrorMessage) in _ = try client.attach("box", request(["what"]))
+            }
             #expect(command?.code == .notFound)
             let stream = try client.attach("box", request(["break"]))
             let broken = errorOf { () throws(ErrorMessage) in _ = try stream.next() }

@@ -14,7 +14,9 @@ struct HTTPTests {
         return socket.readToEnd()
     }
 
-    private func get(_ server: TestServer, _ method: String, _ path: String, _ body: String = "") throws -> String {
+    private func get(_ server: TestServer, _ method: String, _ path: String, _ body: String = "") throws
+        -> String
+    {
         let length = "Content-Length: \(body.utf8.count)\r\n"
         return try exchange(
             server, "\(method) \(path) HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\(length)\r\n\(body)")
@@ -221,8 +223,8 @@ struct HTTPTests {
                 let socket = try server.connect()
                 let body = "{\"argv\":[\"hang\"]}"
                 try socket.send(
-                    "POST /v1/sandboxes/box/exec HTTP/1.1\r\nHost: x\r\nContent-Length: \(body.utf8.count)\r\n"
-                        + "\r\n\(body)")
+                    "POST /v1/sandboxes/box/exec HTTP/1.1\r\nHost: x\r\n"
+                        + "Content-Length: \(body.utf8.count)\r\n\r\n\(body)")
                 #expect(server.engine.waits(for: "hangs"))
             }
             #expect(server.engine.waits(for: "cancelled"))
