@@ -98,7 +98,9 @@ let package = Package(
         .executableTarget(
             name: "ServerFixtureProgram", dependencies: ["Server", "ServerFixture", "Messages"],
             path: "Tests/ServerFixtureProgram", cSettings: gnu),
-        tests("ServerTests", ["Server", "Client", "ServerFixture", "ServerFixtureProgram", "LinuxSystem", "Messages"]),
+        tests(
+            "ServerTests",
+            ["Server", "Client", "ServerFixture", "ServerFixtureProgram", "LinuxSystem", "Messages"]),
     ],
     swiftLanguageModes: [.v6]
 )

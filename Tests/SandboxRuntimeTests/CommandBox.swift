@@ -98,10 +98,13 @@ final class CommandBox {
             workspace: "\(directory)/workspace", stateRoot: "\(directory)/store", initProgram: program)
         view = try views.view(of: .directory("/usr"), initID: program.currentID)
         root = RootFilesystem(
-            sandboxDirectory: directory, workspace: "\(directory)/workspace", sandbox: "box", number: 0, view: view)
+            sandboxDirectory: directory, workspace: "\(directory)/workspace", sandbox: "box", number: 0,
+            view: view)
         let upper = "\(root.upper)/root"
         try shell("mkdir -p \(upper)/etc && ln -s . \(upper)/usr && chmod 755 \(upper)")
-        try shell("printf 'root:x:0:0::/root:/bin/bash\\nsandy:x:1234:1235::/home/sandy:/bin/sh\\n' > \(upper)/etc/passwd")
+        try shell(
+            "printf 'root:x:0:0::/root:/bin/bash\\nsandy:x:1234:1235::/home/sandy:/bin/sh\\n' > \(upper)/etc/passwd"
+        )
         try shell("printf 'root:x:0:\\nsandy:x:1235:\\nplug:x:46:games,sandy\\n' > \(upper)/etc/group")
         try root.mount(over: [])
         process = try SandboxProcess.start(root: root, hostname: "box")
@@ -128,7 +131,9 @@ final class CommandBox {
         _ = process.ended(within: 20_000)
         root.release()
         // What a mount in this namespace still holds goes with the namespace.
-        _ = try? shell("cd / && for m in $(grep -o ' \(directory)[^ ]*' /proc/self/mounts | tac); do umount -l $m; done; rm -rf '\(directory)'")
+        _ = try? shell(
+            "cd / && for m in $(grep -o ' \(directory)[^ ]*' /proc/self/mounts | tac); do umount -l $m; done; rm -rf '\(directory)'"
+        )
     }
 
     func path(_ inside: String) -> String { "\(root.mountPoint)\(inside)" }
@@ -185,7 +190,9 @@ final class CommandBox {
 
     // MARK: Commands
 
-    func spec(_ id: String, _ arguments: String...) -> CommandSpec { CommandSpec(id: id, arguments: arguments) }
+    func spec(_ id: String, _ arguments: String...) -> CommandSpec {
+        CommandSpec(id: id, arguments: arguments)
+    }
 
     /// A script for /bin/sh.
     func script(_ id: String, _ text: String) -> CommandSpec { spec(id, "/bin/sh", "-c", text) }
@@ -230,7 +237,8 @@ extension RunningCommand {
             case .stdinTaken: break
             case .exited(let result):
                 return Finished(
-                    stdout: String(decoding: out, as: UTF8.self), stderr: String(decoding: error, as: UTF8.self),
+                    stdout: String(decoding: out, as: UTF8.self),
+                    stderr: String(decoding: error, as: UTF8.self),
                     result: result)
             case .failed(let error): throw error
             case nil: throw TestFailure("\(id) neither ends nor says anything")

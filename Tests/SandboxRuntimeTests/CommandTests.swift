@@ -60,7 +60,10 @@ extension CommandSuite {
         @Test func startsInACleanProcess() throws {
             try inSandbox { box in
                 let done = try box.run(
-                    box.script("a", "ls /proc/self/fd | wc -l; grep -E 'Sig(Blk|Ign)' /proc/self/status; umask; pwd; ps -o pid=,sid= -p $$ | tr -s ' '"))
+                    box.script(
+                        "a",
+                        "ls /proc/self/fd | wc -l; grep -E 'Sig(Blk|Ign)' /proc/self/status; umask; pwd; ps -o pid=,sid= -p $$ | tr -s ' '"
+                    ))
                 let lines = done.stdout.split(separator: "\n").map(String.init)
                 #expect(lines[0] == "4", "stdio and what ls itself opens: \(done.stdout)")
                 #expect(lines[1] == "SigBlk:\t0000000000000000")
@@ -108,7 +111,9 @@ extension CommandSuite {
                 _ = try command.read(until: "closed")
                 try command.write(offset: 0, [UInt8](repeating: 1, count: 200_000))
                 var taken: UInt64 = 0
-                while taken < 200_000, case .stdinTaken(let upTo)? = command.next(deadline: soon()) { taken = upTo }
+                while taken < 200_000, case .stdinTaken(let upTo)? = command.next(deadline: soon()) {
+                    taken = upTo
+                }
                 #expect(taken == 200_000)
             }
         }
@@ -151,7 +156,8 @@ extension CommandSuite {
         @Test func aDaemonDoesNotHoldTheCommandOpen() throws {
             try inSandbox { box in
                 let done = try box.run(
-                    box.script("a", "(trap '' HUP; while :; do echo tick || exit; sleep 0.01; done) & echo main"))
+                    box.script(
+                        "a", "(trap '' HUP; while :; do echo tick || exit; sleep 0.01; done) & echo main"))
                 #expect(done.stdout.hasPrefix("main\n") || done.stdout.contains("\nmain\n"))
                 #expect(done.code == 0)
                 // Forgotten by now: its output goes nowhere, but it goes.
@@ -167,7 +173,8 @@ extension CommandSuite {
                     spec.user = try SandboxUser.find(user, inSandboxOf: box.process.pid)
                     return try box.run(spec).stdout
                 }
-                try #expect(identity("sandy") == "uid=1234(sandy) gid=1235(sandy) groups=1235(sandy),46(plug)\n")
+                try #expect(
+                    identity("sandy") == "uid=1234(sandy) gid=1235(sandy) groups=1235(sandy),46(plug)\n")
                 try #expect(identity("1234:46") == "uid=1234(sandy) gid=46(plug) groups=46(plug)\n")
                 try #expect(identity("4321") == "uid=4321 gid=0(root) groups=0(root)\n")
                 #expect(throws: CommandError.unknownUser("nobody-here")) {
@@ -178,7 +185,9 @@ extension CommandSuite {
 
         @Test func killAllLeavesPID1() throws {
             try inSandbox { box in
-                let commands = try (0..<5).map { try box.start(box.script("s\($0)", "echo up; exec sleep 1000")) }
+                let commands = try (0..<5).map {
+                    try box.start(box.script("s\($0)", "echo up; exec sleep 1000"))
+                }
                 for command in commands { _ = try command.read(until: "up") }
                 try box.channel.killAll(signal: SIGKILL, deadline: soon())
                 for command in commands { try #expect(command.finish().result.signal == SIGKILL) }

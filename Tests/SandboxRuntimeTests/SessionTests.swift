@@ -21,7 +21,8 @@ extension CommandSuite {
 
         @Test func stateStays() throws {
             try calls([
-                "cd /etc; x=5; f() { echo \"f $1\"; }; alias ll=ls; echo one", "pwd; echo $x; f 2; false", "echo $?",
+                "cd /etc; x=5; f() { echo \"f $1\"; }; alias ll=ls; echo one", "pwd; echo $x; f 2; false",
+                "echo $?",
                 "(exit 42)", "echo $?; echo $$", "echo $$",
             ]) { done in
                 #expect(done[0].stdout == "one\n" && done[0].code == 0)
@@ -35,9 +36,12 @@ extension CommandSuite {
 
         @Test func shellTextOfEveryKind() throws {
             try calls([
-                "cat <<'END'\nline 1\n\tline $2\nEND\necho after", "echo 'broken", "if true; then", "echo alive; echo )",
-                "for i in 1 2\ndo\n  echo $i\ndone", "# only a comment", "", "echo no newline at the end; # x",
-                "printf 'a\\0b'", "echo err >&2; echo 'ünï'", "cat", "read x; echo \"[$x] $?\"", "ls /proc/self/fd | wc -l",
+                "cat <<'END'\nline 1\n\tline $2\nEND\necho after", "echo 'broken", "if true; then",
+                "echo alive; echo )",
+                "for i in 1 2\ndo\n  echo $i\ndone", "# only a comment", "",
+                "echo no newline at the end; # x",
+                "printf 'a\\0b'", "echo err >&2; echo 'ünï'", "cat", "read x; echo \"[$x] $?\"",
+                "ls /proc/self/fd | wc -l",
                 "echo $0 $# $-",
             ]) { done in
                 #expect(done[0].stdout == "line 1\n\tline $2\nafter\n")
@@ -59,7 +63,8 @@ extension CommandSuite {
         }
 
         @Test func exitEndsTheSessionAndTheNextCallStartsAFreshOne() throws {
-            try calls(["x=1; echo $$; exit 3", "echo \"[$x]\"; echo $$", "kill -9 $$", "echo again"]) { done in
+            try calls(["x=1; echo $$; exit 3", "echo \"[$x]\"; echo $$", "kill -9 $$", "echo again"]) {
+                done in
                 #expect(done[0].code == 3)
                 #expect(done[0].stderr == "")
                 #expect(done[1].stdout.hasPrefix("[]\n") && !done[1].stdout.hasSuffix("\n" + done[0].stdout))
@@ -70,7 +75,8 @@ extension CommandSuite {
 
         @Test func backgroundJobs() throws {
             try inSandbox { box in
-                let start = try box.run(box.call("a", "s", "mkfifo /tmp/go; (read x < /tmp/go; echo late) & echo $!"))
+                let start = try box.run(
+                    box.call("a", "s", "mkfifo /tmp/go; (read x < /tmp/go; echo late) & echo $!"))
                 #expect(start.code == 0 && start.stderr == "", "\(start)")
                 // It lives on after the call; what it prints goes to the call that runs then.
                 let jobs = try box.run(box.call("b", "s", "jobs -p; echo $!"))
@@ -79,7 +85,9 @@ extension CommandSuite {
                 #expect(later.stdout == "late\nwaited\n")
                 #expect(later.stderr == "")
                 // And what it prints between calls waits for the next one.
-                try box.run(box.call("d", "s", "(read x < /tmp/go; echo between; echo > /tmp/done) & mkfifo /tmp/done"))
+                try box.run(
+                    box.call(
+                        "d", "s", "(read x < /tmp/go; echo between; echo > /tmp/done) & mkfifo /tmp/done"))
                 try box.run(box.script("go", "echo > /tmp/go; read x < /tmp/done"))
                 #expect(try box.run(box.call("e", "s", "echo next")).stdout == "between\nnext\n")
             }
@@ -88,7 +96,8 @@ extension CommandSuite {
         @Test func callsQueueInOrder() throws {
             try inSandbox { box in
                 let calls = try (0..<20).map {
-                    try box.start(box.call("q\($0)", "s", $0 == 10 ? "exit 5" : "n=$((n+1)); echo $n; sleep 0.01"))
+                    try box.start(
+                        box.call("q\($0)", "s", $0 == 10 ? "exit 5" : "n=$((n+1)); echo $n; sleep 0.01"))
                 }
                 for (index, call) in calls.enumerated() {
                     let done = try call.finish()
@@ -119,7 +128,8 @@ extension CommandSuite {
                 spec.workingDirectory = "/etc"
                 spec.environment.append("FRUIT=pear")
                 #expect(try box.run(spec).stdout == "1234\n/etc\npear\n")
-                #expect(try box.run(box.call("b", "s", "id -u; pwd; echo $FRUIT")).stdout == "1234\n/\npear\n")
+                #expect(
+                    try box.run(box.call("b", "s", "id -u; pwd; echo $FRUIT")).stdout == "1234\n/\npear\n")
             }
         }
 
@@ -132,7 +142,8 @@ extension CommandSuite {
 
         @Test(arguments: [
             "while true; do sleep 1; done", "while :; do :; done", "sleep 1000", "sleep 1000 | sleep 1000",
-            "cat < /dev/zero > /dev/null", "(trap '' INT TERM; sleep 1000)", "f() { sleep 1000; }; f; echo not",
+            "cat < /dev/zero > /dev/null", "(trap '' INT TERM; sleep 1000)",
+            "f() { sleep 1000; }; f; echo not",
             "y=$(sleep 1000)", "trap 'echo caught' INT; sleep 1000; sleep 1000", "seq 1 1000000000",
         ])
         func timeoutBreaksTheCallAndKeepsTheSession(_ text: String) throws {
@@ -141,11 +152,16 @@ extension CommandSuite {
                 let done = try box.run(box.call("b", "s", "echo before; \(text)", milliseconds: 200))
                 #expect(done.result.timedOut && done.code == 124)
                 #expect(done.stdout.hasPrefix("before\n"))
-                let after = try box.run(box.call("c", "s", "echo $x $PWD; jobs -p; kill -0 $(cat /tmp/job) && echo lives"))
+                let after = try box.run(
+                    box.call("c", "s", "echo $x $PWD; jobs -p; kill -0 $(cat /tmp/job) && echo lives"))
                 let job = try #require(box.file("/tmp/job"))
                 #expect(after.stdout == "kept /etc\n\(job)lives\n", "\(after)")
                 #expect(after.stderr == "")
-                let others = try box.run(box.script("ps", "ps -eo pid=,args= | grep -v ps | grep -E 'sleep 1000|seq|cat' | grep -v grep | wc -l"))
+                let others = try box.run(
+                    box.script(
+                        "ps",
+                        "ps -eo pid=,args= | grep -v ps | grep -E 'sleep 1000|seq|cat' | grep -v grep | wc -l"
+                    ))
                 #expect(others.stdout == "1\n", "only the older job is left")
             }
         }
@@ -164,7 +180,8 @@ extension CommandSuite {
             try inSandbox { box in
                 try box.run(box.call("a", "s", "x=kept"))
                 for number in 0..<10 {
-                    let call = try box.start(box.call("b\(number)", "s", "echo up; while :; do sleep 1; done"))
+                    let call = try box.start(
+                        box.call("b\(number)", "s", "echo up; while :; do sleep 1; done"))
                     _ = try call.read(until: "up")
                     try call.signal(SIGINT)
                     #expect(try call.finish().code == 130)
@@ -176,9 +193,12 @@ extension CommandSuite {
 
         @Test func whatScriptsDoToTheShell() throws {
             try calls([
-                "PROMPT_COMMAND='echo mine'", "unset PROMPT_COMMAND; PROMPT_COMMAND=:", "echo 1", "set -x; echo 2", "echo 3; set +x",
-                "set -u; set -o pipefail", "echo 4", "exec 9>/tmp/nine; echo nine >&9", "cat /tmp/nine; echo again >&9; cat /tmp/nine",
-                "TMOUT=1", "sleep 1.5; echo 5", "trap 'echo err' ERR", "false", "echo $?", "exec 2>&1; echo moved >&2", "echo moved >&2",
+                "PROMPT_COMMAND='echo mine'", "unset PROMPT_COMMAND; PROMPT_COMMAND=:", "echo 1",
+                "set -x; echo 2", "echo 3; set +x",
+                "set -u; set -o pipefail", "echo 4", "exec 9>/tmp/nine; echo nine >&9",
+                "cat /tmp/nine; echo again >&9; cat /tmp/nine",
+                "TMOUT=1", "sleep 1.5; echo 5", "trap 'echo err' ERR", "false", "echo $?",
+                "exec 2>&1; echo moved >&2", "echo moved >&2",
             ]) { done in
                 #expect(done[2].stdout.hasSuffix("1\n"))
                 #expect(done[6].stdout.hasSuffix("4\n"))

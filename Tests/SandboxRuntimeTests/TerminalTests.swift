@@ -15,7 +15,8 @@ extension CommandSuite {
 
         @Test func sizeNameAndControl() throws {
             try inSandbox { box in
-                let script = box.script("a", "tty; stty size; ps -o tty=,pgid=,tpgid= -p $$; echo err >&2; exit 3")
+                let script = box.script(
+                    "a", "tty; stty size; ps -o tty=,pgid=,tpgid= -p $$; echo err >&2; exit 3")
                 let done = try box.run(terminal(script, rows: 33, columns: 77))
                 let lines = done.stdout.split(separator: "\r\n").map(String.init)
                 #expect(lines[0] == "/dev/pts/0")
@@ -30,7 +31,10 @@ extension CommandSuite {
         @Test func resizeIsSignalled() throws {
             try inSandbox { box in
                 let command = try box.start(
-                    terminal(box.spec("a", "/bin/bash", "-c", "trap 'stty size; exit' WINCH; echo up; while :; do sleep 0.05; done")))
+                    terminal(
+                        box.spec(
+                            "a", "/bin/bash", "-c",
+                            "trap 'stty size; exit' WINCH; echo up; while :; do sleep 0.05; done")))
                 _ = try command.read(until: "up")
                 try command.resize(rows: 50, columns: 132)
                 #expect(try command.finish().stdout == "50 132\r\n")
@@ -67,7 +71,8 @@ extension CommandSuite {
         @Test func lastWordsAreNotLost() throws {
             try inSandbox { box in
                 for number in 0..<200 {
-                    try #expect(box.run(terminal(box.spec("a\(number)", "echo", "word"))).stdout == "word\r\n")
+                    try #expect(
+                        box.run(terminal(box.spec("a\(number)", "echo", "word"))).stdout == "word\r\n")
                 }
             }
         }
@@ -84,7 +89,11 @@ extension CommandSuite {
             try inSandbox { box in
                 try box.run(box.script("fifo", "mkfifo /tmp/gone"))
                 let shell = try box.start(
-                    terminal(box.spec("a", "/bin/bash", "-c", "(trap 'echo hup > /tmp/gone; exit' HUP; echo up; while :; do sleep 0.01; done) & sleep 0.2")))
+                    terminal(
+                        box.spec(
+                            "a", "/bin/bash", "-c",
+                            "(trap 'echo hup > /tmp/gone; exit' HUP; echo up; while :; do sleep 0.01; done) & sleep 0.2"
+                        )))
                 _ = try shell.finish()
                 shell.forget()
                 // The child outlived its shell, which was the session's leader: the kernel hung up then already, or

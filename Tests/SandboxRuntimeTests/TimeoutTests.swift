@@ -20,7 +20,9 @@ extension CommandSuite {
         @Test func inTimeNothingChanges() throws {
             try inSandbox { box in
                 let done = try box.run(timed(box.script("a", "echo out; echo err >&2; exit 4"), 60_000))
-                #expect(done.stdout == "out\n" && done.stderr == "err\n" && done.code == 4 && !done.result.timedOut)
+                #expect(
+                    done.stdout == "out\n" && done.stderr == "err\n" && done.code == 4
+                        && !done.result.timedOut)
                 let killed = try box.run(timed(box.script("b", "kill -9 $$"), 60_000))
                 #expect(killed.result.signal == SIGKILL && !killed.result.timedOut)
             }
@@ -46,7 +48,8 @@ extension CommandSuite {
         @Test func aForkingCommandIsCaughtUp() throws {
             try inSandbox { box in
                 // One generation hands over to the next all the time; there are never many of them.
-                let text = "f() { (sleep 3333 & exec setsid sleep 0.02) && (f &); }; for i in 1 2 3 4 5 6 7 8; do f & done; wait; sleep 3333"
+                let text =
+                    "f() { (sleep 3333 & exec setsid sleep 0.02) && (f &); }; for i in 1 2 3 4 5 6 7 8; do f & done; wait; sleep 3333"
                 try #expect(box.run(timed(box.script("a", text), 300)).code == 124)
                 try #expect(running(box, "sleep 3333") == 0)
             }
@@ -54,9 +57,11 @@ extension CommandSuite {
 
         @Test func daemonsOfACommandInTimeGoToPID1() throws {
             try inSandbox { box in
-                let done = try box.run(timed(box.script("a", "setsid sleep 4444 >/dev/null 2>&1 & echo $!"), 60_000))
+                let done = try box.run(
+                    timed(box.script("a", "setsid sleep 4444 >/dev/null 2>&1 & echo $!"), 60_000))
                 try eventually("the daemon is PID 1's child") {
-                    try box.run(box.script("p", "ps -o ppid= -p \(done.stdout.dropLast()) | tr -d ' '")).stdout == "1\n"
+                    try box.run(box.script("p", "ps -o ppid= -p \(done.stdout.dropLast()) | tr -d ' '"))
+                        .stdout == "1\n"
                 }
             }
         }
@@ -72,7 +77,11 @@ extension CommandSuite {
 
         @Test func signalsReachTheCommand() throws {
             try inSandbox { box in
-                let command = try box.start(timed(box.script("a", "trap 'echo term; exit 9' TERM; echo up; while :; do sleep 0.02; done"), 60_000))
+                let command = try box.start(
+                    timed(
+                        box.script(
+                            "a", "trap 'echo term; exit 9' TERM; echo up; while :; do sleep 0.02; done"),
+                        60_000))
                 _ = try command.read(until: "up")
                 try command.signal(SIGTERM)
                 let done = try command.finish()
@@ -97,7 +106,8 @@ extension CommandSuite {
         @Test func aKilledMonitorLosesNothingButTheLimit() throws {
             try inSandbox { box in
                 try box.run(box.script("fifo", "mkfifo /tmp/go"))
-                let command = try box.start(timed(box.script("a", "echo up; read x < /tmp/go; exit 6"), 60_000))
+                let command = try box.start(
+                    timed(box.script("a", "echo up; read x < /tmp/go; exit 6"), 60_000))
                 _ = try command.read(until: "up")
                 try box.run(box.script("kill", "pkill -9 -x ckpt-monitor"))
                 try box.run(box.script("go", "echo > /tmp/go"))
