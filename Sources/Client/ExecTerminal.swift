@@ -5,8 +5,8 @@ import LinuxSystem
 /// Runs a command as if it ran here: its streams are this process's own.
 ///
 /// With a terminal, keys and the window's size go to the command; without one, SIGINT, SIGTERM and SIGQUIT
-/// do. SIGHUP is passed on and ends the following. Output that nobody reads any more (EPIPE) ends the command
-/// with SIGPIPE, as it would here.
+/// do, and a second one of a kind kills the command and throws `cancelled`. SIGHUP is passed on and ends the
+/// following. Output that nobody reads any more (EPIPE) ends the command with SIGPIPE, as it would here.
 public struct ExecTerminal {
     private static let forwarded = [SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGWINCH]
     private let client: Client

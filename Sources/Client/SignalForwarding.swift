@@ -51,6 +51,7 @@ final class SignalForwarding: @unchecked Sendable {
         defer { state.with(wake: true) { $0.finished = true } }
         state.with(wake: true) { $0.thread = pthread_self() }
         var set = self.set
+        var passedOn: Set<Int32> = []
         while true {
             var number: Int32 = 0
             guard sigwait(&set, &number) == 0 else { continue }
@@ -63,7 +64,11 @@ final class SignalForwarding: @unchecked Sendable {
             case SIGHUP:
                 stream.signal(SIGHUP)
                 stream.detach()
-            default: stream.signal(number)
+            default:
+                // Asked a second time: what would not end by itself is ended, and not waited for.
+                let again = !passedOn.insert(number).inserted
+                stream.signal(again ? SIGKILL : number)
+                if again { stream.detach() }
             }
         }
     }

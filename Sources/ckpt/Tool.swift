@@ -28,6 +28,8 @@ func runTool(_ words: [String]) -> Int32 {
         return report(error, json: console.json)
     } catch let error as OutputClosed {
         return error.exitCode
+    } catch let error as ErrorMessage where error.code == .cancelled {
+        return ExitStatus.interrupted
     } catch {
         console.report(errorMessage(error))
         return ExitStatus.failure
