@@ -106,8 +106,7 @@ final class CommandBox {
             "printf 'root:x:0:0::/root:/bin/bash\\nsandy:x:1234:1235::/home/sandy:/bin/sh\\n' > \(upper)/etc/passwd"
         )
         try shell("printf 'root:x:0:\\nsandy:x:1235:\\nplug:x:46:games,sandy\\n' > \(upper)/etc/group")
-        try root.mount(over: [])
-        process = try SandboxProcess.start(root: root, hostname: "box")
+        process = try SandboxProcess.start(root: root, staging: views.staging, hostname: "box")
         channel = CommandChannel(grace: grace)
         channel = newChannel()
         try channel.connect(pid: process.pid, deadline: soon())
