@@ -196,7 +196,8 @@ final class TestSandbox: @unchecked Sendable {
 
     private func mount() throws {
         try shell("cd \(directory) && mkdir -p \(generation)/upper \(generation)/work \(generation)/merged")
-        try Mount.overlay(lowers: layers, upper: (upper, "\(directory)/\(generation)/work"), at: root)
+        try Mount.attach(
+            try Mount.overlay(lowers: layers, upper: (upper, "\(directory)/\(generation)/work")), at: root)
     }
 
     private func prepareNetwork(of pid: Int32) throws {
