@@ -36,11 +36,16 @@ public final class CheckpointManager: EngineOperations {
             initProgram = try InitProgram(executable: executable, stateRoot: root, override: override)
             bases = try BaseViews(workspace: workspace, stateRoot: root, initProgram: initProgram)
         } catch { throw error.message }
-        do throws(SnapshotTreeError) { store = try SnapshotTree(root: root) } catch { throw error.message }
+        do throws(SnapshotTreeError) {
+            store = try SnapshotTree(root: root, durability: .deferred, report: report)
+        } catch { throw error.message }
         if !store.recovery.isClean { report("store: \(store.recovery)") }
         takeUpSandboxes()
         primeCriu()
     }
+
+    /// Waits until every snapshot is durable; for the server's end.
+    public func finish() { store.waitUntilDurable() }
 
     /// Has CRIU probe the kernel before anybody waits for it.
     private func primeCriu() {

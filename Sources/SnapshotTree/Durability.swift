@@ -5,6 +5,9 @@ import LinuxSystem
 public enum Durability: Sendable {
     /// A crash of the server. After a power cut the newest snapshots may be gone or damaged.
     case none
+    /// A crash of the server; a power cut too once it is flushed, moments later. A snapshot that a power cut met
+    /// before is not there any more: never half of it.
+    case deferred
     /// A power cut too.
     case snapshot
 }

@@ -31,6 +31,9 @@ extension SnapshotTree {
             try writeDown(manifest, tag: tag, staging)
             try makeVisible(manifest, tag: tag)
             live.end(staging.id)
+            if durability == .deferred {
+                flusher.add(Flusher.Job(snapshot: manifest.id, layer: manifest.ownLayer))
+            }
             return SnapshotInfo(
                 Record(manifest: manifest, tags: tag.map { [$0] } ?? [], lostParent: nil), children: [],
                 standing: [])
@@ -73,6 +76,11 @@ extension SnapshotTree {
             let directory = try Descriptor.directory(staging.path)
             try directory.replaceFile("manifest.json", with: json, durable: false)
             if let tag { try directory.replaceFile("tags", with: Array("\(tag)\n".utf8), durable: false) }
+            if durability == .deferred {
+                try directory.replaceFile(Flusher.bootName, with: try Flusher.bootID(), durable: false)
+            } else {
+                try directory.replaceFile(Flusher.durableName, with: [], durable: false)
+            }
         }
         try step(.manifestWritten)
         if durable {

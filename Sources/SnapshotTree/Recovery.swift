@@ -15,15 +15,24 @@ public struct Recovery: Equatable, Sendable {
     public internal(set) var orphaned: [String] = []
     /// Snapshots that cannot be used, with the reason: an unreadable manifest, a missing layer.
     public internal(set) var damaged: [String: String] = [:]
+    /// Snapshots that were not durable when the machine went down, and that are gone now.
+    public internal(set) var dropped: [String] = []
+    /// Snapshots that are whole and yet to be flushed.
+    var unflushed: [String] = []
     /// Where the damaged catalog lies; the new one was rebuilt from the manifests.
     public internal(set) var damagedCatalog: String?
 
     /// Whether there was nothing to put right.
-    public var isClean: Bool { self == Recovery() }
+    public var isClean: Bool {
+        var other = self
+        other.unflushed = []
+        return other == Recovery()
+    }
 
     /// Opens the catalog and brings it in line with the disk; a damaged one is set aside and rebuilt.
     static func open(_ layout: Layout) throws(SnapshotTreeError) -> (Catalog, Recovery) {
         var recovery = Recovery()
+        (recovery.unflushed, recovery.dropped) = try layout.unflushed()
         (recovery.swept, recovery.sweptBytes) = try wrapping { () throws(SystemError) in
             try layout.sweepStaging()
         }

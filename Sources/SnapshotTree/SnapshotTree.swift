@@ -16,20 +16,26 @@ public final class SnapshotTree: Sendable {
     let catalog: Monitor<Catalog>
     let live: LiveStagings
     let step: PublishHook
+    let flusher: Flusher
 
     /// Opens the store below `root`, or makes an empty one, sweeps what a crash left half-made and brings
     /// the catalog in line with the snapshots on disk.
     ///
+    /// `report` is told of snapshots that could not be made durable later.
     /// Throws `versionMismatch` for a store of another format, `storeInUse` while another process has it
     /// open, `noSpace` and `system`.
     public convenience init(
-        root: String, durability: Durability = .snapshot
+        root: String, durability: Durability = .snapshot,
+        report: @escaping @Sendable (String) -> Void = { _ in }
     ) throws(SnapshotTreeError) {
-        try self.init(root: root, durability: durability) { (_) throws(SnapshotTreeError) in }
+        try self.init(root: root, durability: durability, report: report) { (_) throws(SnapshotTreeError) in }
     }
 
     /// The same, with a function that is called at each step of a publication: tests fail and crash there.
-    init(root: String, durability: Durability, step: @escaping PublishHook) throws(SnapshotTreeError) {
+    init(
+        root: String, durability: Durability, report: @escaping @Sendable (String) -> Void = { _ in },
+        step: @escaping PublishHook
+    ) throws(SnapshotTreeError) {
         let layout = try Layout(root: root)
         let (catalog, recovery) = try Recovery.open(layout)
         self.layout = layout
@@ -38,7 +44,14 @@ public final class SnapshotTree: Sendable {
         self.step = step
         self.catalog = Monitor(catalog)
         live = LiveStagings()
+        flusher = Flusher(layout, report: report)
+        for id in recovery.unflushed {
+            flusher.add(Flusher.Job(snapshot: id, layer: (try? layout.manifest(of: id))?.ownLayer))
+        }
     }
+
+    /// Waits until every snapshot published so far is durable, or has been reported not to be.
+    public func waitUntilDurable() { flusher.waitUntilIdle() }
 
     /// The store's directory.
     public var root: String { layout.root }

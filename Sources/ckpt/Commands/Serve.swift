@@ -29,6 +29,7 @@ extension Command {
         let root = call.root
         if call.words.has("stop") { return try stop(call) }
         let ready = ReadyReport(descriptor: call.words.value("ready-fd").flatMap { Int32($0) })
+        var manager: CheckpointManager?
         try Server.serve(root: root, ready: ready) { () throws(ErrorMessage) in
             do throws(SystemError) { try Workplace.enter(root: root) } catch {
                 throw ErrorMessage(
@@ -36,11 +37,14 @@ extension Command {
                     "the server cannot have mounts of its own",
                     hint: error.code == EPERM ? "run ckpt as root" : nil, cause: error.description)
             }
-            return try CheckpointManager(root: root, executable: executablePath()) { line in
+            let made = try CheckpointManager(root: root, executable: executablePath()) { line in
                 let text = line + "\n"
                 _ = write(STDERR_FILENO, text, text.utf8.count)
             }
+            manager = made
+            return made
         }
+        manager?.finish()
         return 0
     }
 }

@@ -1,0 +1,118 @@
+import Glibc
+import LinuxSystem
+
+/// Makes published snapshots durable behind their caller's back, in the order they were published.
+///
+/// A snapshot that is not durable yet has a file `boot` with the kernel's boot id in its directory, and a durable
+/// one a file `durable`. A crash of the server loses nothing, for what was written is in the kernel's page cache;
+/// after a crash of the machine the boot id is another one, and the next start drops the snapshot whole.
+final class Flusher: Sendable {
+    static let bootName = "boot"
+    static let durableName = "durable"
+    /// With more snapshots waiting than this, one syncfs is quicker than to go through their files.
+    private static let batch = 4
+
+    private struct State {
+        var waiting: [Job] = []
+        var isRunning = false
+    }
+    struct Job: Sendable {
+        let snapshot: String
+        let layer: String?
+    }
+
+    private let layout: Layout
+    private let report: @Sendable (String) -> Void
+    private let state = Monitor(State())
+
+    init(_ layout: Layout, report: @escaping @Sendable (String) -> Void) {
+        self.layout = layout
+        self.report = report
+    }
+
+    /// Has the snapshot, and the layer it brought, made durable soon.
+    func add(_ job: Job) {
+        let starts = state.with { state in
+            state.waiting.append(job)
+            defer { state.isRunning = true }
+            return !state.isRunning
+        }
+        if starts { startThread { self.run() } }
+    }
+
+    /// Waits until everything added is durable, or has failed to be.
+    func waitUntilIdle() {
+        state.wait { $0.isRunning ? nil : () }
+    }
+
+    private func run() {
+        while true {
+            let jobs = state.with(wake: true) { state in
+                defer { state.waiting = [] }
+                state.isRunning = !state.waiting.isEmpty
+                return state.waiting
+            }
+            if jobs.isEmpty { return }
+            do throws(SystemError) { try flush(jobs) } catch {
+                report("snapshots \(jobs.map(\.snapshot).joined(separator: ", ")) are not durable: \(error)")
+            }
+        }
+    }
+
+    private func flush(_ jobs: [Job]) throws(SystemError) {
+        if jobs.count > Self.batch {
+            try retrying("syncfs") { syncfs(layout.snapshots.raw) }
+        } else {
+            for job in jobs { try flushTrees(job) }
+        }
+        try layout.layers.synchronize()
+        try layout.snapshots.synchronize()
+        for job in jobs { try markDurable(job.snapshot) }
+    }
+
+    private func flushTrees(_ job: Job) throws(SystemError) {
+        do throws(SystemError) {
+            try TreeSync.synchronize(try Descriptor.directory(layout.snapshotPath(job.snapshot)))
+            if let layer = job.layer {
+                try TreeSync.synchronize(try Descriptor.directory(layout.layerPath(layer)))
+            }
+        } catch {
+            // Deleted meanwhile.
+            if !error.isMissing { throw error }
+        }
+    }
+
+    private func markDurable(_ snapshot: String) throws(SystemError) {
+        do throws(SystemError) {
+            let directory = try Descriptor.directory(layout.snapshotPath(snapshot))
+            let at = directory.raw
+            try retrying("renameat", snapshot) { renameat(at, Self.bootName, at, Self.durableName) }
+            try directory.synchronize()
+        } catch {
+            if !error.isMissing { throw error }
+        }
+    }
+
+    /// Identifies this run of the machine (random(4), /proc/sys/kernel/random/boot_id).
+    static func bootID() throws(SystemError) -> [UInt8] { try Files.read("/proc/sys/kernel/random/boot_id") }
+}
+
+extension Layout {
+    /// Sorts out the snapshots that were not durable when the last server ended.
+    ///
+    /// Those of this run of the machine are whole and are returned, to be flushed; those of another go to
+    /// `staging/`, from where they are swept.
+    func unflushed() throws(SnapshotTreeError) -> (whole: [String], dropped: [String]) {
+        let boot = try wrapping { () throws(SystemError) in try Flusher.bootID() }
+        var (whole, dropped): ([String], [String]) = ([], [])
+        for id in try publishedNames().filter(Identifier.isValid)
+        where faccessat(snapshots.raw, "\(id)/\(Flusher.durableName)", F_OK, 0) != 0 {
+            if (try? Files.read("\(snapshotPath(id))/\(Flusher.bootName)")) == boot {
+                whole.append(id)
+            } else if renameat(snapshots.raw, id, staging.raw, id) == 0 {
+                dropped.append(id)
+            }
+        }
+        return (whole, dropped)
+    }
+}
