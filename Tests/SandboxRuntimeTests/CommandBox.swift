@@ -135,7 +135,7 @@ final class CommandBox {
         )
     }
 
-    func path(_ inside: String) -> String { "\(root.mountPoint)\(inside)" }
+    func path(_ inside: String) -> String { "/proc/\(process.pid)/root\(inside)" }
 
     func file(_ inside: String) -> String? {
         (try? Files.read("/proc/\(process.pid)/root\(inside)")).map { String(decoding: $0, as: UTF8.self) }
