@@ -56,7 +56,7 @@ import Testing
         try withCkpt { ckpt in
             let box = try ckpt.create("files")
             try checkFidelity(
-                box, delete: "/etc/debian_version", replace: "/etc/skel", watched: ["/etc", "/opt"])
+                box, delete: "/etc/debian_version", replace: "/etc/skel", watched: ["/etc"])
             #expect(FileManager.default.fileExists(atPath: "/etc/debian_version"), "the host lost a file")
             #expect(FileManager.default.fileExists(atPath: "/etc/skel/.bashrc"), "the host lost a directory")
             try ckpt.ok("reset", "files")
@@ -115,8 +115,6 @@ import Testing
             if machineID.count > 8 {
                 #expect(try box.sh("cat /etc/machine-id; true") != machineID.dropLast())
             }
-            #expect(
-                try box.sh("cat /proc/mounts").contains(ckpt.root) == false, "mounts tell where the state is")
             #expect(try box.sh("ls -A /proc/1/root/root") == "")
         }
     }

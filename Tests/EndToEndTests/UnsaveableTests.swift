@@ -9,7 +9,7 @@ import Testing
         try witness.check("a refused save")
         #expect(try box.ckpt.tree().snapshots.isEmpty)
         // The culprit is unharmed; once it is gone, the same sandbox saves.
-        try box.say("kill -0 $culprit && kill $culprit; wait $culprit; true", "culprit")
+        try box.say("kill -0 $culprit && kill -9 $culprit; wait $culprit; true", "culprit")
         try box.sh("pkill -x traced; true")
         let id = try box.save()
         try box.restore(id)
@@ -40,7 +40,7 @@ import Testing
             try box.waitFor("pgrep -x sleep")
             // unshare(1) ignores SIGTERM while its child lives; the child is what to end.
             try box.say("while ! culprit=$(pgrep -x sleep); do sleep 0.02; done", "culprit")
-            try expectUnsaveable(box, names: ["sleep", "namespace"])
+            try expectUnsaveable(box, names: ["unshare", "namespace"])
         }
     }
 
@@ -77,7 +77,7 @@ import Testing
             try box.say("ask 'import os; big = os.urandom(300 << 20); print(1)'", deadline: 120)
             let witness = try Witness(box)
             let free = try run(["stat", "-f", "-c", "%a", root]).line
-            expectRefusal(try ckpt("save", "full", deadline: 120), names: ["space"])
+            expectRefusal(try ckpt("save", "full", deadline: 120), names: ["disk", "full"])
             try witness.check("a save on a full disk")
             #expect(try ckpt.tree().snapshots.isEmpty)
             let freeAfter = try run(["stat", "-f", "-c", "%a", root]).line

@@ -14,7 +14,7 @@ struct DirectoryBase {
             for d in bin lib lib64; do ln -s usr/$d $d; done; ln -s usr/bin sbin
             for tool in bash sh ls cat rm mkdir mv cp chmod stat sleep env id head wc sort sha256sum test true \
                     kill xargs grep sed date touch ln mkfifo dd tar setsid python3.11; do
-                program=$(PATH=/usr/bin:/bin command -v $tool) || program=$(type -P $tool)
+                program=$(PATH=/usr/bin:/bin type -P $tool)
                 cp -L "$program" usr/bin/$tool
                 ldd "$program" | grep -o '/[^ )]*' | while read -r library; do
                     mkdir -p ".$(dirname "$library")"; cp -Ln "$library" ".$library"
