@@ -26,7 +26,7 @@ func shell(_ command: String) throws -> String {
 
 /// Asks `condition` again and again until it holds; throws after a time that only a hang takes.
 func eventually(_ what: String, _ condition: () throws -> Bool) throws {
-    let end = monotonicNanoseconds() + 20_000_000_000
+    let end = monotonicNanoseconds() + 90_000_000_000
     while try !condition() {
         guard monotonicNanoseconds() < end else { throw TestFailure("never happened: \(what)") }
         usleep(5000)
