@@ -10,9 +10,22 @@ let strict: [SwiftSetting] = [
 ]
 let gnu: [CSetting] = [.define("_GNU_SOURCE")]
 
+/// How a system library is linked: what ships has it inside, and of it only what is used. Each shared library
+/// would cost every start of ckpt some of a millisecond, and those of TLS and compression bring a dozen more.
+func linked(_ libraries: [String]) -> [LinkerSetting] {
+    libraries.flatMap { name -> [LinkerSetting] in
+        [
+            .linkedLibrary(name, .when(configuration: .debug)),
+            .linkedLibrary(":lib\(name).a", .when(configuration: .release)),
+        ]
+    }
+}
+
 /// A Swift target with the settings they all share.
-func module(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
-    .target(name: name, dependencies: dependencies, cSettings: gnu, swiftSettings: strict)
+func module(_ name: String, _ dependencies: [Target.Dependency], libraries: [String] = []) -> Target {
+    .target(
+        name: name, dependencies: dependencies, cSettings: gnu, swiftSettings: strict,
+        linkerSettings: linked(libraries))
 }
 
 func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
@@ -27,32 +40,28 @@ let package = Package(
         .systemLibrary(
             name: "CNetlink", pkgConfig: "libnl-route-3.0",
             providers: [.apt(["libnl-3-dev", "libnl-route-3-dev"])]),
-        .systemLibrary(
-            name: "CProtobufC", pkgConfig: "libprotobuf-c", providers: [.apt(["libprotobuf-c-dev"])]),
-        .target(name: "CCriuImages", dependencies: ["CProtobufC"]),
-        .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
-        .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
-        .systemLibrary(
-            name: "CMicroHTTPD", pkgConfig: "libmicrohttpd", providers: [.apt(["libmicrohttpd-dev"])]),
+        // The next five have no pkg-config name, which would link them shared; see `linked`.
+        .systemLibrary(name: "CProtobufC", providers: [.apt(["libprotobuf-c-dev"])]),
+        .systemLibrary(name: "CCrypto", providers: [.apt(["libssl-dev"])]),
+        .systemLibrary(name: "CSQLite", providers: [.apt(["libsqlite3-dev"])]),
         .systemLibrary(name: "CArchive", providers: [.apt(["libarchive-dev", "libacl1-dev"])]),
+        .systemLibrary(name: "CMicroHTTPD", providers: [.apt(["libmicrohttpd-dev"])]),
+        .target(
+            name: "CWithoutTLS",
+            cSettings: [.define("CKPT_STATIC_LIBRARIES", .when(configuration: .release))]),
+        .target(
+            name: "CCriuImages", dependencies: ["CProtobufC"], linkerSettings: linked(["protobuf-c"])),
         // Level 1
         module("LinuxSystem", ["CLinux"]),
         module("Messages", []),
         // Level 2
         module("CommandInterface", ["Messages"]),
-        .target(
-            name: "LocalArchive", dependencies: ["CArchive"], cSettings: gnu, swiftSettings: strict,
-            // Only the tar half of libarchive is wanted. Its shared library would load ten others at every
-            // start of ckpt, so that half is linked in where the linker drops the rest.
-            linkerSettings: [
-                .linkedLibrary("archive", .when(configuration: .debug)),
-                .linkedLibrary(":libarchive.a", .when(configuration: .release)),
-                .linkedLibrary("acl"),
-            ]),
+        module("LocalArchive", ["CArchive"], libraries: ["archive", "acl"]),
         module("SandboxRuntime", ["LinuxSystem", "Messages", "CLinux"]),
         module("CriuImages", ["LinuxSystem", "CCriuImages", "CProtobufC"]),
-        module("Criu", ["LinuxSystem", "CLinux", "CCriuImages", "CProtobufC", "CCrypto"]),
-        module("SnapshotTree", ["LinuxSystem", "Messages", "CLinux", "CSQLite"]),
+        module(
+            "Criu", ["LinuxSystem", "CLinux", "CCriuImages", "CProtobufC", "CCrypto"], libraries: ["crypto"]),
+        module("SnapshotTree", ["LinuxSystem", "Messages", "CLinux", "CSQLite"], libraries: ["sqlite3"]),
         // Level 3
         module(
             "Checkpointing",
@@ -61,7 +70,9 @@ let package = Package(
                 "LocalArchive",
             ]),
         // Level 4
-        module("Server", ["LinuxSystem", "Messages", "CLinux", "CMicroHTTPD"]),
+        module(
+            "Server", ["LinuxSystem", "Messages", "CLinux", "CMicroHTTPD", "CWithoutTLS"],
+            libraries: ["microhttpd"]),
         module("Client", ["LinuxSystem", "Messages", "CLinux"]),
         // Level 5
         .executableTarget(
