@@ -165,7 +165,7 @@ import Testing
             func see(_ text: String, in box: Sandbox) throws {
                 try box.waitFor("\(tmux) capture-pane -p | grep -qF '\(text)'")
             }
-            try see("\"/root/text\" [New", in: box)
+            try see("text\" [New", in: box)
             try box.sh("\(tmux) send-keys 'i' 'unsaved words'")
             try see("unsaved words", in: box)
             let fork = try checkRoundTrip(
