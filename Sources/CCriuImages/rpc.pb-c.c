@@ -367,7 +367,7 @@ void   criu_resp__free_unpacked
   assert(message->base.descriptor == &criu_resp__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
-static const ProtobufCFieldDescriptor criu_opts__field_descriptors[19] =
+static const ProtobufCFieldDescriptor criu_opts__field_descriptors[20] =
 {
   {
     "images_dir_fd",
@@ -538,6 +538,18 @@ static const ProtobufCFieldDescriptor criu_opts__field_descriptors[19] =
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
+    "irmap_scan_paths",
+    36,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_STRING,
+    offsetof(CriuOpts, n_irmap_scan_paths),
+    offsetof(CriuOpts, irmap_scan_paths),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
     "external",
     37,
     PROTOBUF_C_LABEL_REPEATED,
@@ -599,27 +611,28 @@ static const ProtobufCFieldDescriptor criu_opts__field_descriptors[19] =
   },
 };
 static const unsigned criu_opts__field_indices_by_name[] = {
-  15,   /* field[15] = empty_ns */
-  14,   /* field[14] = external */
+  16,   /* field[16] = empty_ns */
+  15,   /* field[15] = external */
   4,   /* field[4] = file_locks */
   13,   /* field[13] = ghost_limit */
   0,   /* field[0] = images_dir_fd */
+  14,   /* field[14] = irmap_scan_paths */
   2,   /* field[2] = leave_running */
   10,   /* field[10] = link_remap */
   6,   /* field[6] = log_file */
   5,   /* field[5] = log_level */
   12,   /* field[12] = manage_cgroups_mode */
-  18,   /* field[18] = network_lock */
+  19,   /* field[19] = network_lock */
   7,   /* field[7] = notify_scripts */
-  17,   /* field[17] = orphan_pts_master */
+  18,   /* field[18] = orphan_pts_master */
   1,   /* field[1] = pid */
   8,   /* field[8] = root */
   11,   /* field[11] = rst_sibling */
   3,   /* field[3] = tcp_established */
-  16,   /* field[16] = timeout */
+  17,   /* field[17] = timeout */
   9,   /* field[9] = work_dir_fd */
 };
-static const ProtobufCIntRange criu_opts__number_ranges[11 + 1] =
+static const ProtobufCIntRange criu_opts__number_ranges[10 + 1] =
 {
   { 1, 0 },
   { 5, 3 },
@@ -628,11 +641,10 @@ static const ProtobufCIntRange criu_opts__number_ranges[11 + 1] =
   { 17, 9 },
   { 26, 11 },
   { 34, 12 },
-  { 37, 14 },
-  { 45, 16 },
-  { 50, 17 },
-  { 64, 18 },
-  { 0, 19 }
+  { 45, 17 },
+  { 50, 18 },
+  { 64, 19 },
+  { 0, 20 }
 };
 const ProtobufCMessageDescriptor criu_opts__descriptor =
 {
@@ -642,10 +654,10 @@ const ProtobufCMessageDescriptor criu_opts__descriptor =
   "CriuOpts",
   "",
   sizeof(CriuOpts),
-  19,
+  20,
   criu_opts__field_descriptors,
   criu_opts__field_indices_by_name,
-  11,  criu_opts__number_ranges,
+  10,  criu_opts__number_ranges,
   (ProtobufCMessageInit) criu_opts__init,
   NULL,NULL,NULL    /* reserved[123] */
 };

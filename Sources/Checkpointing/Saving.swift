@@ -81,7 +81,8 @@ extension CheckpointManager {
         let began = monotonicNanoseconds()
         let request = DumpRequest(
             pid: attempt.running.process.pid, leaveRunning: !attempt.stops,
-            external: Self.externalsForDump(attempt.running.root), deadline: began + Self.dumpLimit)
+            external: Self.externalsForDump(attempt.running.root),
+            searched: Self.searchedForWatches(attempt.running.process), deadline: began + Self.dumpLimit)
         do throws(CriuError) {
             let worker = try CriuWorker.spawn(criu(), in: CriuSurroundings(network: network.raw))
             try worker.dump(request, into: images) { notification in
@@ -143,6 +144,16 @@ extension CheckpointManager {
     /// The parts of the root and sysfs, which CRIU is to leave to us.
     static func externalsForDump(_ root: RootFilesystem) -> [String] {
         root.submounts.map { "mnt[/\($0.path)]:\(externalKey($0.path))" }
+    }
+
+    /// The top of a sandbox's tree as CRIU shall search it for what is watched: the large directories of programs
+    /// come last, and those of the kernel not at all.
+    private static func searchedForWatches(_ process: SandboxProcess) -> [String] {
+        let kernels: Set = ["proc", "sys", "dev"], programs: Set = ["usr", "opt", "nix", "gnu"]
+        let names = (try? Files.names(in: "/proc/\(process.pid)/root")) ?? []
+        return names.filter { !kernels.contains($0) }
+            .sorted { (programs.contains($0) ? 1 : 0, $0) < (programs.contains($1) ? 1 : 0, $1) }
+            .map { "/\($0)" }
     }
 
     static func externalKey(_ path: String) -> String { path.split(separator: "/").joined(separator: "+") }

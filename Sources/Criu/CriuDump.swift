@@ -9,16 +9,24 @@ public struct DumpRequest: Sendable {
     public var leaveRunning: Bool
     /// Mounts and the like that are not part of the tree, as CRIU spells them: `mnt[/data]:data`.
     public var external: [String]
+    /// Directories to search, in this order, for what inotify watches, absolute in the tree's root: the kernel tells
+    /// CRIU the inode alone, and overlayfs opens nothing by its handle (criu/irmap.c). Nothing is read where there
+    /// is no watch.
+    public var searched: [String]
     /// When to give up, in nanoseconds of CLOCK_MONOTONIC; nil never does.
     public var deadline: UInt64?
     /// How long CRIU may take to let the tree go when the deadline has passed, in nanoseconds.
     var grace: UInt64 = 20_000_000_000
 
     /// A dump of the tree below `pid`.
-    public init(pid: Int32, leaveRunning: Bool = true, external: [String] = [], deadline: UInt64? = nil) {
+    public init(
+        pid: Int32, leaveRunning: Bool = true, external: [String] = [], searched: [String] = [],
+        deadline: UInt64? = nil
+    ) {
         self.pid = pid
         self.leaveRunning = leaveRunning
         self.external = external
+        self.searched = searched
         self.deadline = deadline
     }
 }
@@ -40,6 +48,8 @@ extension CriuWorker {
         let packet = RequestMessage.withOptions(CRIU_REQ_TYPE__DUMP) { options in
             Options.common(&options, images: images.raw, work: images.raw, log: Self.dumpLog)
             Options.external(request.external, in: &options)
+            options.n_irmap_scan_paths = request.searched.count
+            options.irmap_scan_paths = cStrings(request.searched)
             options.has_pid = 1
             options.pid = request.pid
             options.has_leave_running = 1

@@ -86,6 +86,11 @@ struct  CriuOpts
   uint32_t ghost_limit;
   size_t n_external;
   char **external;
+  /*
+   * Where to look for what inotify watches, absolute in the tree's root.
+   */
+  size_t n_irmap_scan_paths;
+  char **irmap_scan_paths;
   protobuf_c_boolean has_orphan_pts_master;
   protobuf_c_boolean orphan_pts_master;
   /*
@@ -111,7 +116,7 @@ struct  CriuOpts
 };
 #define CRIU_OPTS__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&criu_opts__descriptor) \
-    , 0, 0, 0, NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,NULL, 0, 0, 0, 0, 0, CRIU_NETWORK_LOCK_METHOD__IPTABLES, 0, CRIU_CG_MODE__IGNORE, 0, 0, NULL, 0, 0 }
+    , 0, 0, 0, NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,NULL, 0,NULL, 0, 0, 0, 0, 0, CRIU_NETWORK_LOCK_METHOD__IPTABLES, 0, CRIU_CG_MODE__IGNORE, 0, 0, NULL, 0, 0 }
 
 
 struct  CriuFeatures
