@@ -29,7 +29,7 @@ extension LayerCopy {
     private func copyRegular(
         _ name: UnsafePointer<CChar>, _ status: stat, in directory: Int32
     ) throws(SystemError) {
-        // A clone costs as little as a link and does not show in the link count.
+        // A clone costs more than a link (75 µs against 17), but does not show in the link count.
         if !data.canClone, sharing?.link(name, status, parent: directoryInode, to: destination.raw) == true {
             linked += 1
             return

@@ -10,6 +10,10 @@ final class LayerSharing {
     /// How many directories the walk is below `current`, which have no twin there.
     private var strayed = 0
 
+    // Directories in which programs count links: cron ignores a crontab that has several names, logrotate
+    // a log file. What lies below them is copied.
+    private static let linkCounting: Set<String> = ["etc", "log", "spool"]
+
     init(_ index: CaptureIndex, _ layer: consuming Descriptor, hot: Set<ino_t>) {
         self.index = index
         self.hot = hot
@@ -18,7 +22,9 @@ final class LayerSharing {
 
     /// Follows the walk into a directory, if that had the same name in the same place.
     func enter(_ name: UnsafePointer<CChar>, _ status: stat, parent: ino_t) {
-        guard strayed == 0, index.hadDirectory(status, name: name, parent: parent) else {
+        guard strayed == 0, !Self.linkCounting.contains(printable(name)),
+            index.hadDirectory(status, name: name, parent: parent)
+        else {
             strayed += 1
             return
         }

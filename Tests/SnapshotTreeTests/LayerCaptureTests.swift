@@ -114,6 +114,23 @@ import Testing
         #expect(try readFile(second + "/b/deep/file") == "adeep")
     }
 
+    /// cron ignores a crontab and logrotate a log file that has more than one name.
+    @Test func filesWhoseLinksProgramsCountAreNeverLinked() throws {
+        for file in ["/etc/crontab", "/var/log/deep/a.log", "/home/plain"] {
+            try writeFile(overlay.upper + file, file)
+        }
+        settle()
+        let first = overlay.newLayer()
+        let previous = LayerCapture.Previous(index: try #require(try capture(first)).index, layer: first)
+        try writeFile(overlay.upper + "/new", "x")
+        let second = overlay.newLayer()
+        #expect(try capture(second, previous: previous)?.linked == 1)
+        let links = { (path: String) in try Descriptor.open(second + path, O_RDONLY).status().st_nlink }
+        #expect(try links("/etc/crontab") == 1)
+        #expect(try links("/var/log/deep/a.log") == 1)
+        #expect(try links("/home/plain") == 2)
+    }
+
     /// A store to a page that is mapped and dirty changes neither mtime nor ctime.
     @Test func mappedFileIsCopiedThoughItsTimesStandStill() throws {
         let path = overlay.upper + "/mapped"
