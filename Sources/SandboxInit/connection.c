@@ -28,6 +28,7 @@ void connection_close(void) {
     close_fd(&connection);
     madvise(incoming, INCOMING, MADV_DONTNEED);
     madvise(outgoing, OUTGOING, MADV_DONTNEED);
+    madvise(scratch, INCOMING, MADV_DONTNEED);
     received = out_start = out_end = 0;
     half_closed = false;
     list_at = -1;
@@ -121,7 +122,8 @@ static bool emit_list(void) {
             return false;
     for (int i = 0; list_at >= 0 && i < CKPT_INIT_SESSIONS; i++) {
         const struct session *s = &sessions[i];
-        struct ckpt_frame frame = {.type = CKPT_SESSION, .value = (uint32_t)s->pid, .stream = s->call != NULL};
+        struct ckpt_frame frame = {
+            .type = CKPT_SESSION, .value = (uint32_t)s->pid, .stream = s->call != NULL};
         if (s->pid > 0 && !emit(frame, s->name, strlen(s->name), 0)) return false;
     }
     if (list_at >= 0 && !emit((struct ckpt_frame){.type = CKPT_LIST_END}, "", 0, 0)) return false;

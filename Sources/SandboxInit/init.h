@@ -56,6 +56,8 @@ struct launch_failure {
 /// Starts a process and returns its pid when its exec has succeeded; -1 with `failure` set otherwise.
 pid_t launch(const struct launch *what, struct launch_failure *failure);
 void close_fd(int *fd);
+/// Lets PID 1 open as many files as the hard limit allows; what it starts has the limit from before.
+void raise_file_limit(void);
 
 // ---- monitor.c: the parent of a command with a timeout
 

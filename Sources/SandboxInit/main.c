@@ -72,12 +72,17 @@ static bool open_stdio(void) {
     return chdir("/") == 0;
 }
 
+/// Makes it a directory with mode 0711; one that is right already is not copied up by overlayfs.
+static bool passable(const char *path) {
+    struct stat now;
+    if (mkdir(path, 0711) < 0 && errno != EEXIST) return false;
+    return stat(path, &now) == 0 && ((now.st_mode & 07777) == 0711 || chmod(path, 0711) == 0);
+}
+
 static bool listen_inside(void) {
     struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = CKPT_INIT_SOCKET};
     // Others may pass through to a session's file of theirs; the socket itself checks who connects.
-    if (mkdir(CKPT_INIT_DIRECTORY, 0711) < 0 && errno != EEXIST) return false;
-    if (mkdir(CKPT_INIT_DIRECTORY "/session", 0711) < 0 && errno != EEXIST) return false;
-    if (chmod(CKPT_INIT_DIRECTORY, 0711) < 0 || chmod(CKPT_INIT_DIRECTORY "/session", 0711) < 0) return false;
+    if (!passable(CKPT_INIT_DIRECTORY) || !passable(CKPT_INIT_DIRECTORY "/session")) return false;
     unlink(CKPT_INIT_SOCKET);
     listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     return listener >= 0 && bind(listener, (void *)&address, sizeof address) == 0 &&
@@ -113,7 +118,15 @@ static void reap(void) {
 }
 
 // What is polled is told by numbers: a descriptor, and what to do when something is there.
-enum watched { LISTENER, CONNECTION, COMMAND_STREAM, COMMAND_STDIN, COMMAND_MONITOR, SESSION_CONTROL, DROPPED_FD };
+enum watched {
+    LISTENER,
+    CONNECTION,
+    COMMAND_STREAM,
+    COMMAND_STDIN,
+    COMMAND_MONITOR,
+    SESSION_CONTROL,
+    DROPPED_FD,
+};
 enum { WATCHED = 2 + 4 * CKPT_INIT_COMMANDS + CKPT_INIT_SESSIONS + DROPPED };
 static struct pollfd polled[WATCHED];
 static struct {
@@ -214,10 +227,12 @@ int main(void) {
     if (!prepare_memory()) return 1;
     if (!apply_plan(PLAN_FD, STATUS_FD)) return 1;
     madvise(scratch, INCOMING, MADV_DONTNEED);
-    int ok = open_stdio() && listen_inside();
-    char text[64];
-    int length = ok ? snprintf(text, sizeof text, "ok\n") : snprintf(text, sizeof text, "%d listen \n", errno);
-    if (write(STATUS_FD, text, (size_t)length) < 0 || !ok) return 1;
+    raise_file_limit();
+    bool ok = open_stdio() && listen_inside();
+    char text[64] = "ok\n";
+    if (!ok) snprintf(text, sizeof text, "%d listen \n", errno);
+    size_t length = strlen(text);
+    if (write(STATUS_FD, text, length) < 0 || !ok) return 1;
     close_the_rest();
     serve();
 }

@@ -95,6 +95,11 @@ void command_signal(struct command *c, int signal) {
 
 void command_forget(struct command *c) {
     c->tag = 0;
+    if (c->state == QUEUED) {
+        session_cancel_queued(c);
+        command_release(c);
+        return;
+    }
     if (c->state != REPORTED) {
         c->forget = true;
         return;

@@ -33,7 +33,8 @@ bool parse_request(char *payload, size_t length, struct request *r) {
     memcpy(&head, payload, sizeof head);
     char *at = payload + sizeof head, *end = payload + length;
     if (head.groups > CKPT_INIT_GROUPS || (size_t)(end - at) < head.groups * sizeof *groups) return false;
-    if (!head.argc || head.argc > CKPT_INIT_STRINGS || head.envc > CKPT_INIT_STRINGS - head.argc) return false;
+    if (!head.argc || head.argc > CKPT_INIT_STRINGS) return false;
+    if (head.envc > CKPT_INIT_STRINGS - head.argc) return false;
     memcpy(groups, at, head.groups * sizeof *groups);
     at += head.groups * sizeof *groups;
     *r = (struct request){.head = &head};
@@ -101,7 +102,7 @@ static bool handle_spawn(uint32_t tag, char *payload, size_t length) {
     int code = session_call(c, &r, payload, length);
     if (code) {
         command_release(c);
-        refuse(tag, code, code == EAGAIN ? "as many sessions as a sandbox may have live" : "cannot queue the call");
+        refuse(tag, code, code == EAGAIN ? "it has as many sessions as it may" : "cannot queue the call");
     }
     return true;
 }

@@ -48,8 +48,8 @@ static int open_file(const char *path) {
     return open(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 }
 
-/// Makes `bytes` a file's content and `owner` its owner. It is not truncated first: ext4 starts writing a file
-/// back when one that was truncated to nothing is closed.
+/// Makes `bytes` a file's content and `owner` its owner. It is not truncated first: ext4 starts writing
+/// back a file that was truncated to nothing when it is closed.
 static int fill_file(int fd, const struct stat *before, uid_t owner, const void *bytes, size_t length) {
     ssize_t put = pwrite(fd, bytes, length, 0);
     if (put != (ssize_t)length) return put < 0 ? errno : ENOSPC;
@@ -136,13 +136,14 @@ void session_repair(struct session *s) {
 
 /// Lets bash read the call's file.
 void session_run_call(struct session *s) {
+    static const char form[] = ". " CKPT_INIT_DIRECTORY "/session/%s </dev/null 251>&-\n";
     char line[160];
     s->older_count = children_of_single(s->pid, s->older, MANY);
     s->state = BUSY;
     s->commands++;
     s->patience = FIRST_LOOK;
     s->look = now_ns() + s->patience;
-    int length = snprintf(line, sizeof line, ". " CKPT_INIT_DIRECTORY "/session/%s </dev/null 251>&-\n", s->name);
+    int length = snprintf(line, sizeof line, form, s->name);
     session_say(s, line, (size_t)length);
 }
 

@@ -29,7 +29,8 @@ static void call_ended(struct session *s, int status, uint32_t flags) {
     if (s->call && s->call->state == RUNNING) command_ended(s->call, status, flags);
 }
 
-/// One line of the control pipe: a status and the number of commands read. Anything else is a trace (`set -x`).
+/// One line of the control pipe: a status and the number of commands read. Anything else is a trace
+/// (`set -x`).
 static void control_line(struct session *s, char *line) {
     char *end;
     unsigned long status = strtoul(line, &end, 10), number = 0;
@@ -77,7 +78,8 @@ void session_bash_ended(struct session *s, int status) {
     s->pid = 0;
     if (s->call && s->call->state == RUNNING) {
         if (s->given_up)
-            command_say(s->call, "ckpt: session %s did not come back from its timeout and was ended\n", s->name);
+            command_say(
+                s->call, "ckpt: session %s did not come back from its timeout and was ended\n", s->name);
         call_ended(s, status, CKPT_EXIT_SESSION_ENDED);
     } else if (!s->call) {
         session_next_call(s);
@@ -172,8 +174,8 @@ static void look(struct session *s, uint64_t now) {
     session_repair(s);
 }
 
-/// Bash swallows a SIGINT when the child it waits for ends well, and its child loses one between fork and exec.
-/// A child that handles it is left alone: it may be ending in its own way.
+/// Bash swallows a SIGINT when the child it waits for ends well, and its child loses one between fork and
+/// exec. A child that handles it is left alone: it may be ending in its own way.
 static void interrupt_again(struct session *s, uint64_t now) {
     s->again = NONE;
     if (!has_uninterrupted_child(s->pid, s->older, s->older_count)) return;

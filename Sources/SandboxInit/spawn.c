@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <termios.h>
@@ -81,9 +82,13 @@ static bool arrange_streams(const struct launch *what) {
     for (int i = 0; i < 3; i++)
         if (dup2(what->fd[i], i) < 0) return false;
     unsigned kept = 2;
-    int moved[2] = {-1, -1};  // first out of the way: in a busy PID 1 one may already be at the other's number
-    for (int i = 0; i < 2; i++)
-        if (what->extra[i] >= 0 && (moved[i] = fcntl(what->extra[i], F_DUPFD, EXTRA_FD + 2)) < 0) return false;
+    // First out of the way: in a busy PID 1 one may already have the other's number.
+    int moved[2] = {-1, -1};
+    for (int i = 0; i < 2; i++) {
+        if (what->extra[i] < 0) continue;
+        moved[i] = fcntl(what->extra[i], F_DUPFD, EXTRA_FD + 2);
+        if (moved[i] < 0) return false;
+    }
     for (int i = 0; i < 2; i++) {
         if (moved[i] < 0) continue;
         if (dup2(moved[i], EXTRA_FD + i) < 0) return false;
@@ -109,6 +114,15 @@ static bool enter_directory(const struct launch *what) {
     return false;
 }
 
+static struct rlimit file_limit;
+
+// 256 commands and 64 sessions need more descriptors than the 1024 that programs are used to.
+void raise_file_limit(void) {
+    getrlimit(RLIMIT_NOFILE, &file_limit);
+    struct rlimit all = {file_limit.rlim_max, file_limit.rlim_max};
+    setrlimit(RLIMIT_NOFILE, &all);
+}
+
 static int child_main(void *argument) {
     const struct start *start = argument;
     const struct launch *what = start->what;
@@ -117,6 +131,7 @@ static int child_main(void *argument) {
     signal(SIGCHLD, SIG_DFL);
     int step = CKPT_STEP_STREAMS;
     if (!arrange_streams(what)) goto failed;
+    setrlimit(RLIMIT_NOFILE, &file_limit);
     step = CKPT_STEP_USER;
     if (!become_user(what)) goto failed;
     step = CKPT_STEP_CHDIR;

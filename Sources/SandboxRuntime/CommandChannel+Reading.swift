@@ -88,7 +88,7 @@ extension CommandChannel {
             } catch {
                 problem = error
             }
-            let wanted = wire.ended(problem)
+            let wanted = wire.ended(socket, problem)
             close(socket)
             if !wanted { loseAll(problem) }
         }

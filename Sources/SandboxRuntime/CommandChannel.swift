@@ -79,7 +79,7 @@ public final class CommandChannel: Sendable {
 
     /// Ends all that is followed with an error and forgets everything: the sandbox is gone or rolled back.
     public func abandon(_ reason: CommandError) {
-        wire.abort()
+        wire.abort(reason)
         let commands = table.with {
             let all = Array($0.byTag.values)
             $0.byTag = [:]

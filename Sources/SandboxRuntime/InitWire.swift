@@ -9,7 +9,7 @@ final class InitWire: Sendable {
         case quiet
         case up(socket: Int32)
         /// Our half is closed; PID 1 is sending its last frames.
-        case closing
+        case closing(socket: Int32)
         /// It ended by itself.
         case down(CommandError)
     }
@@ -106,7 +106,7 @@ final class InitWire: Sendable {
             guard case .up(let socket) = $0 else { return }
             _ = Self.sendAll(socket, last)
             shutdown(socket, Int32(SHUT_WR))
-            $0 = .closing
+            $0 = .closing(socket: socket)
         }
         let end: Result<Void, CommandError>? = state.wait(until: deadline) {
             switch $0 {
@@ -118,22 +118,28 @@ final class InitWire: Sendable {
         try (end ?? .failure(.noAnswer)).get()
     }
 
-    /// Called by the reader when nothing more comes, before it closes the socket; whether that was wanted.
-    func ended(_ error: CommandError) -> Bool {
+    /// Called by the reader when nothing more comes on `socket`, before it closes it; whether that was wanted.
+    func ended(_ socket: Int32, _ error: CommandError) -> Bool {
         state.with(wake: true) {
-            if case .closing = $0 {
-                $0 = .quiet
-                return true
+            switch $0 {
+            case .closing(let current) where current == socket: $0 = .quiet
+            case .up(let current) where current == socket:
+                $0 = .down(error)
+                return false
+            default: break  // another connection has taken its place
             }
-            $0 = .down(error)
-            return false
+            return true
         }
     }
 
-    /// Makes the reader end, whatever the sandbox does.
-    func abort() {
-        state.with {
-            if case .up(let socket) = $0 { shutdown(socket, Int32(SHUT_RDWR)) }
+    /// Makes the reader end, whatever the sandbox does; who waits to send gets `reason`.
+    func abort(_ reason: CommandError) {
+        state.with(wake: true) {
+            switch $0 {
+            case .up(let socket), .closing(let socket): shutdown(socket, Int32(SHUT_RDWR))
+            case .quiet: $0 = .down(reason)
+            case .down: break
+            }
         }
     }
 

@@ -23,7 +23,8 @@ public final class RunningCommand: AttachedCommand {
     public var id: String { command.id }
 
     public var stdinOffset: UInt64 {
-        (try? waitUntilStarted(deadline: monotonicNanoseconds() + Self.patience)) ?? 0
+        if command.spec?.announced == false { return 0 }
+        return (try? waitUntilStarted(deadline: monotonicNanoseconds() + Self.patience)) ?? 0
     }
 
     /// Waits until PID 1 has started the command or found it; returns how much stdin had arrived.

@@ -120,7 +120,7 @@ final class CommandBox {
 
     /// As after the server's crash: another channel, which knows nothing.
     func restartServer() throws {
-        channel.wire.abort()
+        channel.wire.abort(.disconnected)
         channel = newChannel()
         try channel.connect(pid: process.pid, deadline: soon())
     }

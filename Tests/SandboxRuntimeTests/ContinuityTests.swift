@@ -23,7 +23,9 @@ extension CommandSuite {
                 }
                 expected += 1
             }
-            guard "line \(expected)\n".hasPrefix(all.last!) else { throw TestFailure("'\(all.last!)' at the end") }
+            guard "line \(expected)\n".hasPrefix(all.last!) else {
+                throw TestFailure("'\(all.last!)' at the end")
+            }
             return expected - first
         }
 
@@ -65,7 +67,9 @@ extension CommandSuite {
                 var text = ""
                 for round in 0..<30 {
                     let part = (0..<5000).map { "line \(written + $0 + 1)\n" }.joined()
-                    try command.write(offset: UInt64((0..<written).reduce(0) { $0 + "line \($1 + 1)\n".utf8.count }), Array(part.utf8))
+                    try command.write(
+                        offset: UInt64((0..<written).reduce(0) { $0 + "line \($1 + 1)\n".utf8.count }),
+                        Array(part.utf8))
                     written += 5000
                     let total = (0..<written).reduce(0) { $0 + "line \($1 + 1)\n".utf8.count }
                     if round % 2 == 0 {
@@ -99,7 +103,8 @@ extension CommandSuite {
                     try take(100_000, of: command, into: &text)
                     try box.restartServer()
                     // The client says how much it has.
-                    command = try box.channel.start(spec, from: (UInt64(text.utf8.count), 0), deadline: soon())
+                    command = try box.channel.start(
+                        spec, from: (UInt64(text.utf8.count), 0), deadline: soon())
                 }
                 try take(100_000, of: command, into: &text)
                 try lines(text)
@@ -126,7 +131,9 @@ extension CommandSuite {
                 let command = try box.start(box.script("a", "echo up; sleep 1000"))
                 _ = try command.read(until: "up")
                 box.process.kill()
-                guard case .failed(let error) = command.next(deadline: soon()) else { throw TestFailure("no end") }
+                guard case .failed(let error) = command.next(deadline: soon()) else {
+                    throw TestFailure("no end")
+                }
                 #expect(error.code == .wrongState)
                 #expect(throws: CommandError.self) { try box.start(box.spec("b", "true")) }
             }
@@ -166,7 +173,11 @@ extension CommandSuite {
 
         @Test func criuKeepsEveryKindOfCommand() throws {
             try inSandbox { box in
-                try box.run(box.call("s1", "s", "x=kept; cd /etc; mkfifo /tmp/go /tmp/go2; (read y < /tmp/go2; echo job $y) & f() { echo f; }"))
+                try box.run(
+                    box.call(
+                        "s1", "s",
+                        "x=kept; cd /etc; mkfifo /tmp/go /tmp/go2; (read y < /tmp/go2; echo job $y) & f() { echo f; }"
+                    ))
                 let call = try box.start(box.call("s2", "s", "echo in call; read y < /tmp/go; echo $x $y"))
                 let queued = try box.start(box.call("s3", "s", "echo queued $x"))
                 _ = try call.read(until: "in call")
@@ -181,7 +192,9 @@ extension CommandSuite {
                 _ = try limited.read(until: "up")
                 let ended = try box.start(box.script("ended", "echo over; exit 5"))
                 try eventually("it has ended") {
-                    try box.channel.list(deadline: soon()).commands.contains { $0.id == "ended" && $0.hasEnded }
+                    try box.channel.list(deadline: soon()).commands.contains {
+                        $0.id == "ended" && $0.hasEnded
+                    }
                 }
                 try box.channel.quiesce(deadline: soon())
                 try box.restore(try box.dump())
@@ -193,7 +206,9 @@ extension CommandSuite {
                 try #expect(queued.finish().stdout.contains("queued kept\n"))
                 let last = try box.run(box.call("s4", "s", "wait; f; pwd"))
                 #expect(last.stdout.hasSuffix("f\n/etc\n"))
-                try shell.write(offset: UInt64("z=7; echo re''ady\n".utf8.count), Array("echo z''is $z; tty; exit 3\n".utf8))
+                try shell.write(
+                    offset: UInt64("z=7; echo re''ady\n".utf8.count),
+                    Array("echo z''is $z; tty; exit 3\n".utf8))
                 let typed = try shell.finish()
                 #expect(typed.stdout.contains("zis 7\r\n/dev/pts/0\r\n") && typed.code == 3)
                 let done = try limited.finish()
@@ -214,7 +229,9 @@ extension CommandSuite {
                 try box.channel.quiesce(deadline: soon())
                 try box.restore(image)
                 try box.channel.resume(pid: box.process.pid, deadline: soon())
-                guard case .failed(let error) = later.next(deadline: soon()) else { throw TestFailure("no end") }
+                guard case .failed(let error) = later.next(deadline: soon()) else {
+                    throw TestFailure("no end")
+                }
                 #expect(error.message.contains("rolled back"))
                 #expect(try box.run(box.call("s3", "s", "echo $x")).stdout == "old\n")
             }
