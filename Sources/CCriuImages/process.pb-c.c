@@ -187,6 +187,96 @@ void   creds_entry__free_unpacked
   assert(message->base.descriptor == &creds_entry__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   siginfo_entry__init
+                     (SiginfoEntry         *message)
+{
+  static const SiginfoEntry init_value = SIGINFO_ENTRY__INIT;
+  *message = init_value;
+}
+size_t siginfo_entry__get_packed_size
+                     (const SiginfoEntry *message)
+{
+  assert(message->base.descriptor == &siginfo_entry__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t siginfo_entry__pack
+                     (const SiginfoEntry *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &siginfo_entry__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t siginfo_entry__pack_to_buffer
+                     (const SiginfoEntry *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &siginfo_entry__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+SiginfoEntry *
+       siginfo_entry__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (SiginfoEntry *)
+     protobuf_c_message_unpack (&siginfo_entry__descriptor,
+                                allocator, len, data);
+}
+void   siginfo_entry__free_unpacked
+                     (SiginfoEntry *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &siginfo_entry__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   signal_queue_entry__init
+                     (SignalQueueEntry         *message)
+{
+  static const SignalQueueEntry init_value = SIGNAL_QUEUE_ENTRY__INIT;
+  *message = init_value;
+}
+size_t signal_queue_entry__get_packed_size
+                     (const SignalQueueEntry *message)
+{
+  assert(message->base.descriptor == &signal_queue_entry__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t signal_queue_entry__pack
+                     (const SignalQueueEntry *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &signal_queue_entry__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t signal_queue_entry__pack_to_buffer
+                     (const SignalQueueEntry *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &signal_queue_entry__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+SignalQueueEntry *
+       signal_queue_entry__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (SignalQueueEntry *)
+     protobuf_c_message_unpack (&signal_queue_entry__descriptor,
+                                allocator, len, data);
+}
+void   signal_queue_entry__free_unpacked
+                     (SignalQueueEntry *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &signal_queue_entry__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   task_core_entry__init
                      (TaskCoreEntry         *message)
 {
@@ -1021,7 +1111,83 @@ const ProtobufCMessageDescriptor creds_entry__descriptor =
   (ProtobufCMessageInit) creds_entry__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor task_core_entry__field_descriptors[9] =
+static const ProtobufCFieldDescriptor siginfo_entry__field_descriptors[1] =
+{
+  {
+    "siginfo",
+    1,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(SiginfoEntry, siginfo),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned siginfo_entry__field_indices_by_name[] = {
+  0,   /* field[0] = siginfo */
+};
+static const ProtobufCIntRange siginfo_entry__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor siginfo_entry__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "siginfo_entry",
+  "SiginfoEntry",
+  "SiginfoEntry",
+  "",
+  sizeof(SiginfoEntry),
+  1,
+  siginfo_entry__field_descriptors,
+  siginfo_entry__field_indices_by_name,
+  1,  siginfo_entry__number_ranges,
+  (ProtobufCMessageInit) siginfo_entry__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor signal_queue_entry__field_descriptors[1] =
+{
+  {
+    "signals",
+    1,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(SignalQueueEntry, n_signals),
+    offsetof(SignalQueueEntry, signals),
+    &siginfo_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned signal_queue_entry__field_indices_by_name[] = {
+  0,   /* field[0] = signals */
+};
+static const ProtobufCIntRange signal_queue_entry__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor signal_queue_entry__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "signal_queue_entry",
+  "SignalQueueEntry",
+  "SignalQueueEntry",
+  "",
+  sizeof(SignalQueueEntry),
+  1,
+  signal_queue_entry__field_descriptors,
+  signal_queue_entry__field_indices_by_name,
+  1,  signal_queue_entry__number_ranges,
+  (ProtobufCMessageInit) signal_queue_entry__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor task_core_entry__field_descriptors[10] =
 {
   {
     "task_state",
@@ -1096,6 +1262,18 @@ static const ProtobufCFieldDescriptor task_core_entry__field_descriptors[9] =
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
+    "signals_s",
+    10,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(TaskCoreEntry, signals_s),
+    &signal_queue_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
     "oom_score_adj",
     14,
     PROTOBUF_C_LABEL_OPTIONAL,
@@ -1134,22 +1312,24 @@ static const ProtobufCFieldDescriptor task_core_entry__field_descriptors[9] =
 };
 static const unsigned task_core_entry__field_indices_by_name[] = {
   4,   /* field[4] = blk_sigset */
-  7,   /* field[7] = child_subreaper */
+  8,   /* field[8] = child_subreaper */
   5,   /* field[5] = comm */
   1,   /* field[1] = exit_code */
   3,   /* field[3] = flags */
-  6,   /* field[6] = oom_score_adj */
+  7,   /* field[7] = oom_score_adj */
   2,   /* field[2] = personality */
-  8,   /* field[8] = stop_signo */
+  6,   /* field[6] = signals_s */
+  9,   /* field[9] = stop_signo */
   0,   /* field[0] = task_state */
 };
-static const ProtobufCIntRange task_core_entry__number_ranges[4 + 1] =
+static const ProtobufCIntRange task_core_entry__number_ranges[5 + 1] =
 {
   { 1, 0 },
-  { 14, 6 },
-  { 18, 7 },
-  { 21, 8 },
-  { 0, 9 }
+  { 10, 6 },
+  { 14, 7 },
+  { 18, 8 },
+  { 21, 9 },
+  { 0, 10 }
 };
 const ProtobufCMessageDescriptor task_core_entry__descriptor =
 {
@@ -1159,14 +1339,14 @@ const ProtobufCMessageDescriptor task_core_entry__descriptor =
   "TaskCoreEntry",
   "",
   sizeof(TaskCoreEntry),
-  9,
+  10,
   task_core_entry__field_descriptors,
   task_core_entry__field_indices_by_name,
-  4,  task_core_entry__number_ranges,
+  5,  task_core_entry__number_ranges,
   (ProtobufCMessageInit) task_core_entry__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor thread_core_entry__field_descriptors[9] =
+static const ProtobufCFieldDescriptor thread_core_entry__field_descriptors[11] =
 {
   {
     "futex_rla",
@@ -1229,6 +1409,30 @@ static const ProtobufCFieldDescriptor thread_core_entry__field_descriptors[9] =
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
+    "blk_sigset",
+    6,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_UINT64,
+    offsetof(ThreadCoreEntry, has_blk_sigset),
+    offsetof(ThreadCoreEntry, blk_sigset),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "signals_p",
+    9,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(ThreadCoreEntry, signals_p),
+    &signal_queue_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
     "creds",
     10,
     PROTOBUF_C_LABEL_OPTIONAL,
@@ -1278,21 +1482,23 @@ static const ProtobufCFieldDescriptor thread_core_entry__field_descriptors[9] =
   },
 };
 static const unsigned thread_core_entry__field_indices_by_name[] = {
-  8,   /* field[8] = comm */
-  5,   /* field[5] = creds */
+  5,   /* field[5] = blk_sigset */
+  10,   /* field[10] = comm */
+  7,   /* field[7] = creds */
   0,   /* field[0] = futex_rla */
   1,   /* field[1] = futex_rla_len */
   2,   /* field[2] = sched_nice */
   3,   /* field[3] = sched_policy */
   4,   /* field[4] = sched_prio */
-  7,   /* field[7] = seccomp_filter */
-  6,   /* field[6] = seccomp_mode */
+  9,   /* field[9] = seccomp_filter */
+  8,   /* field[8] = seccomp_mode */
+  6,   /* field[6] = signals_p */
 };
 static const ProtobufCIntRange thread_core_entry__number_ranges[2 + 1] =
 {
   { 1, 0 },
-  { 10, 5 },
-  { 0, 9 }
+  { 9, 6 },
+  { 0, 11 }
 };
 const ProtobufCMessageDescriptor thread_core_entry__descriptor =
 {
@@ -1302,14 +1508,14 @@ const ProtobufCMessageDescriptor thread_core_entry__descriptor =
   "ThreadCoreEntry",
   "",
   sizeof(ThreadCoreEntry),
-  9,
+  11,
   thread_core_entry__field_descriptors,
   thread_core_entry__field_indices_by_name,
   2,  thread_core_entry__number_ranges,
   (ProtobufCMessageInit) thread_core_entry__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor user_x86_regs_entry__field_descriptors[17] =
+static const ProtobufCFieldDescriptor user_x86_regs_entry__field_descriptors[18] =
 {
   {
     "r15",
@@ -1515,11 +1721,24 @@ static const ProtobufCFieldDescriptor user_x86_regs_entry__field_descriptors[17]
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "cs",
+    18,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(UserX86RegsEntry, cs),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned user_x86_regs_entry__field_indices_by_name[] = {
   10,   /* field[10] = ax */
   4,   /* field[4] = bp */
   5,   /* field[5] = bx */
+  17,   /* field[17] = cs */
   11,   /* field[11] = cx */
   14,   /* field[14] = di */
   12,   /* field[12] = dx */
@@ -1538,7 +1757,7 @@ static const unsigned user_x86_regs_entry__field_indices_by_name[] = {
 static const ProtobufCIntRange user_x86_regs_entry__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 17 }
+  { 0, 18 }
 };
 const ProtobufCMessageDescriptor user_x86_regs_entry__descriptor =
 {
@@ -1548,7 +1767,7 @@ const ProtobufCMessageDescriptor user_x86_regs_entry__descriptor =
   "UserX86RegsEntry",
   "",
   sizeof(UserX86RegsEntry),
-  17,
+  18,
   user_x86_regs_entry__field_descriptors,
   user_x86_regs_entry__field_indices_by_name,
   1,  user_x86_regs_entry__number_ranges,

@@ -119,6 +119,7 @@ extension CheckpointManager {
         do throws(CriuImageError) {
             let images = try ImageDirectory(attempt.staging.processPath)
             try images.giveTreeItsOwnNetwork()
+            try images.restartInterruptedCalls()
             processes = try images.processCount()
             if !attempt.stops { attempt.timings.frozenMs = try images.dumpStatistics().frozen }
         } catch {

@@ -19,6 +19,8 @@ typedef struct TaskKobjIdsEntry TaskKobjIdsEntry;
 typedef struct InventoryEntry InventoryEntry;
 typedef struct PstreeEntry PstreeEntry;
 typedef struct CredsEntry CredsEntry;
+typedef struct SiginfoEntry SiginfoEntry;
+typedef struct SignalQueueEntry SignalQueueEntry;
 typedef struct TaskCoreEntry TaskCoreEntry;
 typedef struct ThreadCoreEntry ThreadCoreEntry;
 typedef struct UserX86RegsEntry UserX86RegsEntry;
@@ -152,6 +154,30 @@ struct  CredsEntry
     , 0, 0, 0, 0, 0, 0, 0, 0, 0,NULL, 0,NULL, 0,NULL, 0,NULL, 0, 0,NULL, 0, 0, 0,NULL }
 
 
+struct  SiginfoEntry
+{
+  ProtobufCMessage base;
+  /*
+   * The siginfo_t, which begins with the signal's number in 32 bits.
+   */
+  ProtobufCBinaryData siginfo;
+};
+#define SIGINFO_ENTRY__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&siginfo_entry__descriptor) \
+    , {0,NULL} }
+
+
+struct  SignalQueueEntry
+{
+  ProtobufCMessage base;
+  size_t n_signals;
+  SiginfoEntry **signals;
+};
+#define SIGNAL_QUEUE_ENTRY__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&signal_queue_entry__descriptor) \
+    , 0,NULL }
+
+
 struct  TaskCoreEntry
 {
   ProtobufCMessage base;
@@ -164,6 +190,10 @@ struct  TaskCoreEntry
   uint32_t flags;
   uint64_t blk_sigset;
   char *comm;
+  /*
+   * Signals that wait for the process as a whole.
+   */
+  SignalQueueEntry *signals_s;
   protobuf_c_boolean has_oom_score_adj;
   int32_t oom_score_adj;
   protobuf_c_boolean has_child_subreaper;
@@ -173,7 +203,7 @@ struct  TaskCoreEntry
 };
 #define TASK_CORE_ENTRY__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&task_core_entry__descriptor) \
-    , 0, 0, 0, 0, 0, NULL, 0, 0, 0, 0, 0, 0 }
+    , 0, 0, 0, 0, 0, NULL, NULL, 0, 0, 0, 0, 0, 0 }
 
 
 struct  ThreadCoreEntry
@@ -187,6 +217,12 @@ struct  ThreadCoreEntry
   uint32_t sched_policy;
   protobuf_c_boolean has_sched_prio;
   uint32_t sched_prio;
+  protobuf_c_boolean has_blk_sigset;
+  uint64_t blk_sigset;
+  /*
+   * Signals that wait for this thread.
+   */
+  SignalQueueEntry *signals_p;
   CredsEntry *creds;
   protobuf_c_boolean has_seccomp_mode;
   SeccompMode seccomp_mode;
@@ -196,7 +232,7 @@ struct  ThreadCoreEntry
 };
 #define THREAD_CORE_ENTRY__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&thread_core_entry__descriptor) \
-    , 0, 0, 0, 0, 0, 0, 0, 0, NULL, 0, SECCOMP_MODE__disabled, 0, 0, NULL }
+    , 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, 0, SECCOMP_MODE__disabled, 0, 0, NULL }
 
 
 struct  UserX86RegsEntry
@@ -219,10 +255,11 @@ struct  UserX86RegsEntry
   uint64_t di;
   uint64_t orig_ax;
   uint64_t ip;
+  uint64_t cs;
 };
 #define USER_X86_REGS_ENTRY__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&user_x86_regs_entry__descriptor) \
-    , 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+    , 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 
 struct  ThreadInfoX86
@@ -325,6 +362,44 @@ CredsEntry *
                       const uint8_t       *data);
 void   creds_entry__free_unpacked
                      (CredsEntry *message,
+                      ProtobufCAllocator *allocator);
+/* SiginfoEntry methods */
+void   siginfo_entry__init
+                     (SiginfoEntry         *message);
+size_t siginfo_entry__get_packed_size
+                     (const SiginfoEntry   *message);
+size_t siginfo_entry__pack
+                     (const SiginfoEntry   *message,
+                      uint8_t             *out);
+size_t siginfo_entry__pack_to_buffer
+                     (const SiginfoEntry   *message,
+                      ProtobufCBuffer     *buffer);
+SiginfoEntry *
+       siginfo_entry__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   siginfo_entry__free_unpacked
+                     (SiginfoEntry *message,
+                      ProtobufCAllocator *allocator);
+/* SignalQueueEntry methods */
+void   signal_queue_entry__init
+                     (SignalQueueEntry         *message);
+size_t signal_queue_entry__get_packed_size
+                     (const SignalQueueEntry   *message);
+size_t signal_queue_entry__pack
+                     (const SignalQueueEntry   *message,
+                      uint8_t             *out);
+size_t signal_queue_entry__pack_to_buffer
+                     (const SignalQueueEntry   *message,
+                      ProtobufCBuffer     *buffer);
+SignalQueueEntry *
+       signal_queue_entry__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   signal_queue_entry__free_unpacked
+                     (SignalQueueEntry *message,
                       ProtobufCAllocator *allocator);
 /* TaskCoreEntry methods */
 void   task_core_entry__init
@@ -435,6 +510,12 @@ typedef void (*PstreeEntry_Closure)
 typedef void (*CredsEntry_Closure)
                  (const CredsEntry *message,
                   void *closure_data);
+typedef void (*SiginfoEntry_Closure)
+                 (const SiginfoEntry *message,
+                  void *closure_data);
+typedef void (*SignalQueueEntry_Closure)
+                 (const SignalQueueEntry *message,
+                  void *closure_data);
 typedef void (*TaskCoreEntry_Closure)
                  (const TaskCoreEntry *message,
                   void *closure_data);
@@ -461,6 +542,8 @@ extern const ProtobufCMessageDescriptor task_kobj_ids_entry__descriptor;
 extern const ProtobufCMessageDescriptor inventory_entry__descriptor;
 extern const ProtobufCMessageDescriptor pstree_entry__descriptor;
 extern const ProtobufCMessageDescriptor creds_entry__descriptor;
+extern const ProtobufCMessageDescriptor siginfo_entry__descriptor;
+extern const ProtobufCMessageDescriptor signal_queue_entry__descriptor;
 extern const ProtobufCMessageDescriptor task_core_entry__descriptor;
 extern const ProtobufCMessageDescriptor thread_core_entry__descriptor;
 extern const ProtobufCMessageDescriptor user_x86_regs_entry__descriptor;
