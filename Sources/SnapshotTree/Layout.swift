@@ -12,6 +12,8 @@ final class Layout: Sendable {
     let snapshots: Descriptor
     let staging: Descriptor
     private let lock: Descriptor
+    /// How long to wait for the lock, in nanoseconds.
+    private static let lockPatience: UInt64 = 2_000_000_000
 
     /// Makes what is missing, takes the lock and checks the format.
     init(root: String) throws(SnapshotTreeError) {
@@ -95,7 +97,12 @@ final class Layout: Sendable {
         let lock = try wrapping { () throws(SystemError) -> Descriptor in
             try Descriptor.open("lock", below: root, O_RDWR | O_CREAT | O_NOFOLLOW)
         }
-        guard flock(lock.raw, LOCK_EX | LOCK_NB) == 0 else { throw .storeInUse(root: path) }
+        // A process that the last owner was just starting holds the lock too, until its execve(2).
+        let deadline = monotonicNanoseconds() + lockPatience
+        while flock(lock.raw, LOCK_EX | LOCK_NB) != 0 {
+            guard monotonicNanoseconds() < deadline else { throw .storeInUse(root: path) }
+            usleep(10_000)
+        }
         return lock
     }
 
