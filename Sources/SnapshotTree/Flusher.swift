@@ -71,12 +71,13 @@ final class Flusher: Sendable {
     }
 
     private func flushTrees(_ job: Job) throws(SystemError) {
-        do throws(SystemError) {
-            try TreeSync.synchronize(try Descriptor.directory(layout.snapshotPath(job.snapshot)))
-            if let layer = job.layer {
-                try TreeSync.synchronize(try Descriptor.directory(layout.layerPath(layer)))
-            }
-        } catch {
+        // The layer first, and whatever became of the snapshot: another one may list it by now.
+        if let layer = job.layer { try flushTree(layout.layerPath(layer)) }
+        try flushTree(layout.snapshotPath(job.snapshot))
+    }
+
+    private func flushTree(_ path: String) throws(SystemError) {
+        do throws(SystemError) { try TreeSync.synchronize(try Descriptor.directory(path)) } catch {
             // Deleted meanwhile.
             if !error.isMissing { throw error }
         }
