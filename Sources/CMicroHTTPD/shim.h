@@ -9,6 +9,7 @@ struct ckpt_http_callbacks {
     ckpt_uri_callback begin;
     MHD_AccessHandlerCallback handle;
     MHD_RequestCompletedCallback end;
+    MHD_NotifyConnectionCallback connection;
 };
 
 // One thread a connection on a socket that listens already; timeouts are in seconds, sizes in bytes.
@@ -20,7 +21,8 @@ static inline struct MHD_Daemon *ckpt_http_start(int socket, unsigned int connec
         0, NULL, NULL, callbacks->handle, callbacks->context, MHD_OPTION_LISTEN_SOCKET, (MHD_socket)socket,
         MHD_OPTION_CONNECTION_LIMIT, connections, MHD_OPTION_CONNECTION_TIMEOUT, timeout,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)(128 << 10), MHD_OPTION_URI_LOG_CALLBACK,
-        callbacks->begin, callbacks->context, MHD_OPTION_NOTIFY_COMPLETED, callbacks->end, callbacks->context, MHD_OPTION_END);
+        callbacks->begin, callbacks->context, MHD_OPTION_NOTIFY_COMPLETED, callbacks->end, callbacks->context,
+        MHD_OPTION_NOTIFY_CONNECTION, callbacks->connection, callbacks->context, MHD_OPTION_END);
 }
 
 // 0 stands for no timeout. Going from 0 to a value restarts the clock.

@@ -65,16 +65,19 @@ private func writeAll(_ bytes: ArraySlice<UInt8>, to file: Int32) throws(Transpo
 /// Sends the rest of `file` as HTTP chunks, the last and empty one included.
 private func sendChunks(of file: Int32, on connection: HTTPConnection) throws(TransportError) {
     var block = [UInt8](repeating: 0, count: 256 << 10)
-    while true {
-        let count: Int
+    var count = 0
+    repeat {
         do throws(SystemError) {
             count = try retrying("read") { read(file, &block, block.count) }
         } catch {
             throw .local(error)
         }
-        if count == 0 { break }
-        try connection.send(
-            Array("\(String(count, radix: 16))\r\n".utf8) + block[..<count] + Array("\r\n".utf8))
-    }
-    try connection.send(Array("0\r\n\r\n".utf8))
+        let chunk = Array("\(String(count, radix: 16))\r\n".utf8) + block[..<count] + Array("\r\n".utf8)
+        do throws(TransportError) {
+            try connection.send(chunk)
+        } catch {
+            // What was read from `file` is gone, and the engine may have unpacked some of it.
+            throw .lost(error.message.cause ?? "", untouched: false)
+        }
+    } while count > 0
 }

@@ -39,7 +39,7 @@ struct Attachment {
         guard head.status == 101 else {
             var body: [UInt8] = []
             try connection.readBody(head) { (piece) throws(TransportError) in body += piece }
-            if head.retry { throw .lost("the server is shutting down", answered: true) }
+            if head.retry { throw .lost("the server is shutting down", untouched: true) }
             return .failure(Client.failure(head.status, body))
         }
         let (socket, received) = try connection.upgrade()
@@ -65,7 +65,7 @@ struct Attachment {
         do throws(SystemError) {
             try sendAllBytes(ExecFrame.encode(ExecFrame.FromClient.request.rawValue, payload), on: socket)
         } catch {
-            throw .lost("\(error)", answered: false)
+            throw .lost("\(error)", untouched: true)
         }
         var decoder = ExecFrameDecoder(received)
         while true {
@@ -73,7 +73,7 @@ struct Attachment {
             do throws(ErrorMessage) { frame = try decoder.next() } catch { return .failure(error) }
             if let frame { return first(frame, socket, decoder) }
             let bytes = receiveBytes(from: socket)
-            guard !bytes.isEmpty else { throw .lost("the server closed it", answered: false) }
+            guard !bytes.isEmpty else { throw .lost("the server closed it", untouched: true) }
             decoder.append(bytes)
         }
     }

@@ -42,8 +42,8 @@ public final class Client {
         return try result.get()
     }
 
-    /// Runs `body` on a connection: once, or again where the server says that nothing was done, or where the
-    /// connection was lost and `repeatable` allows it.
+    /// Runs `body` on a connection: once, or again where the server did nothing, by its own word or because
+    /// it never got the request, or where the connection was lost and `repeatable` allows one more.
     func attempt<Answer>(
         repeatable: Bool, _ body: (HTTPConnection) throws(TransportError) -> Reply<Answer>
     ) throws(ErrorMessage) -> Result<Answer, ErrorMessage> {
@@ -54,7 +54,7 @@ public final class Client {
             kept = nil
             do throws(TransportError) {
                 guard interrupter.enter(connection.descriptor) else {
-                    throw .lost("interrupted", answered: false)
+                    throw .lost("interrupted", untouched: true)
                 }
                 let reply = try body(connection)
                 _ = interrupter.leave()
@@ -63,8 +63,10 @@ public final class Client {
                 usleep(10_000)
             } catch {
                 if interrupter.leave() { throw ErrorMessage(.cancelled, "interrupted") }
-                guard repeatable, losses == 0, case .lost = error else { throw error.message }
-                losses += 1
+                guard case .lost(_, let untouched) = error, monotonicNanoseconds() < deadline,
+                    untouched || repeatable && losses == 0
+                else { throw error.message }
+                if !untouched { losses += 1 }
             }
         }
     }

@@ -28,7 +28,7 @@ final class HTTPConnection {
         do throws(SystemError) {
             return (try socket.duplicate().release(), Array(buffer[start...]))
         } catch {
-            throw .lost("\(error)", answered: true)
+            throw .lost("\(error)", untouched: false)
         }
     }
 
@@ -40,7 +40,8 @@ final class HTTPConnection {
         do throws(SystemError) {
             try socket.sendAll(bytes)
         } catch {
-            throw .lost("\(error)", answered: false)
+            // Not all of it was taken, and the server acts on whole requests only.
+            throw .lost("\(error)", untouched: true)
         }
     }
 
@@ -132,9 +133,10 @@ final class HTTPConnection {
         do throws(SystemError) {
             bytes = try socket.read(upTo: HTTPConnection.readSize)
         } catch {
-            throw .lost("\(error)", answered: answered)
+            // The kernel says so when the other side closed without having read everything (unix(7)).
+            throw .lost("\(error)", untouched: error.code == ECONNRESET && !answered)
         }
-        guard !bytes.isEmpty else { throw .lost("the server closed it", answered: answered) }
+        guard !bytes.isEmpty else { throw .lost("the server closed it", untouched: false) }
         answered = true
         if start == buffer.count {
             buffer = bytes

@@ -3,8 +3,9 @@ import Messages
 
 /// What can go wrong between this process and the server, apart from the server's own errors.
 enum TransportError: Error {
-    /// The connection broke; `answered` tells whether any of the answer had come.
-    case lost(String, answered: Bool)
+    /// The connection broke. `untouched` says that the server cannot have acted on the request: it never got
+    /// all of it.
+    case lost(String, untouched: Bool)
     /// The other side does not speak HTTP as the server does.
     case violation(String)
     /// A file of ours, not the connection.

@@ -73,7 +73,7 @@ public final class APIServer: Sendable {
         stopRequest.wait()
         unlinkat(directory.raw, "server.sock", 0)
         daemon.quiesce()
-        traffic.close { socket in shutdown(socket, Int32(SHUT_RDWR)) }
+        traffic.close()
         let left = traffic.drain(until: monotonicNanoseconds() + UInt64(limits.drainSeconds) * 1_000_000_000)
         if left == 0 { daemon.stop() }
         log.write(left == 0 ? "ended" : "ended with \(left) requests unfinished")

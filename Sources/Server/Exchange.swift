@@ -37,7 +37,7 @@ final class Exchange {
         guard case .requestLine(let text) = stage, service.admits(ckpt_http_socket(connection)) else {
             return false
         }
-        counted = service.traffic.beginRequest()
+        counted = service.traffic.beginRequest(ckpt_http_socket(connection))
         do throws(Refusal) {
             guard counted else { throw .shuttingDown }
             let (route, call) = try route(method: method, text)
@@ -141,7 +141,7 @@ final class Exchange {
     func end() {
         if case .uploading(let upload) = stage { upload.abandon() }
         stage = .answered
-        if counted { service.traffic.endRequest() }
+        if counted { service.traffic.endRequest(ckpt_http_socket(connection)) }
         counted = false
     }
 

@@ -21,7 +21,7 @@ final class HTTPDaemon: @unchecked Sendable {
     func start() throws(SystemError) {
         var callbacks = ckpt_http_callbacks(
             context: Unmanaged.passUnretained(self).toOpaque(), begin: HTTPDaemon.begin,
-            handle: HTTPDaemon.handle, end: HTTPDaemon.end)
+            handle: HTTPDaemon.handle, end: HTTPDaemon.end, connection: HTTPDaemon.connection)
         let limits = service.limits
         daemon = ckpt_http_start(listener, limits.connections, limits.requestSeconds, &callbacks)
         guard daemon != nil else { throw .last("MHD_start_daemon") }
@@ -41,6 +41,13 @@ final class HTTPDaemon: @unchecked Sendable {
 
     private static func from(_ context: UnsafeMutableRawPointer?) -> HTTPDaemon {
         Unmanaged<HTTPDaemon>.fromOpaque(context!).takeUnretainedValue()
+    }
+
+    /// A connection was accepted, or is about to be closed.
+    private static let connection: MHD_NotifyConnectionCallback = { context, connection, _, what in
+        let traffic = from(context).service.traffic
+        let socket = ckpt_http_socket(connection)
+        if what == .CONNECTION_NOTIFY_STARTED { traffic.opened(socket) } else { traffic.closed(socket) }
     }
 
     /// The request line has arrived.
