@@ -107,7 +107,7 @@ let package = Package(
             name: "ServerFixture", dependencies: ["LinuxSystem", "Messages"], path: "Tests/ServerFixture",
             cSettings: gnu, swiftSettings: strict),
         .executableTarget(
-            name: "ServerFixtureProgram", dependencies: ["Server", "ServerFixture", "Messages"],
+            name: "ServerFixtureProgram", dependencies: ["Server", "Client", "ServerFixture", "Messages"],
             path: "Tests/ServerFixtureProgram", cSettings: gnu),
         tests(
             "ServerTests",

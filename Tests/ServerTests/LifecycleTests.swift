@@ -9,11 +9,8 @@ import Testing
 
 /// Starting, ending, dying and starting again, with servers in processes of their own.
 struct LifecycleTests {
-    /// The fixture server's executable lies beside the one these tests run in.
     private func launch(_ root: TestRoot, failure: String? = nil) throws -> ServerLaunch {
-        let own = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
-        let program = URL(fileURLWithPath: own).deletingLastPathComponent().path + "/ServerFixtureProgram"
-        try #require(Files.exists(program))
+        let program = try TestServer.program()
         guard let failure else {
             return ServerLaunch(executable: program, arguments: ["serve", "--root", root.path])
         }
@@ -152,6 +149,38 @@ struct LifecycleTests {
             #expect(pids.count >= 2)
             let pid = try client.version().pid
             #expect(try serverPid(root) == pid)
+        }
+    }
+
+    @Test func shutdownsLoseNoCallThatMayNotBeRepeated() throws {
+        try withRoot { (root, launch) throws in
+            let path = root.path
+            let state = Monitor((running: 4, stop: false, calls: 0, errors: [String]()))
+            for _ in 0..<4 {
+                startThread {
+                    let client = Client(root: path, launch: launch)
+                    while !state.with({ $0.stop }) {
+                        let error = errorOf { () throws(ErrorMessage) in _ = try client.save("box") }
+                        state.with { state in
+                            state.calls += 1
+                            if let error { state.errors.append("\(error)") }
+                        }
+                    }
+                    state.with(wake: true) { $0.running -= 1 }
+                }
+            }
+            var servers: Set<pid_t> = []
+            let client = Client(root: path, launch: launch)
+            for _ in 0..<15 {
+                servers.insert(try client.version().pid)
+                usleep(20_000)
+                try client.shutdown()
+            }
+            state.with { $0.stop = true }
+            _ = state.wait(until: monotonicNanoseconds() + 60_000_000_000) { $0.running == 0 ? true : nil }
+            #expect(state.with { $0.errors } == [])
+            #expect(state.with { $0.calls } > 15)
+            #expect(servers.count > 5)
         }
     }
 

@@ -35,6 +35,14 @@ struct TestServer {
 
     var client: Client { root.client }
 
+    /// The fixture's executable, which lies beside the one these tests run in.
+    static func program() throws -> String {
+        let own = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
+        let program = URL(fileURLWithPath: own).deletingLastPathComponent().path + "/ServerFixtureProgram"
+        try #require(Files.exists(program))
+        return program
+    }
+
     /// A connected socket without any manners.
     func connect() throws -> Descriptor {
         let directory = try Descriptor.open(root.path, O_PATH)
