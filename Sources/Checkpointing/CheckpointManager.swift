@@ -19,6 +19,7 @@ public final class CheckpointManager: EngineOperations {
     let registry = Monitor<[String: LiveSandbox]>([:])
     /// Snapshots that a restore or a fork is reading: how many do.
     let leases = Monitor<[String: Int]>([:])
+    let spares = Monitor(SparePool())
     let report: @Sendable (String) -> Void
 
     /// Opens the store at `root`, takes up every sandbox that still runs, and sweeps what a crash left.
@@ -40,12 +41,27 @@ public final class CheckpointManager: EngineOperations {
             store = try SnapshotTree(root: root, durability: .deferred, report: report)
         } catch { throw error.message }
         if !store.recovery.isClean { report("store: \(store.recovery)") }
+        spreadSandboxes()
         takeUpSandboxes()
         primeCriu()
     }
 
-    /// Waits until every snapshot is durable; for the server's end.
-    public func finish() { store.waitUntilDurable() }
+    /// Ends what is the server's own and waits until every snapshot is durable; for the server's end.
+    public func finish() {
+        closeSpares()
+        store.waitUntilDurable()
+    }
+
+    /// Each sandbox's writable layer gets room of its own on disk.
+    private func spreadSandboxes() {
+        let path = "\(root)/sandboxes"
+        do throws(SystemError) {
+            try Files.makeDirectory(path)
+            Files.spreadSubdirectories(of: try Descriptor.open(path, O_RDONLY | O_DIRECTORY))
+        } catch {
+            report("\(error)")
+        }
+    }
 
     /// Has CRIU probe the kernel before anybody waits for it.
     private func primeCriu() {
@@ -108,7 +124,7 @@ public final class CheckpointManager: EngineOperations {
     /// Finds the sandboxes of an earlier server: those whose PID 1 still lives run on.
     private func takeUpSandboxes() {
         let names = (try? Files.names(in: "\(root)/sandboxes")) ?? []
-        for name in names {
+        for name in names where !name.hasPrefix(".") {
             guard let record = SandboxRecord(readingFrom: directory(of: name)) else {
                 report("sandbox \(name): its creation was cut short; removed")
                 discard(directory(of: name))
@@ -118,6 +134,7 @@ public final class CheckpointManager: EngineOperations {
             registry.with { $0[name] = sandbox }
             takeUp(sandbox, record)
         }
+        sweepSpares(in: names)
     }
 
     private func takeUp(_ sandbox: LiveSandbox, _ record: SandboxRecord) {

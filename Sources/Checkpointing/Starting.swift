@@ -41,7 +41,11 @@ extension CheckpointManager {
 
     /// Starts PID 1 at the base, with an empty writable layer.
     func startFresh(_ sandbox: LiveSandbox, position: String?) throws(ErrorMessage) {
-        let view = try view(of: sandbox.record)
+        let record = sandbox.record
+        let view = try view(of: record)
+        if let spare = takeSpare(SpareKind(base: record.spec.base, ground: record.ground)) {
+            return try adopt(spare, by: sandbox, view: view, position: position)
+        }
         let (root, incarnation) = nextRoot(of: sandbox, view: view)
         let process: SandboxProcess
         do throws(RuntimeError) {

@@ -96,4 +96,11 @@ extension SandboxProcess {
         }
         throw .start(step: String(words[1]), code: code)
     }
+
+    /// Changes the host name that a sandbox sees.
+    public static func setHostname(_ name: String, ofSandboxOf pid: Int32) throws(RuntimeError) {
+        _ = try system { () throws(SystemError) in
+            try retrying("sethostname", name) { clinux_set_hostname(pid, name) }
+        }
+    }
 }

@@ -32,4 +32,7 @@ int clinux_enter_root(const char *path);
 /// openat2(2) that takes `root` for the root directory: no `..`, symbolic or magic link leads out of it.
 int clinux_open_in_root(int root, const char *path, int flags);
 
+/// Sets the host name of the UTS namespace of process `pid`, from a thread that enters it for the while.
+int clinux_set_hostname(pid_t pid, const char *name);
+
 #endif
