@@ -97,6 +97,51 @@ void   reg_file_entry__free_unpacked
   assert(message->base.descriptor == &reg_file_entry__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   timerfd_entry__init
+                     (TimerfdEntry         *message)
+{
+  static const TimerfdEntry init_value = TIMERFD_ENTRY__INIT;
+  *message = init_value;
+}
+size_t timerfd_entry__get_packed_size
+                     (const TimerfdEntry *message)
+{
+  assert(message->base.descriptor == &timerfd_entry__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t timerfd_entry__pack
+                     (const TimerfdEntry *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &timerfd_entry__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t timerfd_entry__pack_to_buffer
+                     (const TimerfdEntry *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &timerfd_entry__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+TimerfdEntry *
+       timerfd_entry__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (TimerfdEntry *)
+     protobuf_c_message_unpack (&timerfd_entry__descriptor,
+                                allocator, len, data);
+}
+void   timerfd_entry__free_unpacked
+                     (TimerfdEntry *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &timerfd_entry__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   fdinfo_entry__init
                      (FdinfoEntry         *message)
 {
@@ -420,6 +465,161 @@ const ProtobufCMessageDescriptor reg_file_entry__descriptor =
   (ProtobufCMessageInit) reg_file_entry__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
+static const ProtobufCFieldDescriptor timerfd_entry__field_descriptors[10] =
+{
+  {
+    "id",
+    1,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(TimerfdEntry, id),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "flags",
+    2,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(TimerfdEntry, flags),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "fown",
+    3,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(TimerfdEntry, fown),
+    &fown_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "clockid",
+    4,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(TimerfdEntry, clockid),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "ticks",
+    5,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(TimerfdEntry, ticks),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "settime_flags",
+    6,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(TimerfdEntry, settime_flags),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "vsec",
+    7,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(TimerfdEntry, vsec),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "vnsec",
+    8,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(TimerfdEntry, vnsec),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "isec",
+    9,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(TimerfdEntry, isec),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "insec",
+    10,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(TimerfdEntry, insec),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned timerfd_entry__field_indices_by_name[] = {
+  3,   /* field[3] = clockid */
+  1,   /* field[1] = flags */
+  2,   /* field[2] = fown */
+  0,   /* field[0] = id */
+  9,   /* field[9] = insec */
+  8,   /* field[8] = isec */
+  5,   /* field[5] = settime_flags */
+  4,   /* field[4] = ticks */
+  7,   /* field[7] = vnsec */
+  6,   /* field[6] = vsec */
+};
+static const ProtobufCIntRange timerfd_entry__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 10 }
+};
+const ProtobufCMessageDescriptor timerfd_entry__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "timerfd_entry",
+  "TimerfdEntry",
+  "TimerfdEntry",
+  "",
+  sizeof(TimerfdEntry),
+  10,
+  timerfd_entry__field_descriptors,
+  timerfd_entry__field_indices_by_name,
+  1,  timerfd_entry__number_ranges,
+  (ProtobufCMessageInit) timerfd_entry__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
 static const ProtobufCFieldDescriptor fdinfo_entry__field_descriptors[4] =
 {
   {
@@ -497,7 +697,7 @@ const ProtobufCMessageDescriptor fdinfo_entry__descriptor =
   (ProtobufCMessageInit) fdinfo_entry__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor file_entry__field_descriptors[3] =
+static const ProtobufCFieldDescriptor file_entry__field_descriptors[4] =
 {
   {
     "type",
@@ -535,16 +735,30 @@ static const ProtobufCFieldDescriptor file_entry__field_descriptors[3] =
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "tfd",
+    12,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(FileEntry, tfd),
+    &timerfd_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned file_entry__field_indices_by_name[] = {
   1,   /* field[1] = id */
   2,   /* field[2] = reg */
+  3,   /* field[3] = tfd */
   0,   /* field[0] = type */
 };
-static const ProtobufCIntRange file_entry__number_ranges[1 + 1] =
+static const ProtobufCIntRange file_entry__number_ranges[2 + 1] =
 {
   { 1, 0 },
-  { 0, 3 }
+  { 12, 3 },
+  { 0, 4 }
 };
 const ProtobufCMessageDescriptor file_entry__descriptor =
 {
@@ -554,10 +768,10 @@ const ProtobufCMessageDescriptor file_entry__descriptor =
   "FileEntry",
   "",
   sizeof(FileEntry),
-  3,
+  4,
   file_entry__field_descriptors,
   file_entry__field_indices_by_name,
-  1,  file_entry__number_ranges,
+  2,  file_entry__number_ranges,
   (ProtobufCMessageInit) file_entry__init,
   NULL,NULL,NULL    /* reserved[123] */
 };

@@ -120,6 +120,7 @@ extension CheckpointManager {
             let images = try ImageDirectory(attempt.staging.processPath)
             try images.giveTreeItsOwnNetwork()
             try images.restartInterruptedCalls()
+            try images.keepTimersGoing()
             processes = try images.processCount()
             if !attempt.stops { attempt.timings.frozenMs = try images.dumpStatistics().frozen }
         } catch {

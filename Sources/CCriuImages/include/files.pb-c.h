@@ -17,6 +17,7 @@ PROTOBUF_C__BEGIN_DECLS
 
 typedef struct FownEntry FownEntry;
 typedef struct RegFileEntry RegFileEntry;
+typedef struct TimerfdEntry TimerfdEntry;
 typedef struct FdinfoEntry FdinfoEntry;
 typedef struct FileEntry FileEntry;
 
@@ -101,6 +102,37 @@ struct  RegFileEntry
     , 0, 0, 0, NULL, NULL, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 
+struct  TimerfdEntry
+{
+  ProtobufCMessage base;
+  uint32_t id;
+  uint32_t flags;
+  FownEntry *fown;
+  uint32_t clockid;
+  /*
+   * Expirations that nobody has read.
+   */
+  uint64_t ticks;
+  /*
+   * TFD_TIMER_* of timerfd_settime(2).
+   */
+  uint32_t settime_flags;
+  /*
+   * The time left, in seconds and nanoseconds; both 0 when nothing is to come.
+   */
+  uint64_t vsec;
+  uint64_t vnsec;
+  /*
+   * The interval.
+   */
+  uint64_t isec;
+  uint64_t insec;
+};
+#define TIMERFD_ENTRY__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&timerfd_entry__descriptor) \
+    , 0, 0, NULL, 0, 0, 0, 0, 0, 0, 0 }
+
+
 struct  FdinfoEntry
 {
   ProtobufCMessage base;
@@ -120,10 +152,11 @@ struct  FileEntry
   FdTypes type;
   uint32_t id;
   RegFileEntry *reg;
+  TimerfdEntry *tfd;
 };
 #define FILE_ENTRY__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&file_entry__descriptor) \
-    , FD_TYPES__UND, 0, NULL }
+    , FD_TYPES__UND, 0, NULL, NULL }
 
 
 /* FownEntry methods */
@@ -163,6 +196,25 @@ RegFileEntry *
                       const uint8_t       *data);
 void   reg_file_entry__free_unpacked
                      (RegFileEntry *message,
+                      ProtobufCAllocator *allocator);
+/* TimerfdEntry methods */
+void   timerfd_entry__init
+                     (TimerfdEntry         *message);
+size_t timerfd_entry__get_packed_size
+                     (const TimerfdEntry   *message);
+size_t timerfd_entry__pack
+                     (const TimerfdEntry   *message,
+                      uint8_t             *out);
+size_t timerfd_entry__pack_to_buffer
+                     (const TimerfdEntry   *message,
+                      ProtobufCBuffer     *buffer);
+TimerfdEntry *
+       timerfd_entry__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   timerfd_entry__free_unpacked
+                     (TimerfdEntry *message,
                       ProtobufCAllocator *allocator);
 /* FdinfoEntry methods */
 void   fdinfo_entry__init
@@ -210,6 +262,9 @@ typedef void (*FownEntry_Closure)
 typedef void (*RegFileEntry_Closure)
                  (const RegFileEntry *message,
                   void *closure_data);
+typedef void (*TimerfdEntry_Closure)
+                 (const TimerfdEntry *message,
+                  void *closure_data);
 typedef void (*FdinfoEntry_Closure)
                  (const FdinfoEntry *message,
                   void *closure_data);
@@ -225,6 +280,7 @@ typedef void (*FileEntry_Closure)
 extern const ProtobufCEnumDescriptor    fd_types__descriptor;
 extern const ProtobufCMessageDescriptor fown_entry__descriptor;
 extern const ProtobufCMessageDescriptor reg_file_entry__descriptor;
+extern const ProtobufCMessageDescriptor timerfd_entry__descriptor;
 extern const ProtobufCMessageDescriptor fdinfo_entry__descriptor;
 extern const ProtobufCMessageDescriptor file_entry__descriptor;
 

@@ -8,11 +8,13 @@ import ctypes
 import fcntl
 import mmap
 import os
+import resource
 import select
 import signal
 import socket
 import struct
 import tempfile
+import termios
 import threading
 import time
 import traceback
@@ -245,6 +247,107 @@ def timer_descriptor():
     def verify():
         for _ in range(3):
             assert struct.unpack("Q", os.read(timer, 8))[0] >= 1
+    return verify
+
+
+@check
+def absolute_timer():
+    timer = descriptor(libc.timerfd_create(1, 0))
+    target = time.monotonic() + 3600.5
+    seconds, fraction = divmod(target, 1)
+    descriptor(libc.timerfd_settime(timer, 1, struct.pack("qqqq", 0, 0, int(seconds), int(fraction * 1e9)), None))
+
+    def verify():
+        left = ctypes.create_string_buffer(32)
+        before = time.monotonic()
+        descriptor(libc.timerfd_gettime(timer, left))
+        _, _, seconds, nanoseconds = struct.unpack("qqqq", left.raw)
+        error = before + seconds + nanoseconds / 1e9 - target
+        # What a restore itself takes passes inside as well, before the timer is wound up again.
+        assert -0.02 < error < 3, "it fires %.3f s off" % error
+    return verify
+
+
+@check
+def posix_timer():
+    ticks = [0]
+
+    def tick(*_):
+        ticks[0] += 1
+    signal.signal(signal.SIGRTMIN, tick)
+    event = struct.pack("QiiQQQQQQ", 0, signal.SIGRTMIN, 0, 0, 0, 0, 0, 0, 0)
+    timer = ctypes.c_void_p()
+    descriptor(libc.timer_create(1, event, ctypes.byref(timer)))
+    descriptor(libc.timer_settime(timer, 0, struct.pack("qqqq", 0, 20_000_000, 0, 20_000_000), None))
+
+    def verify():
+        before = ticks[0]
+        for _ in range(1000):
+            if ticks[0] > before:
+                return
+            time.sleep(0.01)
+        raise AssertionError("the timer ticks no more")
+    return verify
+
+
+@check
+def system_v_objects():
+    libc.shmat.restype = ctypes.c_void_p
+    memory = descriptor(libc.shmget(0, 4096, 0o1600))
+    address = libc.shmat(memory, None, 0)
+    ctypes.memmove(address, b"system five", 11)
+    semaphores = descriptor(libc.semget(0, 2, 0o1600))
+    descriptor(libc.semctl(semaphores, 1, 16, 42))
+    queue = descriptor(libc.msgget(0, 0o1600))
+    descriptor(libc.msgsnd(queue, struct.pack("q5s", 3, b"hello"), 5, 0))
+
+    def verify():
+        assert ctypes.string_at(address, 11) == b"system five"
+        again = libc.shmat(memory, None, 0)
+        assert ctypes.string_at(again, 11) == b"system five", "the segment has parted from its id"
+        libc.shmdt(ctypes.c_void_p(again))
+        assert libc.semctl(semaphores, 1, 12) == 42
+        message = ctypes.create_string_buffer(64)
+        assert libc.msgrcv(queue, message, 50, 3, 0) == 5 and message.raw[8:13] == b"hello"
+        descriptor(libc.msgsnd(queue, struct.pack("q5s", 3, b"hello"), 5, 0))
+    return verify
+
+
+@check
+def terminal():
+    master, slave = os.openpty()
+    attributes = termios.tcgetattr(slave)
+    attributes[3] &= ~termios.ECHO
+    termios.tcsetattr(slave, termios.TCSANOW, attributes)
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 99, 0, 0))
+    name = os.ttyname(slave)
+
+    def verify():
+        assert os.ttyname(slave) == name
+        assert not termios.tcgetattr(slave)[3] & termios.ECHO
+        size = fcntl.ioctl(slave, termios.TIOCGWINSZ, bytes(8))
+        assert struct.unpack("HHHH", size)[:2] == (33, 99), size
+        os.write(master, b"typed\n")
+        assert os.read(slave, 100) == b"typed\n"
+    return verify
+
+
+@check
+def limits_and_memory():
+    resource.setrlimit(resource.RLIMIT_NOFILE, (500, 600))
+    area = mmap.mmap(-1, 3 * 4096)
+    area[4096:4100] = b"page"
+    libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    start = ctypes.addressof(ctypes.c_char.from_buffer(area))
+    descriptor(libc.mprotect(start + 8192, 4096, 0))
+    dumpable = libc.prctl(3, 0, 0, 0, 0)
+
+    def verify():
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (500, 600)
+        assert area[4096:4100] == b"page" and area[:4] == bytes(4)
+        with open("/proc/self/maps") as maps:
+            assert any(line.startswith("%x-" % (start + 8192)) and " ---" in line for line in maps), "protection"
+        assert libc.prctl(3, 0, 0, 0, 0) == dumpable
     return verify
 
 
