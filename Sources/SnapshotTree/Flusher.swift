@@ -11,6 +11,8 @@ final class Flusher: Sendable {
     static let durableName = "durable"
     /// With more snapshots waiting than this, one syncfs is quicker than to go through their files.
     private static let batch = 4
+    /// How long the first snapshot waits, in microseconds.
+    private static let pause: UInt32 = 50_000
 
     private struct State {
         var waiting: [Job] = []
@@ -46,6 +48,8 @@ final class Flusher: Sendable {
     }
 
     private func run() {
+        // What follows a save at once, often a restore or a fork, has the disk first.
+        usleep(Self.pause)
         while true {
             let jobs = state.with(wake: true) { state in
                 defer { state.waiting = [] }
