@@ -11,11 +11,17 @@ struct Attachment {
 
     /// Connects, upgrades and attaches, again and again until a server answers or the endpoint's patience
     /// ends.
+    ///
+    /// The first time, a server must be there or be startable; `again`, somebody else may be about to start one.
     static func make(
-        _ endpoint: Endpoint, sandbox: String, _ request: ExecRequest
+        _ endpoint: Endpoint, sandbox: String, _ request: ExecRequest, again: Bool
     ) throws(ErrorMessage) -> Attachment {
         let deadline = monotonicNanoseconds() + endpoint.patience * 1_000_000
         while true {
+            if again, endpoint.launch == nil, monotonicNanoseconds() < deadline, !endpoint.isListening {
+                usleep(20_000)
+                continue
+            }
             let connection = HTTPConnection(try endpoint.connect())
             let attached: Result<Attachment, ErrorMessage>
             do throws(TransportError) {

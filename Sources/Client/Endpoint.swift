@@ -47,6 +47,13 @@ public struct Endpoint: Sendable {
         return try ServerStart(endpoint: self, launch: launch).run()
     }
 
+    /// Whether a server accepts connections at this moment.
+    var isListening: Bool {
+        guard let socket = try? connectOnce() else { return false }
+        _ = consume socket
+        return true
+    }
+
     /// Connects; nil when nobody listens.
     func connectOnce() throws(ErrorMessage) -> Descriptor? {
         do throws(SystemError) {

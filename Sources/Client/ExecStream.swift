@@ -62,22 +62,25 @@ public final class ExecStream: Sendable {
     /// Waits for the next event. Throws what ended the stream: the server's error, `cancelled` after
     /// `detach`, or `internal` when no server could be found again.
     public func next() throws(ErrorMessage) -> Event {
-        try receiving.with { (state) throws(ErrorMessage) in
-            while true {
-                guard let frame = try state.decoder.next() else {
-                    try receive(&state)
-                    continue
-                }
-                state.losses = 0
-                do throws(ErrorMessage) {
-                    guard let event = try event(frame, &state) else { continue }
-                    if case .exited = event { stdin.end() }
-                    return event
-                } catch {
-                    stdin.end()
-                    throw error
-                }
+        do throws(ErrorMessage) {
+            let event = try receiving.with { (state) throws(ErrorMessage) in try nextEvent(&state) }
+            if case .exited = event { stdin.end() }
+            return event
+        } catch {
+            // Whoever waits to write need not any more.
+            stdin.end()
+            throw error
+        }
+    }
+
+    private func nextEvent(_ state: inout Receiving) throws(ErrorMessage) -> Event {
+        while true {
+            guard let frame = try state.decoder.next() else {
+                try receive(&state)
+                continue
             }
+            state.losses = 0
+            if let event = try event(frame, &state) { return event }
         }
     }
 
@@ -189,7 +192,7 @@ extension ExecStream {
         request.stdoutOffset = state.offsets[.stdout]
         request.stderrOffset = state.offsets[.stderr]
         if let size = stdin.lastSize { (request.rows, request.columns) = (size.rows, size.columns) }
-        let attached = try Attachment.make(endpoint, sandbox: sandbox, request)
+        let attached = try Attachment.make(endpoint, sandbox: sandbox, request, again: state.losses > 0)
         state.socket = attached.socket
         state.decoder = attached.decoder
         let resent = try stdin.resume(at: attached.started.stdinOffset)

@@ -75,7 +75,12 @@ public final class APIServer: Sendable {
         daemon.quiesce()
         traffic.close()
         let left = traffic.drain(until: monotonicNanoseconds() + UInt64(limits.drainSeconds) * 1_000_000_000)
-        if left == 0 { daemon.stop() }
+        if left == 0 {
+            daemon.stop()
+        } else {
+            // Its threads go on using it until the process ends.
+            _ = Unmanaged.passRetained(daemon)
+        }
         log.write(left == 0 ? "ended" : "ended with \(left) requests unfinished")
         lock.release(in: directory)
         return left == 0

@@ -23,6 +23,8 @@ final class Exchange {
     /// Whether the header was seen.
     private(set) var begun = false
     private var counted = false
+    /// Kept until the stream is over; libmicrohttpd has a pointer to it.
+    private var upgrade: Upgrade?
 
     /// A request of which only the target is known.
     init(_ service: Service, _ connection: OpaquePointer, target: String) {
@@ -81,7 +83,10 @@ final class Exchange {
             body += bytes
             stage = .collecting(route, call, body)
         case .uploading(let upload):
+            // The client cannot be blamed for the engine's time.
+            ckpt_http_set_timeout(connection, 0)
             upload.write(bytes)
+            ckpt_http_set_timeout(connection, service.limits.requestSeconds)
         case .refusing, .answered:
             dropped += bytes.count
             return dropped <= 2 * JSONBody.limit
@@ -176,8 +181,9 @@ extension Exchange {
     }
 
     private func queue(_ upgrade: Upgrade) -> Bool {
+        self.upgrade = upgrade
         let response = MHD_create_response_for_upgrade(
-            Upgrade.run, Unmanaged.passRetained(upgrade).toOpaque())
+            Upgrade.run, Unmanaged.passUnretained(upgrade).toOpaque())
         return send(response, 101, [("Upgrade", ExecFrame.protocolName)])
     }
 

@@ -8,8 +8,13 @@ struct RequestTarget: Sendable {
     let segments: [String]
     let query: [String: String]
 
-    /// Reads a target in origin form, `/path?key=value&…`.
+    /// Reads a target in origin form, `/path?key=value&…`, or in the absolute form that goes to proxies, whose
+    /// authority means nothing here (RFC 9112, 3.2.2 asks servers to take both).
     init(_ target: String) throws(ErrorMessage) {
+        var target = target[...]
+        if target.hasPrefix("http://") {
+            target = target.dropFirst("http://".count).drop { $0 != "/" }
+        }
         let parts = target.split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
         guard parts[0].utf8.first == UInt8(ascii: "/") else {
             throw ErrorMessage(.badRequest, "the request's path does not start with /")

@@ -17,7 +17,7 @@ final class Upgrade: Sendable {
     /// libmicrohttpd joins that thread before it closes the socket, so blocking here is safe
     /// (daemon.c, MHD_cleanup_connections).
     static let run: MHD_UpgradeHandler = { context, _, _, extra, extraSize, socket, handle in
-        let upgrade = Unmanaged<Upgrade>.fromOpaque(context!).takeRetainedValue()
+        let upgrade = Unmanaged<Upgrade>.fromOpaque(context!).takeUnretainedValue()
         let early = UnsafeRawBufferPointer(start: extra, count: extraSize)
         upgrade.stream(socket, Array(early))
         ckpt_http_close_upgraded(handle)

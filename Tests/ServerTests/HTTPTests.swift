@@ -53,12 +53,21 @@ struct HTTPTests {
         ("{\"spec\":", "the body is no JSON"), ("[]", "the whole body"), ("{\"spec\":7}", "field spec has"),
         ("{\"spec\":{\"env\":{\"A\":1}}}", "field spec.env.A has"),
         ("{\"name\":[]}", "field name has the wrong type"),
+        (String(repeating: "[", count: 1_000_000), "the body is no JSON"),
+        (String(repeating: "{\"spec\":", count: 1_000_000), "the body is no JSON"),
     ])
     func aBadBodyIsAnsweredWithTheField(body: String, message: String) throws {
         try TestServer.run { (server) throws in
             let answer = try get(server, "POST", "/v1/sandboxes", body)
             #expect(answer.hasPrefix("HTTP/1.1 400 "))
             #expect(answer.contains(message))
+        }
+    }
+
+    @Test func aTargetMayNameTheServer() throws {
+        try TestServer.run { (server) throws in
+            #expect(try get(server, "GET", "http://x/v1/version").hasPrefix("HTTP/1.1 200 "))
+            #expect(try get(server, "GET", "http://x").hasPrefix("HTTP/1.1 400 "))
         }
     }
 

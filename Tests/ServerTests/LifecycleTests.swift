@@ -256,6 +256,48 @@ struct LifecycleTests {
         }
     }
 
+    @Test func aStreamThatMayStartNoServerWaitsForOne() throws {
+        try withRoot { (root, launch) throws in
+            let client = Client(root: root.path, launch: launch)
+            let pid = try client.version().pid
+            let stream = try root.client.attach("box", ExecRequest(argv: ["pattern", "30000000"]))
+            kill(pid, SIGKILL)
+            waitForEnd(pid)
+            let path = root.path
+            startThread {
+                usleep(300_000)
+                _ = try? Client(root: path, launch: launch).version()
+            }
+            var total = 0
+            while case .output(_, let bytes) = try stream.next() { total += bytes.count }
+            #expect(total == 30_000_000)
+        }
+    }
+
+    @Test func aStreamThatFindsNoServerAgainEnds() throws {
+        try withRoot { (root, launch) throws in
+            let pid = try Client(root: root.path, launch: launch).version().pid
+            var endpoint = Endpoint(root: root.path, launch: nil)
+            endpoint.patience = 500
+            var request = ExecRequest(argv: ["echo"])
+            request.interactive = true
+            let stream = try ExecStream(endpoint, sandbox: "box", request)
+            let written = Monitor<Bool?>(nil)
+            startThread {
+                // More than the window holds: waits until the stream ends.
+                var more = true
+                while more { more = stream.write([UInt8](repeating: 0, count: 65_536)) }
+                written.with(wake: true) { $0 = more }
+            }
+            kill(pid, SIGKILL)
+            waitForEnd(pid)
+            var error: ErrorMessage?
+            while error == nil { error = errorOf { () throws(ErrorMessage) in _ = try stream.next() } }
+            #expect(error?.code == .notFound)
+            #expect(written.wait(until: monotonicNanoseconds() + 20_000_000_000) { $0 } == false)
+        }
+    }
+
     @Test func curlSpeaksToIt() throws {
         try TestServer.run { (server) throws in
             let curl = Process()
