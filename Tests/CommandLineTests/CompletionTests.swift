@@ -123,7 +123,7 @@ struct ShellCompletionTests {
         let script = #"""
             zmodload zsh/zpty
             zpty z 'zsh -f -i'
-            zpty -w z 'PROMPT=; autoload -Uz compinit && compinit -u -d /dev/null; source <(ckpt completion zsh)'
+            zpty -w z 'PROMPT=; autoload -Uz compinit && compinit -u -D; source <(ckpt completion zsh)'
             zpty -w z 'print RE''ADY'
             zpty -r z out '*READY*'
             zpty -n -w z $'ckpt rese\t'
