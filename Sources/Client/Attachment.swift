@@ -12,7 +12,8 @@ struct Attachment {
     /// Connects, upgrades and attaches, again and again until a server answers or the endpoint's patience
     /// ends.
     ///
-    /// The first time, a server must be there or be startable; `again`, somebody else may be about to start one.
+    /// The first time, a server must be there or be startable; `again`, somebody else may be about to start
+    /// one.
     static func make(
         _ endpoint: Endpoint, sandbox: String, _ request: ExecRequest, again: Bool
     ) throws(ErrorMessage) -> Attachment {

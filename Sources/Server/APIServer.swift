@@ -82,7 +82,7 @@ public final class APIServer: Sendable {
             _ = Unmanaged.passRetained(daemon)
         }
         log.write(left == 0 ? "ended" : "ended with \(left) requests unfinished")
-        lock.release(in: directory)
+        lock.release()
         return left == 0
     }
 }

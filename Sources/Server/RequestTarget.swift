@@ -8,8 +8,8 @@ struct RequestTarget: Sendable {
     let segments: [String]
     let query: [String: String]
 
-    /// Reads a target in origin form, `/path?key=value&…`, or in the absolute form that goes to proxies, whose
-    /// authority means nothing here (RFC 9112, 3.2.2 asks servers to take both).
+    /// Reads a target in origin form, `/path?key=value&…`, or in the absolute form that goes to proxies,
+    /// whose authority means nothing here (RFC 9112, 3.2.2 asks servers to take both).
     init(_ target: String) throws(ErrorMessage) {
         var target = target[...]
         if target.hasPrefix("http://") {

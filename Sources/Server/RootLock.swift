@@ -5,13 +5,20 @@ import Messages
 /// Makes two servers on one root impossible: ROOT/server.pid, held with flock(2) and naming the holder.
 ///
 /// The lock goes with the process, however it ends.
-struct RootLock: ~Copyable, Sendable {
+final class RootLock: Sendable {
     private static let name = "server.pid"
+    private let directory: Descriptor
     private let file: Descriptor
+    private let isHeld = Monitor(true)
 
     /// Takes the lock; throws `inUse`, naming the holder, when another server has it.
     init(in directory: borrowing Descriptor, path: String) throws(ErrorMessage) {
         file = try RootLock.lock(in: directory, path)
+        do throws(SystemError) {
+            self.directory = try directory.duplicate()
+        } catch {
+            throw ErrorMessage(.internal, "the server's lock cannot be kept", cause: "\(error)")
+        }
     }
 
     private static func lock(
@@ -35,11 +42,17 @@ struct RootLock: ~Copyable, Sendable {
         return file
     }
 
-    /// Takes the file away and lets the lock go.
-    func release(in directory: borrowing Descriptor) {
-        unlinkat(directory.raw, RootLock.name, 0)
-        _ = flock(file.raw, LOCK_UN)
+    /// Takes the file away and lets the lock go; once, for the name may be another server's afterwards.
+    func release() {
+        isHeld.with { isHeld in
+            guard isHeld else { return }
+            unlinkat(directory.raw, RootLock.name, 0)
+            _ = flock(file.raw, LOCK_UN)
+            isHeld = false
+        }
     }
+
+    deinit { release() }
 
     private static func open(_ directory: borrowing Descriptor) throws(ErrorMessage) -> Descriptor {
         do throws(SystemError) {

@@ -4,8 +4,9 @@ import Messages
 
 /// How much a client may ask of the server's patience and threads.
 public struct ServerLimits: Sendable {
-    /// Connections at once; further ones are closed as soon as they are accepted.
-    public var connections: UInt32 = 1000
+    /// Connections at once; further ones are closed as soon as they are accepted. At most half of the
+    /// descriptors this process may have (RLIMIT_NOFILE), for the engine needs some too.
+    public var connections: UInt32
     /// Seconds without a byte until an incomplete request is given up.
     public var requestSeconds: UInt32 = 30
     /// Seconds without progress until a client that does not read its answer is given up.
@@ -14,7 +15,11 @@ public struct ServerLimits: Sendable {
     public var drainSeconds: UInt32 = 10
 
     /// The limits `ckpt serve` uses.
-    public init() {}
+    public init() {
+        var descriptors = rlimit()
+        getrlimit(RLIMIT_NOFILE, &descriptors)
+        connections = UInt32(min(1000, descriptors.rlim_cur / 2))
+    }
 }
 
 /// What every exchange shares.

@@ -191,6 +191,7 @@ struct LifecycleTests {
             _ = try Client(root: root.path, launch: engine).version()
         }
         #expect(error == ErrorMessage(.notInstalled, "there is no engine", hint: "get one"))
+        #expect(!Files.exists("\(root.path)/server.pid"))
         let crash = try launch(root, failure: "crash")
         let crashed = errorOf { () throws(ErrorMessage) in
             _ = try Client(root: root.path, launch: crash).version()
