@@ -97,5 +97,13 @@ int clinux_catch_stop_signals(int fd) {
     if (sigaction(SIGTERM, &action, NULL) < 0 || sigaction(SIGINT, &action, NULL) < 0)
         return -1;
     action.sa_handler = on_pipe_signal;
-    return sigaction(SIGPIPE, &action, NULL);
+    if (sigaction(SIGPIPE, &action, NULL) < 0)
+        return -1;
+    // The mask survives execve(2): a parent may have blocked them, as libdispatch's workers do.
+    sigset_t stop;
+    sigemptyset(&stop);
+    sigaddset(&stop, SIGTERM);
+    sigaddset(&stop, SIGINT);
+    errno = pthread_sigmask(SIG_UNBLOCK, &stop, NULL);
+    return errno == 0 ? 0 : -1;
 }

@@ -34,6 +34,24 @@ import Testing
         }
     }
 
+    /// Its parent may have blocked them, as libdispatch's workers do, and the mask survives execve(2).
+    @Test(arguments: [SIGTERM, SIGINT])
+    func endsOnSignalsThatItsParentBlocked(number: Int32) throws {
+        try withCkpt { ckpt in
+            let block = """
+                import os, signal, sys
+                signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 32))
+                os.execv(sys.argv[1], sys.argv[1:])
+                """
+            let server = try RunningCommand(
+                ["python3", "-c", block, Ckpt.binary, "serve"], environment: ckpt.environment)
+            #expect(eventually { access(ckpt.socket, F_OK) == 0 }, "it does not listen")
+            server.signal(number)
+            let result = server.wait(deadline: 20)
+            #expect(!result.overdue && result.status == 0, "\(result)")
+        }
+    }
+
     @Test(.enabled(if: Machine.has("curl"), "needs curl")) func speaksHTTP() throws {
         try withCkpt { ckpt in
             _ = try ckpt.create("web")

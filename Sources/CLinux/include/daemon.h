@@ -7,9 +7,9 @@
 /// signals. Returns 0 once it executes, or the errno of the step that failed.
 int clinux_spawn_detached(const char *path, char *const argv[], char *const envp[], int log_fd, int ready_fd);
 
-/// Lets SIGTERM and SIGINT write a byte to `fd` instead of ending the process, and SIGPIPE do nothing. They
-/// are handlers and not SIG_IGN because execve(2) resets a handler for what we start and would pass SIG_IGN
-/// on.
+/// Lets SIGTERM and SIGINT write a byte to `fd` instead of ending the process, even where its parent had blocked
+/// them, and SIGPIPE do nothing. They are handlers and not SIG_IGN because execve(2) resets a handler for what we
+/// start and would pass SIG_IGN on.
 int clinux_catch_stop_signals(int fd);
 
 #endif
