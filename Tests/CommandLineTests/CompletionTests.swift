@@ -119,13 +119,14 @@ struct ShellCompletionTests {
 
     @Test("zsh completes in a terminal of its own", .enabled(if: zsh != nil, "zsh is not installed"))
     func zshWords() throws {
-        // zsh's completion only works in its line editor, which zpty runs.
+        // zsh's completion only works in its line editor, which zpty runs; what is typed before that has started
+        // is lost.
         let script = #"""
             zmodload zsh/zpty
             zpty z 'zsh -f -i'
             zpty -w z 'PROMPT=; autoload -Uz compinit && compinit -u -D; source <(ckpt completion zsh)'
-            zpty -w z 'print RE''ADY'
-            zpty -r z out '*READY*'
+            zpty -w z 'zle-line-init() { print -n "<ed""it>" }; zle -N zle-line-init'
+            zpty -r z out '*<edit>*'
             zpty -n -w z $'ckpt rese\t'
             zpty -n -w z $' --js\t'
             zpty -n -w z $'\C-aprint -r -- GOT \C-e END\n'
@@ -133,7 +134,8 @@ struct ShellCompletionTests {
             print -r -- $out
             zpty -d z
             """#
-        let outcome = try CkptProgram.run(try #require(Self.zsh), ["-f", "-c", script])
+        let outcome = try CkptProgram.run(
+            "/usr/bin/timeout", ["-s", "KILL", "60", try #require(Self.zsh), "-f", "-c", script])
         #expect(outcome.output.contains("GOT ckpt reset --json END"))
     }
 }
