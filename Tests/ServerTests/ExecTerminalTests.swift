@@ -58,7 +58,8 @@ struct ExecTerminalTests {
             let run = try Run(server, ["-i", "--id", "hung", "echo"])
             #expect(server.engine.waits(for: "attached hung at 0"))
             kill(run.process.processIdentifier, SIGHUP)
-            #expect(run.code() == 125)
+            // The command's own end may be told before the following stops.
+            #expect([125, 128 + SIGHUP].contains(run.code()))
             #expect(server.engine.line(beginning: "detached hung") != nil)
         }
     }
