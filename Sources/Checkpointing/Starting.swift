@@ -60,14 +60,16 @@ extension CheckpointManager {
 
     /// Puts a freshly started or restored PID 1 in the place of whatever the sandbox had, and ends that.
     ///
-    /// When it throws the new one is gone and the old one stays.
+    /// Who follows a command goes on following it where the new one knows it. When it throws the new one is gone
+    /// and the old one stays.
     func takeOver(
         _ sandbox: LiveSandbox, _ process: SandboxProcess, root: RootFilesystem, incarnation: Int,
         layers: [String], position: String?
     ) throws(ErrorMessage) {
         let before = sandbox.with { ($0.running, $0.record) }
         do throws(ErrorMessage) {
-            let channel = try connect(sandbox, process)
+            let moved = try moveChannel(of: before.0, to: process)
+            let channel = if let moved { moved } else { try connect(sandbox, process) }
             sandbox.with { state in
                 state.running = LiveSandbox.Running(process: process, channel: channel, root: root)
                 state.capture = nil
@@ -86,12 +88,29 @@ extension CheckpointManager {
                 state.record = before.1
                 state.record.incarnation = incarnation
             }
+            if let old = before.0 { _ = try? moveChannel(of: old, to: old.process) }
             process.kill()
             _ = process.ended(within: 5000)
             removeRoot(root)
             throw error
         }
         if let old = before.0 { end(old) }
+    }
+
+    /// Connects the line that a sandbox has to another PID 1; nil where it has none that works.
+    private func moveChannel(
+        of running: LiveSandbox.Running?, to process: SandboxProcess
+    ) throws(ErrorMessage) -> CommandChannel? {
+        guard let channel = running?.channel else { return nil }
+        let deadline = monotonicNanoseconds() + 10_000_000_000
+        do throws(CommandError) { try channel.quiesce(deadline: deadline) } catch {
+            channel.abandon(.rolledBack)
+            return nil
+        }
+        do throws(CommandError) { try channel.resume(pid: process.pid, deadline: deadline) } catch {
+            throw error.message
+        }
+        return channel
     }
 
     /// Opens the line to PID 1.
@@ -111,7 +130,6 @@ extension CheckpointManager {
     /// Ends every process of an incarnation, and removes its writable layer in the background.
     func end(_ running: LiveSandbox.Running) {
         running.process.kill()
-        running.channel.abandon(.rolledBack)
         startThread {
             _ = running.process.ended(within: -1)
             self.removeRoot(running.root)

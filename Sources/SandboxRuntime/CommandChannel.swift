@@ -91,7 +91,8 @@ public final class CommandChannel: Sendable {
     }
 
     /// Starts a command, or takes up the one that has its id; `from` is how much of stdout and stderr the
-    /// caller has already. Who followed it before gets an error.
+    /// caller has already. Who followed it before gets an error. A command of which the caller has something and
+    /// that the sandbox does not know was lost in a rollback: it is not started again.
     ///
     /// Returns when the request is on its way: a refusal comes as an event. Waits for a sandbox that is
     /// being saved.
@@ -100,14 +101,15 @@ public final class CommandChannel: Sendable {
     ) throws(CommandError) -> RunningCommand {
         try spec.validate()
         makeRoom()
-        let (command, before) = table.with {
+        let (command, before) = try table.with { (table) throws(CommandError) in
+            let before = table.byID[spec.id]
+            guard before != nil || from == (0, 0) else { throw .rolledBack }
             let command = TrackedCommand(
-                id: spec.id, tag: $0.nextTag(), spec: spec, attention: .followed, from: from)
-            let before = $0.byID[spec.id]
-            if let before { $0.remove(before) }
-            $0.byTag[command.tag] = command
-            $0.byID[spec.id] = command
-            $0.doomed.remove(spec.id)
+                id: spec.id, tag: table.nextTag(), spec: spec, attention: .followed, from: from)
+            if let before { table.remove(before) }
+            table.byTag[command.tag] = command
+            table.byID[spec.id] = command
+            table.doomed.remove(spec.id)
             return (command, before)
         }
         before?.failed(.replaced)

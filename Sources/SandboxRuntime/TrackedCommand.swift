@@ -116,7 +116,11 @@ final class TrackedCommand: Sendable {
             let index = stream.index
             let end = offset + UInt64(bytes.count)
             let known = $0.outputs[index].received
-            guard end > known else { return ([], []) }
+            guard end > known else {
+                // Printed again after a rollback. Without a word PID 1 would wait for room once its ring is full.
+                guard end <= $0.outputs[index].acknowledged else { return ([], []) }
+                return ([], InitFrame.encode(CKPT_ACK, tag: tag, stream: index + 1, offset: end))
+            }
             let new = offset < known ? Array(bytes[Int(known - offset)...]) : bytes
             $0.outputs[index].received = end
             if case .followed = $0.attention {

@@ -81,7 +81,6 @@ import Testing
                 try ckpt.start("fork", "of-\($0.name)", "-n", "2", "--name", "late-\($0.name)")
             }
             for command in restores + forks { #expect(command.wait().status == 0, "\(command.errors)") }
-            ckpt.remember()
             for info in try ckpt.sandboxes() {
                 let owner = boxes.first { info.name.contains($0.name) }
                 if let owner {

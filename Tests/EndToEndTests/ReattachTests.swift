@@ -40,6 +40,25 @@ import Testing
         }
     }
 
+    @Test func muchOutputOverARestore() throws {
+        try withCkpt { ckpt in
+            let box = try ckpt.create("much")
+            // Far more is printed again after the restore than PID 1 keeps for somebody who does not listen.
+            let command = try ckpt.start(
+                "exec", "much", "--", "bash", "-c",
+                "for ((i = 1; i <= 90000; i++)); do echo $i; ((i % 1000)) || sleep 0.02; done")
+            #expect(eventually { command.output.contains("\n5000\n") })
+            let snapshot = try box.save()
+            #expect(eventually { command.output.contains("\n60000\n") })
+            try box.restore(snapshot)
+            let result = command.wait()
+            #expect(result.status == 0)
+            #expect(
+                result.stdout == (1...90000).map { "\($0)\n" }.joined(),
+                "lines are missing, doubled or mixed up")
+        }
+    }
+
     @Test func overTheServersDeath() throws {
         try withCkpt { ckpt in
             let box = try ckpt.create("lines")

@@ -11,9 +11,8 @@ final class Ckpt: @unchecked Sendable {
     /// Environment on top of the test's own.
     let environment: [String: String]
     private let lock = NSLock()
-    // Pids and pid namespaces that belong to this root, guarded by the lock.
+    // Guarded by the lock.
     private var seenServers: Set<pid_t> = []
-    private var seenNamespaces: Set<String> = []
 
     /// The binary under test: CKPT_BIN, or the release build beside the sources.
     static let binary: String = {
@@ -91,7 +90,7 @@ final class Ckpt: @unchecked Sendable {
     /// A new sandbox.
     func create(_ name: String, _ options: String...) throws -> Sandbox {
         try succeed(["create", name] + options)
-        remember()
+        rememberServer()
         return Sandbox(ckpt: self, name: name)
     }
 
@@ -100,7 +99,7 @@ final class Ckpt: @unchecked Sendable {
         var arguments = ["fork", source, "-n", String(count)]
         if let name { arguments += ["--name", name] }
         let result = try json(ForkResult.self, arguments)
-        remember()
+        rememberServer()
         guard result.sandboxes.count == count else {
             throw HarnessError("fork -n \(count) made \(result.sandboxes.map(\.name))")
         }
@@ -136,24 +135,14 @@ final class Ckpt: @unchecked Sendable {
     /// What a save has staged and not yet published.
     var halfMade: [String] { staging.filter { !$0.hasPrefix("trash-") } }
 
-    /// Notes the processes that belong to this root now, so that `Leftovers` can look for them later.
-    func remember() {
-        var namespaces: Set<String> = []
-        for sandbox in (try? sandboxes()) ?? [] {
-            if let pid = sandbox.pid, let namespace = Leftovers.pidNamespace(of: pid) {
-                namespaces.insert(namespace)
-            }
-        }
-        let server = serverPID
-        lock.withLock {
-            seenNamespaces.formUnion(namespaces)
-            if let server { seenServers.insert(server) }
-        }
+    /// Notes the server that runs now, so that `Leftovers` can look for it later.
+    func rememberServer() {
+        guard let pid = serverPID else { return }
+        lock.withLock { _ = seenServers.insert(pid) }
     }
 
-    var remembered: (servers: Set<pid_t>, namespaces: Set<String>) {
-        lock.withLock { (seenServers, seenNamespaces) }
-    }
+    /// The servers that ran for this root, as far as they were noted.
+    var servers: Set<pid_t> { lock.withLock { seenServers } }
 }
 
 /// Gives the body a `ckpt` of its own; afterwards takes everything down and checks that nothing is left.
@@ -168,7 +157,7 @@ func withCkpt(
         Issue.record("\(error)")
         Issue.record("server's log:\n\(ckpt.serverLog)")
     }
-    ckpt.remember()
+    ckpt.rememberServer()
     let names = ((try? ckpt.sandboxes()) ?? []).map(\.name)
     if !names.isEmpty { #expect(try ckpt.call(["rm", "-f"] + names).status == 0, "rm -f \(names)") }
     // What was removed is emptied in the background.

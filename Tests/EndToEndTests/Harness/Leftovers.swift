@@ -4,11 +4,6 @@ import Testing
 
 /// Looks for what a test left behind: processes, mounts, cgroups.
 enum Leftovers {
-    /// The identity of a process's pid namespace, for example `pid:[4026531836]`.
-    static func pidNamespace(of pid: pid_t) -> String? {
-        try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/\(pid)/ns/pid")
-    }
-
     /// Records an issue for everything of `ckpt` that is still there, and ends the processes among it.
     static func check(_ ckpt: Ckpt) {
         // Death is asynchronous: a killed namespace is gone a moment after the answer that says so.
@@ -24,16 +19,13 @@ enum Leftovers {
         #expect(cgroups(of: ckpt) == [], "cgroups are left")
     }
 
-    /// Processes of this root, each with what gave it away.
+    /// Processes of this root, each with what gave it away: those of a sandbox have the root in their mounts.
     static func processes(of ckpt: Ckpt) -> [(pid_t, String)] {
-        let (servers, namespaces) = ckpt.remembered
+        let servers = ckpt.servers
         let own = getpid()
         let entries = (try? FileManager.default.contentsOfDirectory(atPath: "/proc")) ?? []
         return entries.compactMap(pid_t.init).filter { $0 != own && !isZombie($0) }.compactMap { pid in
             if servers.contains(pid), commandLine(of: pid).contains("ckpt") { return (pid, "the server") }
-            if let namespace = pidNamespace(of: pid), namespaces.contains(namespace) {
-                return (pid, namespace)
-            }
             if lines(of: "/proc/\(pid)/environ", separator: "\0").contains("CKPT_ROOT=\(ckpt.root)") {
                 return (pid, "CKPT_ROOT")
             }
