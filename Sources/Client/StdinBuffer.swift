@@ -56,7 +56,7 @@ final class StdinBuffer: Sendable {
     ///
     /// A first connection may start beyond zero: the command was another client's before.
     func resume(at offset: UInt64) throws(ErrorMessage) -> Bool {
-        try state.with { (state) throws(ErrorMessage) in
+        try state.with(wake: true) { (state) throws(ErrorMessage) in
             if state.base == 0 && state.kept.isEmpty { state.base = offset }
             let end = state.base + UInt64(state.kept.count)
             guard state.base <= offset, offset <= end else {
