@@ -27,7 +27,7 @@ static void command_clear(struct command *c) {
         c->stream[i].fd = -1;
     }
     c->monitor_fd = -1;
-    c->stdin_end = NONE;
+    c->stdin_end = c->closed_until = NONE;
 }
 
 void commands_prepare(char *rings) {
@@ -209,6 +209,8 @@ void command_monitor_reported(struct command *c) {
             command_failed(c, r.failure);  // the monitor has said why on its stderr
         } else if (!r.ended) {
             c->pid = r.pid;
+            for (int signal = 1; signal <= 64; signal++)
+                if (c->early_signals >> (signal - 1) & 1) kill(-c->pid, signal);
             c->tell_started = c->tag != 0;
         } else {
             command_ended(c, r.status, r.timed_out ? CKPT_EXIT_TIMED_OUT : 0);

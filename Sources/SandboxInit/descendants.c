@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -80,23 +81,35 @@ static unsigned long long signal_mask(const char *text, const char *name) {
     return at ? strtoull(at + strlen(name), NULL, 16) : ~0ull;
 }
 
-static bool dies_of_interrupt(pid_t pid) {
+/// Whether two processes run the same program file.
+static bool same_program(pid_t one, pid_t other) {
+    char path[32];
+    struct stat a, b;
+    snprintf(path, sizeof path, "/proc/%d/exe", one);
+    if (stat(path, &a) < 0) return false;
+    snprintf(path, sizeof path, "/proc/%d/exe", other);
+    return stat(path, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+static int interrupted_child(pid_t pid, pid_t parent) {
     char path[32], text[4096];
     snprintf(path, sizeof path, "/proc/%d/status", pid);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
     close_fd(&fd);
-    if (got <= 0) return false;
+    if (got <= 0) return CHILD_ENDED;
     text[got] = 0;
-    if (strstr(text, "State:\tZ")) return false;
-    unsigned long long handled = signal_mask(text, "SigIgn:") | signal_mask(text, "SigCgt:");
-    return !(handled >> (SIGINT - 1) & 1);
+    if (strstr(text, "State:\tZ")) return CHILD_ENDED;
+    if (signal_mask(text, "SigIgn:") >> (SIGINT - 1) & 1) return CHILD_HANDLES;
+    if (!(signal_mask(text, "SigCgt:") >> (SIGINT - 1) & 1)) return CHILD_DIES;
+    return same_program(pid, parent) ? CHILD_FORKED : CHILD_HANDLES;
 }
 
-bool has_uninterrupted_child(pid_t pid, const pid_t *spared, size_t spared_count) {
+int interrupted_children(pid_t pid, const pid_t *spared, size_t spared_count) {
     pid_t children[MANY];
     size_t count = children_of(pid, children, MANY);
+    int found = 0;
     for (size_t i = 0; i < count; i++)
-        if (!contains(spared, spared_count, children[i]) && dies_of_interrupt(children[i])) return true;
-    return false;
+        if (!contains(spared, spared_count, children[i])) found |= interrupted_child(children[i], pid);
+    return found;
 }

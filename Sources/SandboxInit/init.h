@@ -77,8 +77,14 @@ enum { MANY = 512 };
 size_t children_of(pid_t pid, pid_t *children, size_t limit);
 /// The same for one that has a single thread, at half the price.
 size_t children_of_single(pid_t pid, pid_t *children, size_t limit);
-/// Whether a child of `pid` outside of `spared` would die of SIGINT, so has had none.
-bool has_uninterrupted_child(pid_t pid, const pid_t *spared, size_t spared_count);
+/// What a SIGINT will do to the children of `pid` that are not in `spared`.
+enum {
+    CHILD_DIES = 1,     // one has the default action
+    CHILD_HANDLES = 2,  // one handles or ignores it
+    CHILD_FORKED = 4,   // one is a copy of its parent that has not executed its program yet
+    CHILD_ENDED = 8,    // one has ended and was not waited for
+};
+int interrupted_children(pid_t pid, const pid_t *spared, size_t spared_count);
 /// Sends `signal` to everything below `pid`, except what is below a child in `spared`.
 size_t signal_descendants(pid_t pid, int signal, const pid_t *spared, size_t spared_count);
 
@@ -94,8 +100,10 @@ struct command {
     pid_t pid, monitor;
     int monitor_fd;
     struct stream stream[3];
-    uint64_t stdin_end;  // NONE until it is known
-    uint64_t timeout_ms, started, duration;
+    uint64_t stdin_end;    // NONE until it is known
+    uint64_t closed_until;  // nobody has the terminal open; when to look again, NONE otherwise
+    uint64_t timeout_ms, started;
+    uint64_t early_signals;  // a bit each: came before the monitor had told the pid
     struct ckpt_exit exit;
     struct session *session;  // of a call that is queued or running
     uint64_t turn;
@@ -158,6 +166,7 @@ struct session {
     bool timed_out, interrupted, given_up, sync_sent;
     int steps;
     uint64_t again;           // when to look for what a SIGINT was lost on
+    int looks, found;         // how often yet, and what was there last
     uint64_t look, patience;  // when to look whether bash has come back unnoticed
     unsigned long commands;   // that bash was given to read at its top level
     pid_t older[MANY];
@@ -180,8 +189,6 @@ void session_close(struct session *s);
 
 void session_control_readable(struct session *s);
 void session_bash_ended(struct session *s, int status);
-/// Tells the session's call, that is what it started and bash itself.
-void session_signal(struct session *s, int signal);
 void session_call_settled(struct session *s);
 void session_cancel_queued(struct command *c);
 /// Makes sure that bash has met all signals it was sent, before its next call.
@@ -189,6 +196,12 @@ void session_sync(struct session *s);
 /// Does what is due; returns when to come back.
 uint64_t session_tick(struct session *s, uint64_t now);
 enum { FIRST_LOOK = 50000000 };
+
+// ---- session_signal.c
+
+/// Signals what the session's call started and, where that is to end the call, bash.
+void session_signal(struct session *s, int signal);
+void session_interrupt_again(struct session *s);
 
 // ---- connection.c
 

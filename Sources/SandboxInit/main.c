@@ -151,7 +151,7 @@ static void watch_all(bool sending) {
     for (int i = 0; i < commands_used; i++) {
         struct command *c = &commands[i];
         if (c->state == FREE || c->state == QUEUED) continue;
-        for (int s = STDOUT; s <= STDERR; s++)
+        for (int s = STDOUT; s <= STDERR && c->closed_until == NONE; s++)
             if (c->forget || ring_room(&c->stream[s])) watch(COMMAND_STREAM, i, s, c->stream[s].fd, POLLIN);
         bool waiting = c->stream[STDIN].acked < c->stream[STDIN].produced;
         // A pipe is watched even then: it tells that its reader has gone.
@@ -194,13 +194,21 @@ static void act(nfds_t n) {
     }
 }
 
-/// Does what is due for sessions; returns when something will be.
+/// Does what is due by the clock; returns when something will be.
 static uint64_t tick(uint64_t now) {
     uint64_t next = NONE;
     for (int i = 0; i < CKPT_INIT_SESSIONS; i++) {
         if (sessions[i].state == NO_SESSION) continue;
         uint64_t one = session_tick(&sessions[i], now);
         if (one < next) next = one;
+    }
+    for (int i = 0; i < commands_used; i++) {
+        struct command *c = &commands[i];
+        if (c->closed_until <= now) {
+            c->closed_until = NONE;
+            command_readable(c, STDOUT);
+        }
+        if (c->closed_until < next) next = c->closed_until;
     }
     return next;
 }

@@ -7,6 +7,9 @@
 
 int dropped[DROPPED], dropped_count;
 
+/// How often a terminal that nobody has open is looked at, in nanoseconds: somebody may open it again.
+static const uint64_t LOOK_AGAIN = 20000000;
+
 void drop_fd(int fd) {
     if (fd < 0) return;
     if (dropped_count < DROPPED) dropped[dropped_count++] = fd;
@@ -28,11 +31,17 @@ void command_readable(struct command *c, int stream) {
         if (c->forget) ring_acknowledge(s, s->produced);
         if (!ring_room(s)) return;  // back pressure, until the server acknowledges
         ssize_t got = ring_fill(s);
+        c->closed_until = NONE;
         if (got > 0) {
             s->drain -= s->drain < (uint64_t)got ? s->drain : (uint64_t)got;
             continue;
         }
         s->drain = 0;
+        // Closing the master now would send SIGHUP to a program that has closed its files and is just ending.
+        if (got == 0 && c->tty && c->state == RUNNING) {
+            c->closed_until = now_ns() + LOOK_AGAIN;
+            return;
+        }
         if (got == 0) {
             close_fd(&s->fd);
             if (c->session) c->session->fd[stream] = -1;
@@ -90,6 +99,8 @@ void command_signal(struct command *c, int signal) {
         session_signal(c->session, signal);
     } else if (c->state == RUNNING && c->pid > 0) {
         kill(-c->pid, signal);
+    } else if (c->state == RUNNING) {
+        c->early_signals |= 1ull << (signal - 1);
     }
 }
 

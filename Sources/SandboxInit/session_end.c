@@ -17,8 +17,8 @@
 
 /// Between two steps against a call, until bash is given up, and until a lost sync is repeated.
 static const uint64_t STEP = 100000000, PATIENCE = 3000000000, SYNC = 1000000000;
-/// Until a child forked while its shell was signalled is there, and until a prompt is known to be the last.
-static const uint64_t AGAIN = 10000000, SETTLE = 5000000;
+/// Until a prompt is known to be the last.
+static const uint64_t SETTLE = 5000000;
 
 static void call_ended(struct session *s, int status, uint32_t flags) {
     if (s->timed_out) {
@@ -86,22 +86,11 @@ void session_bash_ended(struct session *s, int status) {
     }
 }
 
-void session_signal(struct session *s, int signal) {
-    if (s->pid <= 0 || s->state != BUSY) return;
-    // Bash does not end of SIGTERM, and is not to end of SIGKILL: whatever ends a call interrupts it.
-    if (signal == SIGINT || signal == SIGTERM || signal == SIGKILL || signal == SIGHUP || signal == SIGQUIT) {
-        s->interrupted = true;
-        kill(s->pid, SIGINT);
-        s->again = now_ns() + AGAIN;
-    }
-    signal_descendants(s->pid, signal, s->older, s->older_count);
-}
-
 // A SIGINT on its way may cost bash the first byte it reads, so what is sent is a command of one character
 // that fails silently, and its number tells that it was read.
 static void send_sync(struct session *s, uint64_t now) {
     // Bash came back from a child that it was just forking; it would wait for it before it reads on.
-    if (!s->sync_sent && has_uninterrupted_child(s->pid, s->older, s->older_count)) {
+    if (!s->sync_sent && interrupted_children(s->pid, s->older, s->older_count) & CHILD_DIES) {
         signal_descendants(s->pid, SIGINT, s->older, s->older_count);
         s->deadline = now + SETTLE;
         return;
@@ -174,23 +163,13 @@ static void look(struct session *s, uint64_t now) {
     session_repair(s);
 }
 
-/// Bash swallows a SIGINT when the child it waits for ends well, and its child loses one between fork and
-/// exec. A child that handles it is left alone: it may be ending in its own way.
-static void interrupt_again(struct session *s, uint64_t now) {
-    s->again = NONE;
-    if (!has_uninterrupted_child(s->pid, s->older, s->older_count)) return;
-    kill(s->pid, SIGINT);
-    signal_descendants(s->pid, SIGINT, s->older, s->older_count);
-    s->again = now + AGAIN;
-}
-
 uint64_t session_tick(struct session *s, uint64_t now) {
     if (s->pid > 0 && s->deadline <= now) {
         if (s->state == SYNCING) send_sync(s, now);
         else press_on(s, now);
     }
     if (s->pid > 0 && s->state == BUSY && s->look <= now) look(s, now);
-    if (s->pid > 0 && s->state == BUSY && s->again <= now) interrupt_again(s, now);
+    if (s->pid > 0 && s->state == BUSY && s->again <= now) session_interrupt_again(s);
     if (s->pid <= 0) return NONE;
     uint64_t next = s->deadline < s->look ? s->deadline : s->look;
     return next < s->again ? next : s->again;

@@ -149,9 +149,8 @@ extension CommandSuite {
         func timeoutBreaksTheCallAndKeepsTheSession(_ text: String) throws {
             try inSandbox { box in
                 try box.run(box.call("a", "s", "x=kept; cd /etc; sleep 1000 & echo $! > /tmp/job"))
-                let done = try box.run(box.call("b", "s", "echo before; \(text)", milliseconds: 200))
+                let done = try box.run(box.call("b", "s", text, milliseconds: 200))
                 #expect(done.result.timedOut && done.code == 124)
-                #expect(done.stdout.hasPrefix("before\n"))
                 let after = try box.run(
                     box.call("c", "s", "echo $x $PWD; jobs -p; kill -0 $(cat /tmp/job) && echo lives"))
                 let job = try #require(box.file("/tmp/job"))
@@ -163,6 +162,32 @@ extension CommandSuite {
                         "ps -eo pid=,args= | grep -v ps | grep -E 'sleep 1000|seq|cat' | grep -v grep | wc -l"
                     ))
                 #expect(others.stdout == "1\n", "only the older job is left")
+            }
+        }
+
+        @Test func whatWasPrintedBeforeATimeoutIsKept() throws {
+            try inSandbox { box in
+                let done = try box.run(
+                    box.call("b", "s", "echo before; echo err >&2; sleep 1000", milliseconds: 2000))
+                #expect(done.stdout == "before\n" && done.stderr.hasPrefix("err\n") && done.code == 124)
+            }
+        }
+
+        @Test func aTrapSeesOneInterrupt() throws {
+            try inSandbox { box in
+                let text = """
+                    trap 'echo caught' INT; sleep 1000 & job=$!; sleep 0.3
+                    echo up; while kill -0 $job 2>/dev/null; do wait; done; echo end
+                    """
+                let call = try box.start(box.call("a", "s", text))
+                _ = try call.read(until: "up")
+                try call.signal(SIGINT)
+                try eventually("it is caught") {
+                    box.logged.with { $0["a stdout"]?.contains("caught") == true }
+                }
+                try box.run(box.script("kill", "pkill -x sleep"))
+                let done = try call.finish()
+                #expect(done.stdout == "caught\nend\n")
             }
         }
 

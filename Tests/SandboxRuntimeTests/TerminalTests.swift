@@ -47,7 +47,16 @@ extension CommandSuite {
                 try command.write(offset: 0, Array("hello\n".utf8))
                 _ = try command.read(until: "hello\r\nhello\r\n")
                 try command.closeStdin()
-                #expect(try command.finish().code == 0)
+                let done = try command.finish()
+                #expect(done.code == 0, "\(done)")
+            }
+        }
+
+        @Test func aTerminalNobodyHasOpenMayBeOpenedAgain() throws {
+            try inSandbox { box in
+                let text = "echo before; exec 0<&- 1>&- 2>&-; sleep 0.1; exec 1>/dev/tty; echo after; exit 5"
+                let done = try box.run(terminal(box.script("a", text)))
+                #expect(done.stdout == "before\r\nafter\r\n" && done.code == 5)
             }
         }
 
