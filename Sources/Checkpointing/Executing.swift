@@ -14,7 +14,7 @@ extension CheckpointManager {
         _ name: String, _ request: ExecRequest, cancelled: Cancellation
     ) throws(ErrorMessage) -> ExecResult {
         let input = try Self.stdin(of: request)
-        let command = try start(name, request, stdin: !input.isEmpty)
+        let command = try start(name, request, stdin: !input.isEmpty, announced: false)
         if !input.isEmpty {
             try command.write(offset: 0, input)
             try command.closeStdin()
@@ -51,7 +51,7 @@ extension CheckpointManager {
 
     /// Starts a command, or takes up the one with the request's id, for somebody who follows its streams.
     public func attach(_ name: String, _ request: ExecRequest) throws(ErrorMessage) -> any AttachedCommand {
-        let command = try start(name, request, stdin: request.interactive == true)
+        let command = try start(name, request, stdin: request.interactive == true, announced: true)
         do throws(CommandError) {
             try command.waitUntilStarted(deadline: monotonicNanoseconds() + Self.commandPatience)
         } catch { throw error.message }
@@ -59,13 +59,14 @@ extension CheckpointManager {
     }
 
     private func start(
-        _ name: String, _ request: ExecRequest, stdin: Bool
+        _ name: String, _ request: ExecRequest, stdin: Bool, announced: Bool
     ) throws(ErrorMessage) -> RunningCommand {
         let sandbox = try find(name)
         let running = try sandbox.running(for: "run a command")
         do throws(CommandError) {
             var spec = try Self.spec(for: request, in: sandbox.record.spec, pid: running.process.pid)
             spec.stdin = stdin && request.session == nil
+            spec.announced = announced
             return try running.channel.start(
                 spec, from: (request.stdoutOffset ?? 0, request.stderrOffset ?? 0),
                 deadline: monotonicNanoseconds() + Self.commandPatience)

@@ -94,7 +94,7 @@ static bool handle_spawn(uint32_t tag, char *payload, size_t length) {
     const uint64_t from[2] = {0, 0};
     attach(c, tag, from);
     c->quiet = r.head->flags & CKPT_SPAWN_QUIET;
-    c->tell_stdin = !c->quiet;
+    c->tell_stdin = !c->quiet || r.head->flags & (CKPT_SPAWN_STDIN | CKPT_SPAWN_TTY);
     if (!*r.session) {
         command_start(c, &r);
         return true;

@@ -103,6 +103,22 @@ extension CommandSuite {
             }
         }
 
+        @Test func aQuietCommandTakesStdinAndTellsItsEnd() throws {
+            try inSandbox { box in
+                var spec = box.spec("a", "wc", "-c")
+                spec.stdin = true
+                spec.announced = false
+                let command = try box.start(spec)
+                #expect(command.stdinOffset == 0)
+                try command.write(offset: 0, [UInt8](repeating: 1, count: 500_000))
+                try command.closeStdin()
+                #expect(try command.finish().stdout == "500000\n")
+                spec = box.spec("b", "true")
+                spec.announced = false
+                try box.start(spec).waitUntilStarted(deadline: soon())
+            }
+        }
+
         @Test func stdinOfAProgramThatDoesNotReadIsTaken() throws {
             try inSandbox { box in
                 var spec = box.script("a", "exec <&-; echo closed; sleep 1000")
