@@ -135,6 +135,7 @@ public final class CheckpointManager: EngineOperations {
             takeUp(sandbox, record)
         }
         sweepSpares(in: names)
+        endOrphans()
     }
 
     private func takeUp(_ sandbox: LiveSandbox, _ record: SandboxRecord) {

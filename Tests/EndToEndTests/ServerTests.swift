@@ -135,6 +135,22 @@ import Testing
         }
     }
 
+    /// A server killed between the start of a sandbox and the writing of its record left a process for good.
+    @Test func crashWhileSandboxesAreMadeLeavesNoProcess() throws {
+        try withCkpt { ckpt in
+            for round in 1...8 {
+                _ = try ckpt.create("whole\(round)")
+                let cut = try ckpt.start("create", "cut\(round)")
+                usleep(UInt32.random(in: 5_000..<45_000))
+                try Self.crash(ckpt)
+                _ = cut.wait()
+                for number in 1...round {
+                    #expect(try ckpt("exec", "whole\(number)", "--", "true").status == 0)
+                }
+            }
+        }
+    }
+
     @Test func catalogIsRebuilt() throws {
         try withCkpt { ckpt in
             let box = try ckpt.create("indexed")
