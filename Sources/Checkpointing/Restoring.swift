@@ -61,13 +61,9 @@ extension CheckpointManager {
             removeRoot(root)
             throw error
         }
-        sandbox.with { state in
-            state.record.spec = snapshot.spec
-            state.record.ground = ground
-        }
         try takeOver(
             sandbox, process, root: root, incarnation: incarnation, layers: snapshot.layers,
-            position: snapshot.id)
+            position: snapshot.id, as: (snapshot.spec, ground))
     }
 
     private func restoreTree(

@@ -60,11 +60,12 @@ extension CheckpointManager {
 
     /// Puts a freshly started or restored PID 1 in the place of whatever the sandbox had, and ends that.
     ///
-    /// Who follows a command goes on following it where the new one knows it. When it throws the new one is gone
+    /// `other` is what it is made of from now on, where that changes. Who follows a command goes on following it
+    /// where the new one knows it. When it throws the new one is gone
     /// and the old one stays.
     func takeOver(
         _ sandbox: LiveSandbox, _ process: SandboxProcess, root: RootFilesystem, incarnation: Int,
-        layers: [String], position: String?
+        layers: [String], position: String?, as other: (spec: SandboxSpec, ground: Ground)? = nil
     ) throws(ErrorMessage) {
         let before = sandbox.with { ($0.running, $0.record) }
         do throws(ErrorMessage) {
@@ -81,6 +82,7 @@ extension CheckpointManager {
                 record.layers = layers
                 record.position = position
                 record.reason = nil
+                if let other { (record.spec, record.ground) = other }
             }
         } catch {
             sandbox.with { state in

@@ -32,10 +32,11 @@ extension CheckpointManager {
     /// Deletes a snapshot; with `subtree` all that came from it too. Layers that a sandbox uses stay until it goes.
     public func delete(_ reference: String, subtree: Bool) throws(ErrorMessage) -> DeleteResult {
         let record = try resolve(reference)
-        let (standing, layers) = (standing(), layersInUse())
-        if leases.with({ $0[record.id] }) != nil {
-            throw ErrorMessage(
-                .inUse, "snapshot \(record.id) is being restored", hint: "try again when that has ended")
+        let layers = layersInUse()
+        var standing = standing()
+        // Whoever restores a snapshot will stand on it in a moment.
+        for id in leases.with({ Array($0.keys) }) {
+            standing[id, default: []].append("(a restore under way)")
         }
         return try mapping { () throws(SnapshotTreeError) in
             try store.delete(record.id, subtree: subtree, standing: standing, layersInUse: layers)
