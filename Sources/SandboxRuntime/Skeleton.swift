@@ -44,7 +44,7 @@ struct Skeleton {
     /// For the host base: the top level, where only the mount points of `parts` and symbolic links are the host's.
     ///
     /// /var is data (Filesystem Hierarchy Standard 3.0, chapter 5): its directories are shown, two levels deep,
-    /// without what is in them.
+    /// without what is in them. In /var/tmp even names are data.
     func imitateHost(parts: [String]) throws(SystemError) {
         for name in Self.emptied where (try? FileStatus("/\(name)"))?.isDirectory == true {
             try likeHost(name, of: "/")
@@ -137,7 +137,7 @@ struct Skeleton {
     private func emptyDirectories(_ relative: String, depth: Int) throws(SystemError) {
         guard (try? FileStatus("/\(relative)", follow: false))?.isDirectory == true else { return }
         try likeHost(relative, of: "/")
-        if depth == 0 { return }
+        if depth == 0 || relative == "var/tmp" { return }
         for name in try Files.names(in: "/\(relative)") {
             let child = "\(relative)/\(name)"
             if Self.isLink("/\(child)") {

@@ -94,6 +94,9 @@ import Testing
             ]
             for path in planted { try marker.write(toFile: path, atomically: false, encoding: .utf8) }
             defer { for path in planted { unlink(path) } }
+            let directory = "/var/tmp/\(marker)-directory"
+            mkdir(directory, 0o755)
+            defer { rmdir(directory) }
             let box = try ckpt.create("hidden")
             for path in planted {
                 #expect(try box.exec("test", "-e", path).status == 1, "\(path) is to be seen inside")
