@@ -87,6 +87,11 @@ import Testing
             try box.sh("touch /root/go")
             try box.waitFor("grep -q late /root/late")
             #expect(try box.say("wait; echo waited") == "waited")
+            // What a job prints between two calls comes with the next one, as on a terminal.
+            try box.say("(while [ ! -e /root/speak ]; do sleep 0.02; done; echo spoken; touch /root/spoke) &")
+            try box.sh("touch /root/speak")
+            try box.waitFor("test -e /root/spoke")
+            #expect(try box.say("wait; echo waited") == "spoken\nwaited")
         }
     }
 
