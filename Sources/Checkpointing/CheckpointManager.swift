@@ -17,8 +17,7 @@ public final class CheckpointManager: EngineOperations {
     let bases: BaseViews
     let initProgram: InitProgram
     let registry = Monitor<[String: LiveSandbox]>([:])
-    /// Snapshots that a restore or a fork is reading: how many do.
-    let leases = Monitor<[String: Int]>([:])
+    let gate = Monitor(DeletionGate())
     let spares = Monitor(SparePool())
     let report: @Sendable (String) -> Void
 
@@ -50,6 +49,7 @@ public final class CheckpointManager: EngineOperations {
     public func finish() {
         closeSpares()
         store.waitUntilDurable()
+        store.waitUntilRemoved()
     }
 
     /// Each sandbox's writable layer gets room of its own on disk.
@@ -158,22 +158,6 @@ public final class CheckpointManager: EngineOperations {
                 record.reason = error.message
             }
         }
-    }
-
-    /// Runs `body` while nobody can delete the snapshot.
-    func leasing<Result>(
-        _ snapshot: SnapshotTree.Record, _ body: () throws(ErrorMessage) -> Result
-    ) throws(ErrorMessage) -> Result {
-        leases.with { $0[snapshot.id, default: 0] += 1 }
-        defer {
-            leases.with { leases in
-                leases[snapshot.id]! -= 1
-                if leases[snapshot.id] == 0 { leases[snapshot.id] = nil }
-            }
-        }
-        // It may have been deleted between the look-up and the lease.
-        _ = try resolve(snapshot.id)
-        return try body()
     }
 
     /// Takes files out of the way at once and removes them behind the caller's back.

@@ -31,7 +31,10 @@ extension CheckpointManager {
             return ForkResult(
                 sandboxes: made.map { $0.info() }, snapshot: snapshot.id, timings: timings, eachMs: each)
         } catch {
-            for sandbox in made { unregister(sandbox) }
+            for sandbox in made {
+                // One that is gone already is nothing to clear away.
+                try? sandbox.exclusively { () throws(ErrorMessage) in unregister(sandbox) }
+            }
             throw error
         }
     }

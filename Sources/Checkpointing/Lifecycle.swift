@@ -80,24 +80,29 @@ extension CheckpointManager {
         do throws(SystemError) { try Files.makeDirectory(sandbox.directory) } catch {
             throw ErrorMessage(
                 RuntimeError.kind(error.code), "the directory of sandbox \(sandbox.name) cannot be made",
+                hint: RuntimeError.remedy(error.code),
                 cause: error.description)
         }
     }
 
     /// Ends a sandbox and forgets it, whatever its state. The caller holds its operation.
     func unregister(_ sandbox: LiveSandbox) {
-        let running = sandbox.with { state in
-            defer { state.running = nil }
-            state.isGone = true
-            return state.running
+        let (running, wasGone) = sandbox.with { state in
+            defer {
+                state.running = nil
+                state.isGone = true
+            }
+            return (state.running, state.isGone)
         }
+        // Its name and directory may be another's by now.
+        if wasGone { return }
         if let running {
             running.process.kill()
             running.channel.abandon(.disconnected)
             _ = running.process.ended(within: 5000)
         }
         if Files.exists(sandbox.directory) { discard(sandbox.directory) }
-        registry.with { $0[sandbox.name] = nil }
+        registry.with { if $0[sandbox.name] === sandbox { $0[sandbox.name] = nil } }
     }
 
     /// Removes a sandbox; a running one only by `force`. Its snapshots stay.

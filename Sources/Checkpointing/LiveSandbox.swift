@@ -12,6 +12,8 @@ final class LiveSandbox: Sendable {
         var running: Running?
         /// The layer that last captured its upper; compared with at the next save.
         var capture: CapturedUpper?
+        /// The highest number a root filesystem of it was given; the record's is that of the one it runs on.
+        var lastIncarnation: Int
         /// Whether it has been removed: whoever still holds it must let go.
         var isGone = false
     }
@@ -33,7 +35,7 @@ final class LiveSandbox: Sendable {
         name = record.name
         self.directory = directory
         log = CommandLog(directory: directory)
-        state = Monitor(State(record: record))
+        state = Monitor(State(record: record, lastIncarnation: record.incarnation))
     }
 
     /// Reads or changes the state; `body` must be quick.
@@ -98,6 +100,7 @@ final class LiveSandbox: Sendable {
             do throws(SystemError) { try state.record.write(to: directory) } catch {
                 throw ErrorMessage(
                     RuntimeError.kind(error.code), "the record of sandbox \(name) cannot be written",
+                    hint: RuntimeError.remedy(error.code),
                     cause: error.description)
             }
         }

@@ -44,10 +44,20 @@ extension CheckpointManager {
             captured = try capture(attempt)
         }
         try attempt.checkCancelled()
-        let info = try publish(attempt, captured!)
+        let info = try publishAndStand(attempt, captured!)
         attempt.sandbox.with { $0.capture = captured }
-        try attempt.sandbox.update { $0.position = info.id }
         return info
+    }
+
+    /// Nobody can delete the snapshot between its publication and the sandbox's standing on it.
+    private func publishAndStand(
+        _ attempt: SaveAttempt, _ captured: CapturedUpper
+    ) throws(ErrorMessage) -> SnapshotInfo {
+        try sharing { () throws(ErrorMessage) in
+            let info = try publish(attempt, captured)
+            try attempt.sandbox.update { $0.position = info.id }
+            return info
+        }
     }
 
     /// The snapshot is published while everything stands still: if that fails nothing was ended yet.
@@ -56,9 +66,8 @@ extension CheckpointManager {
         try dump(attempt) { () throws(ErrorMessage) in
             let captured = try capture(attempt)
             try attempt.checkCancelled()
-            info = try publish(attempt, captured)
+            info = try publishAndStand(attempt, captured)
         }
-        try attempt.sandbox.update { $0.position = info!.id }
         try stop(attempt.sandbox, attempt.running)
         return info!
     }

@@ -33,8 +33,8 @@ extension CheckpointManager {
     /// The directories of the sandbox's next incarnation; nothing is made yet.
     func nextRoot(of sandbox: LiveSandbox, view: BaseView) -> (root: RootFilesystem, incarnation: Int) {
         let incarnation = sandbox.with { state in
-            state.record.incarnation += 1
-            return state.record.incarnation
+            state.lastIncarnation += 1
+            return state.lastIncarnation
         }
         return (rootFilesystem(of: sandbox, incarnation: incarnation, view: view), incarnation)
     }
@@ -88,7 +88,6 @@ extension CheckpointManager {
             sandbox.with { state in
                 state.running = before.0
                 state.record = before.1
-                state.record.incarnation = incarnation
             }
             if let old = before.0 { _ = try? moveChannel(of: old, to: old.process) }
             process.kill()

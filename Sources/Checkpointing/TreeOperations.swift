@@ -32,20 +32,17 @@ extension CheckpointManager {
     /// Deletes a snapshot; with `subtree` all that came from it too. Layers that a sandbox uses stay until it goes.
     public func delete(_ reference: String, subtree: Bool) throws(ErrorMessage) -> DeleteResult {
         let record = try resolve(reference)
-        let layers = layersInUse()
-        var standing = standing()
-        // Whoever restores a snapshot will stand on it in a moment.
-        for id in leases.with({ Array($0.keys) }) {
-            standing[id, default: []].append("(a restore under way)")
-        }
-        return try mapping { () throws(SnapshotTreeError) in
-            try store.delete(record.id, subtree: subtree, standing: standing, layersInUse: layers)
+        return try deleting { (standing, layers) throws(ErrorMessage) in
+            try mapping { () throws(SnapshotTreeError) in
+                try store.delete(record.id, subtree: subtree, standing: standing, layersInUse: layers)
+            }
         }
     }
 
     /// Removes what nothing refers to any more.
     public func gc() throws(ErrorMessage) -> GCResult {
-        let layers = layersInUse()
-        return try mapping { () throws(SnapshotTreeError) in try store.gc(layersInUse: layers) }
+        try deleting { (_, layers) throws(ErrorMessage) in
+            try mapping { () throws(SnapshotTreeError) in try store.gc(layersInUse: layers) }
+        }
     }
 }

@@ -164,7 +164,6 @@ public struct ExitCode: Sendable {
     public static let common = [
         ExitCode("0", "it was done"),
         ExitCode("2", "the command line is wrong"),
-        ExitCode("125", "ckpt could not do it; the reason is on stderr"),
-        ExitCode("130", "Ctrl-C"),
+        ExitCode("125", "ckpt could not do it, or was interrupted; the reason is on stderr"),
     ]
 }

@@ -30,8 +30,15 @@ public enum RuntimeError: Error, Sendable {
                 hint: code == EPERM ? "ckpt must run as root with CAP_SYS_ADMIN" : nil,
                 cause: String(cString: strerror(code)))
         case .system(let error):
-            ErrorMessage(Self.kind(error.code), "the sandbox's root filesystem", cause: error.description)
+            ErrorMessage(
+                Self.kind(error.code), "the sandbox's root filesystem cannot be made",
+                hint: Self.remedy(error.code), cause: error.description)
         }
+    }
+
+    /// What to do about an errno, where that is known.
+    public static func remedy(_ code: Int32) -> String? {
+        kind(code) == .noSpace ? "make room: ckpt delete old snapshots, ckpt gc, or rm sandboxes" : nil
     }
 
     /// The stable code that goes with an errno.

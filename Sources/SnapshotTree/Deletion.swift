@@ -79,7 +79,11 @@ extension SnapshotTree {
             live.end(trash)
             throw SnapshotTreeError(error)
         }
-        startThread { _ = try? self.empty([trash]) }
+        removals.with { $0 += 1 }
+        startThread {
+            _ = try? self.empty([trash])
+            self.removals.with(wake: true) { $0 -= 1 }
+        }
     }
 
     /// The snapshot and all below it, parents before their children.

@@ -17,6 +17,8 @@ public final class SnapshotTree: Sendable {
     let live: LiveStagings
     let step: PublishHook
     let flusher: Flusher
+    /// Directories that are being removed in the background.
+    let removals = Monitor(0)
 
     /// Opens the store below `root`, or makes an empty one, sweeps what a crash left half-made and brings
     /// the catalog in line with the snapshots on disk.
@@ -52,6 +54,9 @@ public final class SnapshotTree: Sendable {
 
     /// Waits until every snapshot published so far is durable, or has been reported not to be.
     public func waitUntilDurable() { flusher.waitUntilIdle() }
+
+    /// Waits until everything discarded so far is removed.
+    public func waitUntilRemoved() { removals.wait { $0 == 0 ? () : nil } }
 
     /// The store's directory.
     public var root: String { layout.root }

@@ -28,8 +28,6 @@ func runTool(_ words: [String]) -> Int32 {
         return report(error, json: console.json)
     } catch let error as OutputClosed {
         return error.exitCode
-    } catch let error as ErrorMessage where error.code == .cancelled {
-        return ExitStatus.interrupted
     } catch {
         console.report(errorMessage(error))
         return ExitStatus.failure
@@ -46,5 +44,4 @@ private func report(_ error: UsageError, json: Bool) -> Int32 {
 enum ExitStatus {
     static let usage: Int32 = 2
     static let failure: Int32 = 125
-    static let interrupted: Int32 = 130
 }

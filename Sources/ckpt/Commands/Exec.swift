@@ -1,5 +1,6 @@
 import Client
 import CommandInterface
+import Glibc
 import Messages
 
 extension Command {
@@ -92,6 +93,12 @@ enum ExecOptions {
         var request = request
         request.interactive = interactive ? true : nil
         if tty {
+            // Its end would never reach a terminal inside, and whoever started ckpt would wait for ever.
+            if interactive, isatty(STDIN_FILENO) == 0 {
+                throw ErrorMessage(
+                    .badValue, "stdin is no terminal",
+                    hint: "leave out -t to pass it on, or -i to pass nothing")
+            }
             request.tty = true
             // What the command sends has to suit the terminal here.
             let own = ["TERM": environmentValue("TERM") ?? "dumb"]
