@@ -7,51 +7,6 @@
 #endif
 
 #include "files.pb-c.h"
-void   fown_entry__init
-                     (FownEntry         *message)
-{
-  static const FownEntry init_value = FOWN_ENTRY__INIT;
-  *message = init_value;
-}
-size_t fown_entry__get_packed_size
-                     (const FownEntry *message)
-{
-  assert(message->base.descriptor == &fown_entry__descriptor);
-  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
-}
-size_t fown_entry__pack
-                     (const FownEntry *message,
-                      uint8_t       *out)
-{
-  assert(message->base.descriptor == &fown_entry__descriptor);
-  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
-}
-size_t fown_entry__pack_to_buffer
-                     (const FownEntry *message,
-                      ProtobufCBuffer *buffer)
-{
-  assert(message->base.descriptor == &fown_entry__descriptor);
-  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
-}
-FownEntry *
-       fown_entry__unpack
-                     (ProtobufCAllocator  *allocator,
-                      size_t               len,
-                      const uint8_t       *data)
-{
-  return (FownEntry *)
-     protobuf_c_message_unpack (&fown_entry__descriptor,
-                                allocator, len, data);
-}
-void   fown_entry__free_unpacked
-                     (FownEntry *message,
-                      ProtobufCAllocator *allocator)
-{
-  if(!message)
-    return;
-  assert(message->base.descriptor == &fown_entry__descriptor);
-  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
-}
 void   reg_file_entry__init
                      (RegFileEntry         *message)
 {
@@ -97,49 +52,409 @@ void   reg_file_entry__free_unpacked
   assert(message->base.descriptor == &reg_file_entry__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
-void   timerfd_entry__init
-                     (TimerfdEntry         *message)
+void   pipe_entry__init
+                     (PipeEntry         *message)
 {
-  static const TimerfdEntry init_value = TIMERFD_ENTRY__INIT;
+  static const PipeEntry init_value = PIPE_ENTRY__INIT;
   *message = init_value;
 }
-size_t timerfd_entry__get_packed_size
-                     (const TimerfdEntry *message)
+size_t pipe_entry__get_packed_size
+                     (const PipeEntry *message)
 {
-  assert(message->base.descriptor == &timerfd_entry__descriptor);
+  assert(message->base.descriptor == &pipe_entry__descriptor);
   return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
 }
-size_t timerfd_entry__pack
-                     (const TimerfdEntry *message,
+size_t pipe_entry__pack
+                     (const PipeEntry *message,
                       uint8_t       *out)
 {
-  assert(message->base.descriptor == &timerfd_entry__descriptor);
+  assert(message->base.descriptor == &pipe_entry__descriptor);
   return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
 }
-size_t timerfd_entry__pack_to_buffer
-                     (const TimerfdEntry *message,
+size_t pipe_entry__pack_to_buffer
+                     (const PipeEntry *message,
                       ProtobufCBuffer *buffer)
 {
-  assert(message->base.descriptor == &timerfd_entry__descriptor);
+  assert(message->base.descriptor == &pipe_entry__descriptor);
   return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
 }
-TimerfdEntry *
-       timerfd_entry__unpack
+PipeEntry *
+       pipe_entry__unpack
                      (ProtobufCAllocator  *allocator,
                       size_t               len,
                       const uint8_t       *data)
 {
-  return (TimerfdEntry *)
-     protobuf_c_message_unpack (&timerfd_entry__descriptor,
+  return (PipeEntry *)
+     protobuf_c_message_unpack (&pipe_entry__descriptor,
                                 allocator, len, data);
 }
-void   timerfd_entry__free_unpacked
-                     (TimerfdEntry *message,
+void   pipe_entry__free_unpacked
+                     (PipeEntry *message,
                       ProtobufCAllocator *allocator)
 {
   if(!message)
     return;
-  assert(message->base.descriptor == &timerfd_entry__descriptor);
+  assert(message->base.descriptor == &pipe_entry__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   pipe_data_entry__init
+                     (PipeDataEntry         *message)
+{
+  static const PipeDataEntry init_value = PIPE_DATA_ENTRY__INIT;
+  *message = init_value;
+}
+size_t pipe_data_entry__get_packed_size
+                     (const PipeDataEntry *message)
+{
+  assert(message->base.descriptor == &pipe_data_entry__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t pipe_data_entry__pack
+                     (const PipeDataEntry *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &pipe_data_entry__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t pipe_data_entry__pack_to_buffer
+                     (const PipeDataEntry *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &pipe_data_entry__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+PipeDataEntry *
+       pipe_data_entry__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (PipeDataEntry *)
+     protobuf_c_message_unpack (&pipe_data_entry__descriptor,
+                                allocator, len, data);
+}
+void   pipe_data_entry__free_unpacked
+                     (PipeDataEntry *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &pipe_data_entry__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   fifo_entry__init
+                     (FifoEntry         *message)
+{
+  static const FifoEntry init_value = FIFO_ENTRY__INIT;
+  *message = init_value;
+}
+size_t fifo_entry__get_packed_size
+                     (const FifoEntry *message)
+{
+  assert(message->base.descriptor == &fifo_entry__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t fifo_entry__pack
+                     (const FifoEntry *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &fifo_entry__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t fifo_entry__pack_to_buffer
+                     (const FifoEntry *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &fifo_entry__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+FifoEntry *
+       fifo_entry__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (FifoEntry *)
+     protobuf_c_message_unpack (&fifo_entry__descriptor,
+                                allocator, len, data);
+}
+void   fifo_entry__free_unpacked
+                     (FifoEntry *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &fifo_entry__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   memfd_file_entry__init
+                     (MemfdFileEntry         *message)
+{
+  static const MemfdFileEntry init_value = MEMFD_FILE_ENTRY__INIT;
+  *message = init_value;
+}
+size_t memfd_file_entry__get_packed_size
+                     (const MemfdFileEntry *message)
+{
+  assert(message->base.descriptor == &memfd_file_entry__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t memfd_file_entry__pack
+                     (const MemfdFileEntry *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &memfd_file_entry__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t memfd_file_entry__pack_to_buffer
+                     (const MemfdFileEntry *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &memfd_file_entry__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+MemfdFileEntry *
+       memfd_file_entry__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (MemfdFileEntry *)
+     protobuf_c_message_unpack (&memfd_file_entry__descriptor,
+                                allocator, len, data);
+}
+void   memfd_file_entry__free_unpacked
+                     (MemfdFileEntry *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &memfd_file_entry__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   pidfd_entry__init
+                     (PidfdEntry         *message)
+{
+  static const PidfdEntry init_value = PIDFD_ENTRY__INIT;
+  *message = init_value;
+}
+size_t pidfd_entry__get_packed_size
+                     (const PidfdEntry *message)
+{
+  assert(message->base.descriptor == &pidfd_entry__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t pidfd_entry__pack
+                     (const PidfdEntry *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &pidfd_entry__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t pidfd_entry__pack_to_buffer
+                     (const PidfdEntry *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &pidfd_entry__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+PidfdEntry *
+       pidfd_entry__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (PidfdEntry *)
+     protobuf_c_message_unpack (&pidfd_entry__descriptor,
+                                allocator, len, data);
+}
+void   pidfd_entry__free_unpacked
+                     (PidfdEntry *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &pidfd_entry__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   ns_file_entry__init
+                     (NsFileEntry         *message)
+{
+  static const NsFileEntry init_value = NS_FILE_ENTRY__INIT;
+  *message = init_value;
+}
+size_t ns_file_entry__get_packed_size
+                     (const NsFileEntry *message)
+{
+  assert(message->base.descriptor == &ns_file_entry__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t ns_file_entry__pack
+                     (const NsFileEntry *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &ns_file_entry__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t ns_file_entry__pack_to_buffer
+                     (const NsFileEntry *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &ns_file_entry__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+NsFileEntry *
+       ns_file_entry__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (NsFileEntry *)
+     protobuf_c_message_unpack (&ns_file_entry__descriptor,
+                                allocator, len, data);
+}
+void   ns_file_entry__free_unpacked
+                     (NsFileEntry *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &ns_file_entry__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   ext_file_entry__init
+                     (ExtFileEntry         *message)
+{
+  static const ExtFileEntry init_value = EXT_FILE_ENTRY__INIT;
+  *message = init_value;
+}
+size_t ext_file_entry__get_packed_size
+                     (const ExtFileEntry *message)
+{
+  assert(message->base.descriptor == &ext_file_entry__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t ext_file_entry__pack
+                     (const ExtFileEntry *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &ext_file_entry__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t ext_file_entry__pack_to_buffer
+                     (const ExtFileEntry *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &ext_file_entry__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+ExtFileEntry *
+       ext_file_entry__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (ExtFileEntry *)
+     protobuf_c_message_unpack (&ext_file_entry__descriptor,
+                                allocator, len, data);
+}
+void   ext_file_entry__free_unpacked
+                     (ExtFileEntry *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &ext_file_entry__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   tunfile_entry__init
+                     (TunfileEntry         *message)
+{
+  static const TunfileEntry init_value = TUNFILE_ENTRY__INIT;
+  *message = init_value;
+}
+size_t tunfile_entry__get_packed_size
+                     (const TunfileEntry *message)
+{
+  assert(message->base.descriptor == &tunfile_entry__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t tunfile_entry__pack
+                     (const TunfileEntry *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &tunfile_entry__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t tunfile_entry__pack_to_buffer
+                     (const TunfileEntry *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &tunfile_entry__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+TunfileEntry *
+       tunfile_entry__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (TunfileEntry *)
+     protobuf_c_message_unpack (&tunfile_entry__descriptor,
+                                allocator, len, data);
+}
+void   tunfile_entry__free_unpacked
+                     (TunfileEntry *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &tunfile_entry__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   bpfmap_file_entry__init
+                     (BpfmapFileEntry         *message)
+{
+  static const BpfmapFileEntry init_value = BPFMAP_FILE_ENTRY__INIT;
+  *message = init_value;
+}
+size_t bpfmap_file_entry__get_packed_size
+                     (const BpfmapFileEntry *message)
+{
+  assert(message->base.descriptor == &bpfmap_file_entry__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t bpfmap_file_entry__pack
+                     (const BpfmapFileEntry *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &bpfmap_file_entry__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t bpfmap_file_entry__pack_to_buffer
+                     (const BpfmapFileEntry *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &bpfmap_file_entry__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+BpfmapFileEntry *
+       bpfmap_file_entry__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (BpfmapFileEntry *)
+     protobuf_c_message_unpack (&bpfmap_file_entry__descriptor,
+                                allocator, len, data);
+}
+void   bpfmap_file_entry__free_unpacked
+                     (BpfmapFileEntry *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &bpfmap_file_entry__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
 void   fdinfo_entry__init
@@ -232,97 +547,53 @@ void   file_entry__free_unpacked
   assert(message->base.descriptor == &file_entry__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
-static const ProtobufCFieldDescriptor fown_entry__field_descriptors[5] =
+void   file_lock_entry__init
+                     (FileLockEntry         *message)
 {
-  {
-    "uid",
-    1,
-    PROTOBUF_C_LABEL_REQUIRED,
-    PROTOBUF_C_TYPE_UINT32,
-    0,   /* quantifier_offset */
-    offsetof(FownEntry, uid),
-    NULL,
-    NULL,
-    0,             /* flags */
-    0,NULL,NULL    /* reserved1,reserved2, etc */
-  },
-  {
-    "euid",
-    2,
-    PROTOBUF_C_LABEL_REQUIRED,
-    PROTOBUF_C_TYPE_UINT32,
-    0,   /* quantifier_offset */
-    offsetof(FownEntry, euid),
-    NULL,
-    NULL,
-    0,             /* flags */
-    0,NULL,NULL    /* reserved1,reserved2, etc */
-  },
-  {
-    "signum",
-    3,
-    PROTOBUF_C_LABEL_REQUIRED,
-    PROTOBUF_C_TYPE_UINT32,
-    0,   /* quantifier_offset */
-    offsetof(FownEntry, signum),
-    NULL,
-    NULL,
-    0,             /* flags */
-    0,NULL,NULL    /* reserved1,reserved2, etc */
-  },
-  {
-    "pid_type",
-    4,
-    PROTOBUF_C_LABEL_REQUIRED,
-    PROTOBUF_C_TYPE_UINT32,
-    0,   /* quantifier_offset */
-    offsetof(FownEntry, pid_type),
-    NULL,
-    NULL,
-    0,             /* flags */
-    0,NULL,NULL    /* reserved1,reserved2, etc */
-  },
-  {
-    "pid",
-    5,
-    PROTOBUF_C_LABEL_REQUIRED,
-    PROTOBUF_C_TYPE_UINT32,
-    0,   /* quantifier_offset */
-    offsetof(FownEntry, pid),
-    NULL,
-    NULL,
-    0,             /* flags */
-    0,NULL,NULL    /* reserved1,reserved2, etc */
-  },
-};
-static const unsigned fown_entry__field_indices_by_name[] = {
-  1,   /* field[1] = euid */
-  4,   /* field[4] = pid */
-  3,   /* field[3] = pid_type */
-  2,   /* field[2] = signum */
-  0,   /* field[0] = uid */
-};
-static const ProtobufCIntRange fown_entry__number_ranges[1 + 1] =
+  static const FileLockEntry init_value = FILE_LOCK_ENTRY__INIT;
+  *message = init_value;
+}
+size_t file_lock_entry__get_packed_size
+                     (const FileLockEntry *message)
 {
-  { 1, 0 },
-  { 0, 5 }
-};
-const ProtobufCMessageDescriptor fown_entry__descriptor =
+  assert(message->base.descriptor == &file_lock_entry__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t file_lock_entry__pack
+                     (const FileLockEntry *message,
+                      uint8_t       *out)
 {
-  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
-  "fown_entry",
-  "FownEntry",
-  "FownEntry",
-  "",
-  sizeof(FownEntry),
-  5,
-  fown_entry__field_descriptors,
-  fown_entry__field_indices_by_name,
-  1,  fown_entry__number_ranges,
-  (ProtobufCMessageInit) fown_entry__init,
-  NULL,NULL,NULL    /* reserved[123] */
-};
-static const ProtobufCFieldDescriptor reg_file_entry__field_descriptors[9] =
+  assert(message->base.descriptor == &file_lock_entry__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t file_lock_entry__pack_to_buffer
+                     (const FileLockEntry *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &file_lock_entry__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+FileLockEntry *
+       file_lock_entry__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (FileLockEntry *)
+     protobuf_c_message_unpack (&file_lock_entry__descriptor,
+                                allocator, len, data);
+}
+void   file_lock_entry__free_unpacked
+                     (FileLockEntry *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &file_lock_entry__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+static const int32_t reg_file_entry__mnt_id__default_value = -1;
+static const ProtobufCFieldDescriptor reg_file_entry__field_descriptors[13] =
 {
   {
     "id",
@@ -392,7 +663,7 @@ static const ProtobufCFieldDescriptor reg_file_entry__field_descriptors[9] =
     offsetof(RegFileEntry, has_mnt_id),
     offsetof(RegFileEntry, mnt_id),
     NULL,
-    NULL,
+    &reg_file_entry__mnt_id__default_value,
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
@@ -432,8 +703,60 @@ static const ProtobufCFieldDescriptor reg_file_entry__field_descriptors[9] =
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "build_id",
+    11,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(RegFileEntry, n_build_id),
+    offsetof(RegFileEntry, build_id),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "checksum",
+    12,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(RegFileEntry, has_checksum),
+    offsetof(RegFileEntry, checksum),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "checksum_config",
+    13,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(RegFileEntry, has_checksum_config),
+    offsetof(RegFileEntry, checksum_config),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "checksum_parameter",
+    14,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(RegFileEntry, has_checksum_parameter),
+    offsetof(RegFileEntry, checksum_parameter),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned reg_file_entry__field_indices_by_name[] = {
+  9,   /* field[9] = build_id */
+  10,   /* field[10] = checksum */
+  11,   /* field[11] = checksum_config */
+  12,   /* field[12] = checksum_parameter */
   7,   /* field[7] = ext */
   1,   /* field[1] = flags */
   3,   /* field[3] = fown */
@@ -448,7 +771,7 @@ static const ProtobufCIntRange reg_file_entry__number_ranges[2 + 1] =
 {
   { 1, 0 },
   { 5, 3 },
-  { 0, 9 }
+  { 0, 13 }
 };
 const ProtobufCMessageDescriptor reg_file_entry__descriptor =
 {
@@ -458,14 +781,14 @@ const ProtobufCMessageDescriptor reg_file_entry__descriptor =
   "RegFileEntry",
   "",
   sizeof(RegFileEntry),
-  9,
+  13,
   reg_file_entry__field_descriptors,
   reg_file_entry__field_indices_by_name,
   2,  reg_file_entry__number_ranges,
   (ProtobufCMessageInit) reg_file_entry__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor timerfd_entry__field_descriptors[10] =
+static const ProtobufCFieldDescriptor pipe_entry__field_descriptors[4] =
 {
   {
     "id",
@@ -473,7 +796,212 @@ static const ProtobufCFieldDescriptor timerfd_entry__field_descriptors[10] =
     PROTOBUF_C_LABEL_REQUIRED,
     PROTOBUF_C_TYPE_UINT32,
     0,   /* quantifier_offset */
-    offsetof(TimerfdEntry, id),
+    offsetof(PipeEntry, id),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "pipe_id",
+    2,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(PipeEntry, pipe_id),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "flags",
+    3,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(PipeEntry, flags),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "fown",
+    4,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(PipeEntry, fown),
+    &fown_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned pipe_entry__field_indices_by_name[] = {
+  2,   /* field[2] = flags */
+  3,   /* field[3] = fown */
+  0,   /* field[0] = id */
+  1,   /* field[1] = pipe_id */
+};
+static const ProtobufCIntRange pipe_entry__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 4 }
+};
+const ProtobufCMessageDescriptor pipe_entry__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "pipe_entry",
+  "PipeEntry",
+  "PipeEntry",
+  "",
+  sizeof(PipeEntry),
+  4,
+  pipe_entry__field_descriptors,
+  pipe_entry__field_indices_by_name,
+  1,  pipe_entry__number_ranges,
+  (ProtobufCMessageInit) pipe_entry__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor pipe_data_entry__field_descriptors[3] =
+{
+  {
+    "pipe_id",
+    1,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(PipeDataEntry, pipe_id),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "bytes",
+    2,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(PipeDataEntry, bytes),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "size",
+    3,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(PipeDataEntry, has_size),
+    offsetof(PipeDataEntry, size),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned pipe_data_entry__field_indices_by_name[] = {
+  1,   /* field[1] = bytes */
+  0,   /* field[0] = pipe_id */
+  2,   /* field[2] = size */
+};
+static const ProtobufCIntRange pipe_data_entry__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 3 }
+};
+const ProtobufCMessageDescriptor pipe_data_entry__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "pipe_data_entry",
+  "PipeDataEntry",
+  "PipeDataEntry",
+  "",
+  sizeof(PipeDataEntry),
+  3,
+  pipe_data_entry__field_descriptors,
+  pipe_data_entry__field_indices_by_name,
+  1,  pipe_data_entry__number_ranges,
+  (ProtobufCMessageInit) pipe_data_entry__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor fifo_entry__field_descriptors[3] =
+{
+  {
+    "id",
+    1,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(FifoEntry, id),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "pipe_id",
+    2,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(FifoEntry, pipe_id),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "regf_id",
+    3,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(FifoEntry, has_regf_id),
+    offsetof(FifoEntry, regf_id),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned fifo_entry__field_indices_by_name[] = {
+  0,   /* field[0] = id */
+  1,   /* field[1] = pipe_id */
+  2,   /* field[2] = regf_id */
+};
+static const ProtobufCIntRange fifo_entry__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 3 }
+};
+const ProtobufCMessageDescriptor fifo_entry__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "fifo_entry",
+  "FifoEntry",
+  "FifoEntry",
+  "",
+  sizeof(FifoEntry),
+  3,
+  fifo_entry__field_descriptors,
+  fifo_entry__field_indices_by_name,
+  1,  fifo_entry__number_ranges,
+  (ProtobufCMessageInit) fifo_entry__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor memfd_file_entry__field_descriptors[5] =
+{
+  {
+    "id",
+    1,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(MemfdFileEntry, id),
     NULL,
     NULL,
     0,             /* flags */
@@ -485,7 +1013,19 @@ static const ProtobufCFieldDescriptor timerfd_entry__field_descriptors[10] =
     PROTOBUF_C_LABEL_REQUIRED,
     PROTOBUF_C_TYPE_UINT32,
     0,   /* quantifier_offset */
-    offsetof(TimerfdEntry, flags),
+    offsetof(MemfdFileEntry, flags),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "pos",
+    3,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(MemfdFileEntry, pos),
     NULL,
     NULL,
     0,             /* flags */
@@ -493,134 +1033,589 @@ static const ProtobufCFieldDescriptor timerfd_entry__field_descriptors[10] =
   },
   {
     "fown",
-    3,
+    4,
     PROTOBUF_C_LABEL_REQUIRED,
     PROTOBUF_C_TYPE_MESSAGE,
     0,   /* quantifier_offset */
-    offsetof(TimerfdEntry, fown),
+    offsetof(MemfdFileEntry, fown),
     &fown_entry__descriptor,
     NULL,
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "clockid",
+    "inode_id",
+    5,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(MemfdFileEntry, inode_id),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned memfd_file_entry__field_indices_by_name[] = {
+  1,   /* field[1] = flags */
+  3,   /* field[3] = fown */
+  0,   /* field[0] = id */
+  4,   /* field[4] = inode_id */
+  2,   /* field[2] = pos */
+};
+static const ProtobufCIntRange memfd_file_entry__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 5 }
+};
+const ProtobufCMessageDescriptor memfd_file_entry__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "memfd_file_entry",
+  "MemfdFileEntry",
+  "MemfdFileEntry",
+  "",
+  sizeof(MemfdFileEntry),
+  5,
+  memfd_file_entry__field_descriptors,
+  memfd_file_entry__field_indices_by_name,
+  1,  memfd_file_entry__number_ranges,
+  (ProtobufCMessageInit) memfd_file_entry__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor pidfd_entry__field_descriptors[5] =
+{
+  {
+    "id",
+    1,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(PidfdEntry, id),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "ino",
+    2,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(PidfdEntry, ino),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "flags",
+    3,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(PidfdEntry, flags),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "nspid",
+    4,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_INT32,
+    0,   /* quantifier_offset */
+    offsetof(PidfdEntry, nspid),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "fown",
+    5,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(PidfdEntry, fown),
+    &fown_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned pidfd_entry__field_indices_by_name[] = {
+  2,   /* field[2] = flags */
+  4,   /* field[4] = fown */
+  0,   /* field[0] = id */
+  1,   /* field[1] = ino */
+  3,   /* field[3] = nspid */
+};
+static const ProtobufCIntRange pidfd_entry__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 5 }
+};
+const ProtobufCMessageDescriptor pidfd_entry__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "pidfd_entry",
+  "PidfdEntry",
+  "PidfdEntry",
+  "",
+  sizeof(PidfdEntry),
+  5,
+  pidfd_entry__field_descriptors,
+  pidfd_entry__field_indices_by_name,
+  1,  pidfd_entry__number_ranges,
+  (ProtobufCMessageInit) pidfd_entry__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor ns_file_entry__field_descriptors[4] =
+{
+  {
+    "id",
+    1,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(NsFileEntry, id),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "ns_id",
+    2,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(NsFileEntry, ns_id),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "ns_cflag",
+    3,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(NsFileEntry, ns_cflag),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "flags",
     4,
     PROTOBUF_C_LABEL_REQUIRED,
     PROTOBUF_C_TYPE_UINT32,
     0,   /* quantifier_offset */
-    offsetof(TimerfdEntry, clockid),
+    offsetof(NsFileEntry, flags),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned ns_file_entry__field_indices_by_name[] = {
+  3,   /* field[3] = flags */
+  0,   /* field[0] = id */
+  2,   /* field[2] = ns_cflag */
+  1,   /* field[1] = ns_id */
+};
+static const ProtobufCIntRange ns_file_entry__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 4 }
+};
+const ProtobufCMessageDescriptor ns_file_entry__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "ns_file_entry",
+  "NsFileEntry",
+  "NsFileEntry",
+  "",
+  sizeof(NsFileEntry),
+  4,
+  ns_file_entry__field_descriptors,
+  ns_file_entry__field_indices_by_name,
+  1,  ns_file_entry__number_ranges,
+  (ProtobufCMessageInit) ns_file_entry__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor ext_file_entry__field_descriptors[2] =
+{
+  {
+    "id",
+    1,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(ExtFileEntry, id),
     NULL,
     NULL,
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "ticks",
+    "fown",
     5,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(ExtFileEntry, fown),
+    &fown_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned ext_file_entry__field_indices_by_name[] = {
+  1,   /* field[1] = fown */
+  0,   /* field[0] = id */
+};
+static const ProtobufCIntRange ext_file_entry__number_ranges[2 + 1] =
+{
+  { 1, 0 },
+  { 5, 1 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor ext_file_entry__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "ext_file_entry",
+  "ExtFileEntry",
+  "ExtFileEntry",
+  "",
+  sizeof(ExtFileEntry),
+  2,
+  ext_file_entry__field_descriptors,
+  ext_file_entry__field_indices_by_name,
+  2,  ext_file_entry__number_ranges,
+  (ProtobufCMessageInit) ext_file_entry__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor tunfile_entry__field_descriptors[4] =
+{
+  {
+    "id",
+    1,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(TunfileEntry, id),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "netdev",
+    2,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(TunfileEntry, netdev),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "detached",
+    3,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_BOOL,
+    offsetof(TunfileEntry, has_detached),
+    offsetof(TunfileEntry, detached),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "ns_id",
+    4,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(TunfileEntry, has_ns_id),
+    offsetof(TunfileEntry, ns_id),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned tunfile_entry__field_indices_by_name[] = {
+  2,   /* field[2] = detached */
+  0,   /* field[0] = id */
+  1,   /* field[1] = netdev */
+  3,   /* field[3] = ns_id */
+};
+static const ProtobufCIntRange tunfile_entry__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 4 }
+};
+const ProtobufCMessageDescriptor tunfile_entry__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "tunfile_entry",
+  "TunfileEntry",
+  "TunfileEntry",
+  "",
+  sizeof(TunfileEntry),
+  4,
+  tunfile_entry__field_descriptors,
+  tunfile_entry__field_indices_by_name,
+  1,  tunfile_entry__number_ranges,
+  (ProtobufCMessageInit) tunfile_entry__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const protobuf_c_boolean bpfmap_file_entry__frozen__default_value = 0;
+static const uint32_t bpfmap_file_entry__ifindex__default_value = 0u;
+static const int32_t bpfmap_file_entry__mnt_id__default_value = -1;
+static const ProtobufCFieldDescriptor bpfmap_file_entry__field_descriptors[16] =
+{
+  {
+    "id",
+    1,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(BpfmapFileEntry, id),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "flags",
+    2,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(BpfmapFileEntry, flags),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "pos",
+    3,
     PROTOBUF_C_LABEL_REQUIRED,
     PROTOBUF_C_TYPE_UINT64,
     0,   /* quantifier_offset */
-    offsetof(TimerfdEntry, ticks),
+    offsetof(BpfmapFileEntry, pos),
     NULL,
     NULL,
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "settime_flags",
+    "fown",
+    4,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(BpfmapFileEntry, fown),
+    &fown_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "map_type",
+    5,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(BpfmapFileEntry, map_type),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "key_size",
     6,
     PROTOBUF_C_LABEL_REQUIRED,
     PROTOBUF_C_TYPE_UINT32,
     0,   /* quantifier_offset */
-    offsetof(TimerfdEntry, settime_flags),
+    offsetof(BpfmapFileEntry, key_size),
     NULL,
     NULL,
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "vsec",
+    "value_size",
     7,
     PROTOBUF_C_LABEL_REQUIRED,
-    PROTOBUF_C_TYPE_UINT64,
+    PROTOBUF_C_TYPE_UINT32,
     0,   /* quantifier_offset */
-    offsetof(TimerfdEntry, vsec),
+    offsetof(BpfmapFileEntry, value_size),
     NULL,
     NULL,
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "vnsec",
+    "map_id",
     8,
     PROTOBUF_C_LABEL_REQUIRED,
-    PROTOBUF_C_TYPE_UINT64,
+    PROTOBUF_C_TYPE_UINT32,
     0,   /* quantifier_offset */
-    offsetof(TimerfdEntry, vnsec),
+    offsetof(BpfmapFileEntry, map_id),
     NULL,
     NULL,
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "isec",
+    "max_entries",
     9,
     PROTOBUF_C_LABEL_REQUIRED,
-    PROTOBUF_C_TYPE_UINT64,
+    PROTOBUF_C_TYPE_UINT32,
     0,   /* quantifier_offset */
-    offsetof(TimerfdEntry, isec),
+    offsetof(BpfmapFileEntry, max_entries),
     NULL,
     NULL,
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "insec",
+    "map_flags",
     10,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(BpfmapFileEntry, map_flags),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "memlock",
+    11,
     PROTOBUF_C_LABEL_REQUIRED,
     PROTOBUF_C_TYPE_UINT64,
     0,   /* quantifier_offset */
-    offsetof(TimerfdEntry, insec),
+    offsetof(BpfmapFileEntry, memlock),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "frozen",
+    12,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(BpfmapFileEntry, frozen),
+    NULL,
+    &bpfmap_file_entry__frozen__default_value,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "map_name",
+    13,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(BpfmapFileEntry, map_name),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "ifindex",
+    14,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(BpfmapFileEntry, ifindex),
+    NULL,
+    &bpfmap_file_entry__ifindex__default_value,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "mnt_id",
+    15,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_SINT32,
+    offsetof(BpfmapFileEntry, has_mnt_id),
+    offsetof(BpfmapFileEntry, mnt_id),
+    NULL,
+    &bpfmap_file_entry__mnt_id__default_value,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "map_extra",
+    16,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_UINT64,
+    offsetof(BpfmapFileEntry, has_map_extra),
+    offsetof(BpfmapFileEntry, map_extra),
     NULL,
     NULL,
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
 };
-static const unsigned timerfd_entry__field_indices_by_name[] = {
-  3,   /* field[3] = clockid */
+static const unsigned bpfmap_file_entry__field_indices_by_name[] = {
   1,   /* field[1] = flags */
-  2,   /* field[2] = fown */
+  3,   /* field[3] = fown */
+  11,   /* field[11] = frozen */
   0,   /* field[0] = id */
-  9,   /* field[9] = insec */
-  8,   /* field[8] = isec */
-  5,   /* field[5] = settime_flags */
-  4,   /* field[4] = ticks */
-  7,   /* field[7] = vnsec */
-  6,   /* field[6] = vsec */
+  13,   /* field[13] = ifindex */
+  5,   /* field[5] = key_size */
+  15,   /* field[15] = map_extra */
+  9,   /* field[9] = map_flags */
+  7,   /* field[7] = map_id */
+  12,   /* field[12] = map_name */
+  4,   /* field[4] = map_type */
+  8,   /* field[8] = max_entries */
+  10,   /* field[10] = memlock */
+  14,   /* field[14] = mnt_id */
+  2,   /* field[2] = pos */
+  6,   /* field[6] = value_size */
 };
-static const ProtobufCIntRange timerfd_entry__number_ranges[1 + 1] =
+static const ProtobufCIntRange bpfmap_file_entry__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 10 }
+  { 0, 16 }
 };
-const ProtobufCMessageDescriptor timerfd_entry__descriptor =
+const ProtobufCMessageDescriptor bpfmap_file_entry__descriptor =
 {
   PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
-  "timerfd_entry",
-  "TimerfdEntry",
-  "TimerfdEntry",
+  "bpfmap_file_entry",
+  "BpfmapFileEntry",
+  "BpfmapFileEntry",
   "",
-  sizeof(TimerfdEntry),
-  10,
-  timerfd_entry__field_descriptors,
-  timerfd_entry__field_indices_by_name,
-  1,  timerfd_entry__number_ranges,
-  (ProtobufCMessageInit) timerfd_entry__init,
+  sizeof(BpfmapFileEntry),
+  16,
+  bpfmap_file_entry__field_descriptors,
+  bpfmap_file_entry__field_indices_by_name,
+  1,  bpfmap_file_entry__number_ranges,
+  (ProtobufCMessageInit) bpfmap_file_entry__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor fdinfo_entry__field_descriptors[4] =
+static const ProtobufCFieldDescriptor fdinfo_entry__field_descriptors[5] =
 {
   {
     "id",
@@ -670,17 +1665,30 @@ static const ProtobufCFieldDescriptor fdinfo_entry__field_descriptors[4] =
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "xattr_security_selinux",
+    5,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(FdinfoEntry, xattr_security_selinux),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned fdinfo_entry__field_indices_by_name[] = {
   3,   /* field[3] = fd */
   1,   /* field[1] = flags */
   0,   /* field[0] = id */
   2,   /* field[2] = type */
+  4,   /* field[4] = xattr_security_selinux */
 };
 static const ProtobufCIntRange fdinfo_entry__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 4 }
+  { 0, 5 }
 };
 const ProtobufCMessageDescriptor fdinfo_entry__descriptor =
 {
@@ -690,14 +1698,14 @@ const ProtobufCMessageDescriptor fdinfo_entry__descriptor =
   "FdinfoEntry",
   "",
   sizeof(FdinfoEntry),
-  4,
+  5,
   fdinfo_entry__field_descriptors,
   fdinfo_entry__field_indices_by_name,
   1,  fdinfo_entry__number_ranges,
   (ProtobufCMessageInit) fdinfo_entry__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor file_entry__field_descriptors[4] =
+static const ProtobufCFieldDescriptor file_entry__field_descriptors[22] =
 {
   {
     "type",
@@ -736,6 +1744,102 @@ static const ProtobufCFieldDescriptor file_entry__field_descriptors[4] =
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
+    "isk",
+    4,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(FileEntry, isk),
+    &inet_sk_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "nsf",
+    5,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(FileEntry, nsf),
+    &ns_file_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "psk",
+    6,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(FileEntry, psk),
+    &packet_sock_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "nlsk",
+    7,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(FileEntry, nlsk),
+    &netlink_sk_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "efd",
+    8,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(FileEntry, efd),
+    &eventfd_file_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "epfd",
+    9,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(FileEntry, epfd),
+    &eventpoll_file_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "sgfd",
+    10,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(FileEntry, sgfd),
+    &signalfd_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "tunf",
+    11,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(FileEntry, tunf),
+    &tunfile_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
     "tfd",
     12,
     PROTOBUF_C_LABEL_OPTIONAL,
@@ -747,18 +1851,155 @@ static const ProtobufCFieldDescriptor file_entry__field_descriptors[4] =
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "ify",
+    13,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(FileEntry, ify),
+    &inotify_file_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "ffy",
+    14,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(FileEntry, ffy),
+    &fanotify_file_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "ext",
+    15,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(FileEntry, ext),
+    &ext_file_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "usk",
+    16,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(FileEntry, usk),
+    &unix_sk_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "fifo",
+    17,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(FileEntry, fifo),
+    &fifo_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "pipe",
+    18,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(FileEntry, pipe),
+    &pipe_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "tty",
+    19,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(FileEntry, tty),
+    &tty_file_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "memfd",
+    20,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(FileEntry, memfd),
+    &memfd_file_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "bpf",
+    21,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(FileEntry, bpf),
+    &bpfmap_file_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "pidfd",
+    22,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(FileEntry, pidfd),
+    &pidfd_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned file_entry__field_indices_by_name[] = {
+  20,   /* field[20] = bpf */
+  7,   /* field[7] = efd */
+  8,   /* field[8] = epfd */
+  14,   /* field[14] = ext */
+  13,   /* field[13] = ffy */
+  16,   /* field[16] = fifo */
   1,   /* field[1] = id */
+  12,   /* field[12] = ify */
+  3,   /* field[3] = isk */
+  19,   /* field[19] = memfd */
+  6,   /* field[6] = nlsk */
+  4,   /* field[4] = nsf */
+  21,   /* field[21] = pidfd */
+  17,   /* field[17] = pipe */
+  5,   /* field[5] = psk */
   2,   /* field[2] = reg */
-  3,   /* field[3] = tfd */
+  9,   /* field[9] = sgfd */
+  11,   /* field[11] = tfd */
+  18,   /* field[18] = tty */
+  10,   /* field[10] = tunf */
   0,   /* field[0] = type */
+  15,   /* field[15] = usk */
 };
-static const ProtobufCIntRange file_entry__number_ranges[2 + 1] =
+static const ProtobufCIntRange file_entry__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 12, 3 },
-  { 0, 4 }
+  { 0, 22 }
 };
 const ProtobufCMessageDescriptor file_entry__descriptor =
 {
@@ -768,11 +2009,114 @@ const ProtobufCMessageDescriptor file_entry__descriptor =
   "FileEntry",
   "",
   sizeof(FileEntry),
-  4,
+  22,
   file_entry__field_descriptors,
   file_entry__field_indices_by_name,
-  2,  file_entry__number_ranges,
+  1,  file_entry__number_ranges,
   (ProtobufCMessageInit) file_entry__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor file_lock_entry__field_descriptors[6] =
+{
+  {
+    "flag",
+    1,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(FileLockEntry, flag),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "type",
+    2,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(FileLockEntry, type),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "pid",
+    3,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_INT32,
+    0,   /* quantifier_offset */
+    offsetof(FileLockEntry, pid),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "fd",
+    4,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_INT32,
+    0,   /* quantifier_offset */
+    offsetof(FileLockEntry, fd),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "start",
+    5,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(FileLockEntry, start),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "len",
+    6,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(FileLockEntry, len),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned file_lock_entry__field_indices_by_name[] = {
+  3,   /* field[3] = fd */
+  0,   /* field[0] = flag */
+  5,   /* field[5] = len */
+  2,   /* field[2] = pid */
+  4,   /* field[4] = start */
+  1,   /* field[1] = type */
+};
+static const ProtobufCIntRange file_lock_entry__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 6 }
+};
+const ProtobufCMessageDescriptor file_lock_entry__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "file_lock_entry",
+  "FileLockEntry",
+  "FileLockEntry",
+  "",
+  sizeof(FileLockEntry),
+  6,
+  file_lock_entry__field_descriptors,
+  file_lock_entry__field_indices_by_name,
+  1,  file_lock_entry__number_ranges,
+  (ProtobufCMessageInit) file_lock_entry__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
 static const ProtobufCEnumValue fd_types__enum_values_by_number[21] =

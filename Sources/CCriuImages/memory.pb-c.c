@@ -52,6 +52,51 @@ void   vma_entry__free_unpacked
   assert(message->base.descriptor == &vma_entry__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   aio_ring_entry__init
+                     (AioRingEntry         *message)
+{
+  static const AioRingEntry init_value = AIO_RING_ENTRY__INIT;
+  *message = init_value;
+}
+size_t aio_ring_entry__get_packed_size
+                     (const AioRingEntry *message)
+{
+  assert(message->base.descriptor == &aio_ring_entry__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t aio_ring_entry__pack
+                     (const AioRingEntry *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &aio_ring_entry__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t aio_ring_entry__pack_to_buffer
+                     (const AioRingEntry *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &aio_ring_entry__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+AioRingEntry *
+       aio_ring_entry__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (AioRingEntry *)
+     protobuf_c_message_unpack (&aio_ring_entry__descriptor,
+                                allocator, len, data);
+}
+void   aio_ring_entry__free_unpacked
+                     (AioRingEntry *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &aio_ring_entry__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   mm_entry__init
                      (MmEntry         *message)
 {
@@ -185,6 +230,231 @@ void   pagemap_entry__free_unpacked
   if(!message)
     return;
   assert(message->base.descriptor == &pagemap_entry__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   memfd_inode_entry__init
+                     (MemfdInodeEntry         *message)
+{
+  static const MemfdInodeEntry init_value = MEMFD_INODE_ENTRY__INIT;
+  *message = init_value;
+}
+size_t memfd_inode_entry__get_packed_size
+                     (const MemfdInodeEntry *message)
+{
+  assert(message->base.descriptor == &memfd_inode_entry__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t memfd_inode_entry__pack
+                     (const MemfdInodeEntry *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &memfd_inode_entry__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t memfd_inode_entry__pack_to_buffer
+                     (const MemfdInodeEntry *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &memfd_inode_entry__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+MemfdInodeEntry *
+       memfd_inode_entry__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (MemfdInodeEntry *)
+     protobuf_c_message_unpack (&memfd_inode_entry__descriptor,
+                                allocator, len, data);
+}
+void   memfd_inode_entry__free_unpacked
+                     (MemfdInodeEntry *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &memfd_inode_entry__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   remap_file_path_entry__init
+                     (RemapFilePathEntry         *message)
+{
+  static const RemapFilePathEntry init_value = REMAP_FILE_PATH_ENTRY__INIT;
+  *message = init_value;
+}
+size_t remap_file_path_entry__get_packed_size
+                     (const RemapFilePathEntry *message)
+{
+  assert(message->base.descriptor == &remap_file_path_entry__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t remap_file_path_entry__pack
+                     (const RemapFilePathEntry *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &remap_file_path_entry__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t remap_file_path_entry__pack_to_buffer
+                     (const RemapFilePathEntry *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &remap_file_path_entry__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+RemapFilePathEntry *
+       remap_file_path_entry__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (RemapFilePathEntry *)
+     protobuf_c_message_unpack (&remap_file_path_entry__descriptor,
+                                allocator, len, data);
+}
+void   remap_file_path_entry__free_unpacked
+                     (RemapFilePathEntry *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &remap_file_path_entry__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   timeval__init
+                     (Timeval         *message)
+{
+  static const Timeval init_value = TIMEVAL__INIT;
+  *message = init_value;
+}
+size_t timeval__get_packed_size
+                     (const Timeval *message)
+{
+  assert(message->base.descriptor == &timeval__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t timeval__pack
+                     (const Timeval *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &timeval__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t timeval__pack_to_buffer
+                     (const Timeval *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &timeval__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Timeval *
+       timeval__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Timeval *)
+     protobuf_c_message_unpack (&timeval__descriptor,
+                                allocator, len, data);
+}
+void   timeval__free_unpacked
+                     (Timeval *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &timeval__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   ghost_file_entry__init
+                     (GhostFileEntry         *message)
+{
+  static const GhostFileEntry init_value = GHOST_FILE_ENTRY__INIT;
+  *message = init_value;
+}
+size_t ghost_file_entry__get_packed_size
+                     (const GhostFileEntry *message)
+{
+  assert(message->base.descriptor == &ghost_file_entry__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t ghost_file_entry__pack
+                     (const GhostFileEntry *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &ghost_file_entry__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t ghost_file_entry__pack_to_buffer
+                     (const GhostFileEntry *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &ghost_file_entry__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+GhostFileEntry *
+       ghost_file_entry__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (GhostFileEntry *)
+     protobuf_c_message_unpack (&ghost_file_entry__descriptor,
+                                allocator, len, data);
+}
+void   ghost_file_entry__free_unpacked
+                     (GhostFileEntry *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &ghost_file_entry__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   ghost_chunk_entry__init
+                     (GhostChunkEntry         *message)
+{
+  static const GhostChunkEntry init_value = GHOST_CHUNK_ENTRY__INIT;
+  *message = init_value;
+}
+size_t ghost_chunk_entry__get_packed_size
+                     (const GhostChunkEntry *message)
+{
+  assert(message->base.descriptor == &ghost_chunk_entry__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t ghost_chunk_entry__pack
+                     (const GhostChunkEntry *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &ghost_chunk_entry__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t ghost_chunk_entry__pack_to_buffer
+                     (const GhostChunkEntry *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &ghost_chunk_entry__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+GhostChunkEntry *
+       ghost_chunk_entry__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (GhostChunkEntry *)
+     protobuf_c_message_unpack (&ghost_chunk_entry__descriptor,
+                                allocator, len, data);
+}
+void   ghost_chunk_entry__free_unpacked
+                     (GhostChunkEntry *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &ghost_chunk_entry__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
 static const ProtobufCFieldDescriptor vma_entry__field_descriptors[10] =
@@ -342,7 +612,71 @@ const ProtobufCMessageDescriptor vma_entry__descriptor =
   (ProtobufCMessageInit) vma_entry__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor mm_entry__field_descriptors[15] =
+static const ProtobufCFieldDescriptor aio_ring_entry__field_descriptors[3] =
+{
+  {
+    "id",
+    1,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(AioRingEntry, id),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "nr_req",
+    2,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(AioRingEntry, nr_req),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "ring_len",
+    3,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(AioRingEntry, ring_len),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned aio_ring_entry__field_indices_by_name[] = {
+  0,   /* field[0] = id */
+  1,   /* field[1] = nr_req */
+  2,   /* field[2] = ring_len */
+};
+static const ProtobufCIntRange aio_ring_entry__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 3 }
+};
+const ProtobufCMessageDescriptor aio_ring_entry__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "aio_ring_entry",
+  "AioRingEntry",
+  "AioRingEntry",
+  "",
+  sizeof(AioRingEntry),
+  3,
+  aio_ring_entry__field_descriptors,
+  aio_ring_entry__field_indices_by_name,
+  1,  aio_ring_entry__number_ranges,
+  (ProtobufCMessageInit) aio_ring_entry__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor mm_entry__field_descriptors[17] =
 {
   {
     "mm_start_code",
@@ -524,8 +858,33 @@ static const ProtobufCFieldDescriptor mm_entry__field_descriptors[15] =
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "aios",
+    16,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(MmEntry, n_aios),
+    offsetof(MmEntry, aios),
+    &aio_ring_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "thp_disabled",
+    17,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_BOOL,
+    offsetof(MmEntry, has_thp_disabled),
+    offsetof(MmEntry, thp_disabled),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned mm_entry__field_indices_by_name[] = {
+  15,   /* field[15] = aios */
   14,   /* field[14] = dumpable */
   11,   /* field[11] = exe_file_id */
   8,   /* field[8] = mm_arg_end */
@@ -540,12 +899,13 @@ static const unsigned mm_entry__field_indices_by_name[] = {
   0,   /* field[0] = mm_start_code */
   2,   /* field[2] = mm_start_data */
   4,   /* field[4] = mm_start_stack */
+  16,   /* field[16] = thp_disabled */
   13,   /* field[13] = vmas */
 };
 static const ProtobufCIntRange mm_entry__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 15 }
+  { 0, 17 }
 };
 const ProtobufCMessageDescriptor mm_entry__descriptor =
 {
@@ -555,7 +915,7 @@ const ProtobufCMessageDescriptor mm_entry__descriptor =
   "MmEntry",
   "",
   sizeof(MmEntry),
-  15,
+  17,
   mm_entry__field_descriptors,
   mm_entry__field_indices_by_name,
   1,  mm_entry__number_ranges,
@@ -689,4 +1049,510 @@ const ProtobufCMessageDescriptor pagemap_entry__descriptor =
   1,  pagemap_entry__number_ranges,
   (ProtobufCMessageInit) pagemap_entry__init,
   NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor memfd_inode_entry__field_descriptors[9] =
+{
+  {
+    "name",
+    1,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(MemfdInodeEntry, name),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "uid",
+    2,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(MemfdInodeEntry, uid),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "gid",
+    3,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(MemfdInodeEntry, gid),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "size",
+    4,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(MemfdInodeEntry, size),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "shmid",
+    5,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(MemfdInodeEntry, shmid),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "seals",
+    6,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(MemfdInodeEntry, seals),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "inode_id",
+    7,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(MemfdInodeEntry, inode_id),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "hugetlb_flag",
+    8,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(MemfdInodeEntry, has_hugetlb_flag),
+    offsetof(MemfdInodeEntry, hugetlb_flag),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "mode",
+    9,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(MemfdInodeEntry, has_mode),
+    offsetof(MemfdInodeEntry, mode),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned memfd_inode_entry__field_indices_by_name[] = {
+  2,   /* field[2] = gid */
+  7,   /* field[7] = hugetlb_flag */
+  6,   /* field[6] = inode_id */
+  8,   /* field[8] = mode */
+  0,   /* field[0] = name */
+  5,   /* field[5] = seals */
+  4,   /* field[4] = shmid */
+  3,   /* field[3] = size */
+  1,   /* field[1] = uid */
+};
+static const ProtobufCIntRange memfd_inode_entry__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 9 }
+};
+const ProtobufCMessageDescriptor memfd_inode_entry__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "memfd_inode_entry",
+  "MemfdInodeEntry",
+  "MemfdInodeEntry",
+  "",
+  sizeof(MemfdInodeEntry),
+  9,
+  memfd_inode_entry__field_descriptors,
+  memfd_inode_entry__field_indices_by_name,
+  1,  memfd_inode_entry__number_ranges,
+  (ProtobufCMessageInit) memfd_inode_entry__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor remap_file_path_entry__field_descriptors[3] =
+{
+  {
+    "orig_id",
+    1,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(RemapFilePathEntry, orig_id),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "remap_id",
+    2,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(RemapFilePathEntry, remap_id),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "remap_type",
+    3,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_ENUM,
+    offsetof(RemapFilePathEntry, has_remap_type),
+    offsetof(RemapFilePathEntry, remap_type),
+    &remap_type__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned remap_file_path_entry__field_indices_by_name[] = {
+  0,   /* field[0] = orig_id */
+  1,   /* field[1] = remap_id */
+  2,   /* field[2] = remap_type */
+};
+static const ProtobufCIntRange remap_file_path_entry__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 3 }
+};
+const ProtobufCMessageDescriptor remap_file_path_entry__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "remap_file_path_entry",
+  "RemapFilePathEntry",
+  "RemapFilePathEntry",
+  "",
+  sizeof(RemapFilePathEntry),
+  3,
+  remap_file_path_entry__field_descriptors,
+  remap_file_path_entry__field_indices_by_name,
+  1,  remap_file_path_entry__number_ranges,
+  (ProtobufCMessageInit) remap_file_path_entry__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor timeval__field_descriptors[2] =
+{
+  {
+    "tv_sec",
+    1,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Timeval, tv_sec),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "tv_usec",
+    2,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Timeval, tv_usec),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned timeval__field_indices_by_name[] = {
+  0,   /* field[0] = tv_sec */
+  1,   /* field[1] = tv_usec */
+};
+static const ProtobufCIntRange timeval__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor timeval__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "timeval",
+  "Timeval",
+  "Timeval",
+  "",
+  sizeof(Timeval),
+  2,
+  timeval__field_descriptors,
+  timeval__field_indices_by_name,
+  1,  timeval__number_ranges,
+  (ProtobufCMessageInit) timeval__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor ghost_file_entry__field_descriptors[11] =
+{
+  {
+    "uid",
+    1,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(GhostFileEntry, uid),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "gid",
+    2,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(GhostFileEntry, gid),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "mode",
+    3,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(GhostFileEntry, mode),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "dev",
+    4,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(GhostFileEntry, has_dev),
+    offsetof(GhostFileEntry, dev),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "ino",
+    5,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_UINT64,
+    offsetof(GhostFileEntry, has_ino),
+    offsetof(GhostFileEntry, ino),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "rdev",
+    6,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(GhostFileEntry, has_rdev),
+    offsetof(GhostFileEntry, rdev),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "atim",
+    7,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(GhostFileEntry, atim),
+    &timeval__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "mtim",
+    8,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(GhostFileEntry, mtim),
+    &timeval__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "chunks",
+    9,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_BOOL,
+    offsetof(GhostFileEntry, has_chunks),
+    offsetof(GhostFileEntry, chunks),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "size",
+    10,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_UINT64,
+    offsetof(GhostFileEntry, has_size),
+    offsetof(GhostFileEntry, size),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "symlnk_target",
+    11,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(GhostFileEntry, symlnk_target),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned ghost_file_entry__field_indices_by_name[] = {
+  6,   /* field[6] = atim */
+  8,   /* field[8] = chunks */
+  3,   /* field[3] = dev */
+  1,   /* field[1] = gid */
+  4,   /* field[4] = ino */
+  2,   /* field[2] = mode */
+  7,   /* field[7] = mtim */
+  5,   /* field[5] = rdev */
+  9,   /* field[9] = size */
+  10,   /* field[10] = symlnk_target */
+  0,   /* field[0] = uid */
+};
+static const ProtobufCIntRange ghost_file_entry__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 11 }
+};
+const ProtobufCMessageDescriptor ghost_file_entry__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "ghost_file_entry",
+  "GhostFileEntry",
+  "GhostFileEntry",
+  "",
+  sizeof(GhostFileEntry),
+  11,
+  ghost_file_entry__field_descriptors,
+  ghost_file_entry__field_indices_by_name,
+  1,  ghost_file_entry__number_ranges,
+  (ProtobufCMessageInit) ghost_file_entry__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor ghost_chunk_entry__field_descriptors[2] =
+{
+  {
+    "len",
+    1,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(GhostChunkEntry, len),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "off",
+    2,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(GhostChunkEntry, off),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned ghost_chunk_entry__field_indices_by_name[] = {
+  0,   /* field[0] = len */
+  1,   /* field[1] = off */
+};
+static const ProtobufCIntRange ghost_chunk_entry__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor ghost_chunk_entry__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "ghost_chunk_entry",
+  "GhostChunkEntry",
+  "GhostChunkEntry",
+  "",
+  sizeof(GhostChunkEntry),
+  2,
+  ghost_chunk_entry__field_descriptors,
+  ghost_chunk_entry__field_indices_by_name,
+  1,  ghost_chunk_entry__number_ranges,
+  (ProtobufCMessageInit) ghost_chunk_entry__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCEnumValue remap_type__enum_values_by_number[3] =
+{
+  { "LINKED", "REMAP_TYPE__LINKED", 0 },
+  { "GHOST", "REMAP_TYPE__GHOST", 1 },
+  { "PROCFS", "REMAP_TYPE__PROCFS", 2 },
+};
+static const ProtobufCIntRange remap_type__value_ranges[] = {
+{0, 0},{0, 3}
+};
+static const ProtobufCEnumValueIndex remap_type__enum_values_by_name[3] =
+{
+  { "GHOST", 1 },
+  { "LINKED", 0 },
+  { "PROCFS", 2 },
+};
+const ProtobufCEnumDescriptor remap_type__descriptor =
+{
+  PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
+  "remap_type",
+  "remap_type",
+  "RemapType",
+  "",
+  3,
+  remap_type__enum_values_by_number,
+  3,
+  remap_type__enum_values_by_name,
+  1,
+  remap_type__value_ranges,
+  NULL,NULL,NULL,NULL   /* reserved[1234] */
 };

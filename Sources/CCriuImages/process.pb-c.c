@@ -52,6 +52,51 @@ void   task_kobj_ids_entry__free_unpacked
   assert(message->base.descriptor == &task_kobj_ids_entry__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   plugins_entry__init
+                     (PluginsEntry         *message)
+{
+  static const PluginsEntry init_value = PLUGINS_ENTRY__INIT;
+  *message = init_value;
+}
+size_t plugins_entry__get_packed_size
+                     (const PluginsEntry *message)
+{
+  assert(message->base.descriptor == &plugins_entry__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t plugins_entry__pack
+                     (const PluginsEntry *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &plugins_entry__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t plugins_entry__pack_to_buffer
+                     (const PluginsEntry *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &plugins_entry__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+PluginsEntry *
+       plugins_entry__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (PluginsEntry *)
+     protobuf_c_message_unpack (&plugins_entry__descriptor,
+                                allocator, len, data);
+}
+void   plugins_entry__free_unpacked
+                     (PluginsEntry *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &plugins_entry__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   inventory_entry__init
                      (InventoryEntry         *message)
 {
@@ -187,94 +232,184 @@ void   creds_entry__free_unpacked
   assert(message->base.descriptor == &creds_entry__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
-void   siginfo_entry__init
-                     (SiginfoEntry         *message)
+void   seccomp_filter__init
+                     (SeccompFilter         *message)
 {
-  static const SiginfoEntry init_value = SIGINFO_ENTRY__INIT;
+  static const SeccompFilter init_value = SECCOMP_FILTER__INIT;
   *message = init_value;
 }
-size_t siginfo_entry__get_packed_size
-                     (const SiginfoEntry *message)
+size_t seccomp_filter__get_packed_size
+                     (const SeccompFilter *message)
 {
-  assert(message->base.descriptor == &siginfo_entry__descriptor);
+  assert(message->base.descriptor == &seccomp_filter__descriptor);
   return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
 }
-size_t siginfo_entry__pack
-                     (const SiginfoEntry *message,
+size_t seccomp_filter__pack
+                     (const SeccompFilter *message,
                       uint8_t       *out)
 {
-  assert(message->base.descriptor == &siginfo_entry__descriptor);
+  assert(message->base.descriptor == &seccomp_filter__descriptor);
   return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
 }
-size_t siginfo_entry__pack_to_buffer
-                     (const SiginfoEntry *message,
+size_t seccomp_filter__pack_to_buffer
+                     (const SeccompFilter *message,
                       ProtobufCBuffer *buffer)
 {
-  assert(message->base.descriptor == &siginfo_entry__descriptor);
+  assert(message->base.descriptor == &seccomp_filter__descriptor);
   return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
 }
-SiginfoEntry *
-       siginfo_entry__unpack
+SeccompFilter *
+       seccomp_filter__unpack
                      (ProtobufCAllocator  *allocator,
                       size_t               len,
                       const uint8_t       *data)
 {
-  return (SiginfoEntry *)
-     protobuf_c_message_unpack (&siginfo_entry__descriptor,
+  return (SeccompFilter *)
+     protobuf_c_message_unpack (&seccomp_filter__descriptor,
                                 allocator, len, data);
 }
-void   siginfo_entry__free_unpacked
-                     (SiginfoEntry *message,
+void   seccomp_filter__free_unpacked
+                     (SeccompFilter *message,
                       ProtobufCAllocator *allocator)
 {
   if(!message)
     return;
-  assert(message->base.descriptor == &siginfo_entry__descriptor);
+  assert(message->base.descriptor == &seccomp_filter__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
-void   signal_queue_entry__init
-                     (SignalQueueEntry         *message)
+void   seccomp_entry__init
+                     (SeccompEntry         *message)
 {
-  static const SignalQueueEntry init_value = SIGNAL_QUEUE_ENTRY__INIT;
+  static const SeccompEntry init_value = SECCOMP_ENTRY__INIT;
   *message = init_value;
 }
-size_t signal_queue_entry__get_packed_size
-                     (const SignalQueueEntry *message)
+size_t seccomp_entry__get_packed_size
+                     (const SeccompEntry *message)
 {
-  assert(message->base.descriptor == &signal_queue_entry__descriptor);
+  assert(message->base.descriptor == &seccomp_entry__descriptor);
   return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
 }
-size_t signal_queue_entry__pack
-                     (const SignalQueueEntry *message,
+size_t seccomp_entry__pack
+                     (const SeccompEntry *message,
                       uint8_t       *out)
 {
-  assert(message->base.descriptor == &signal_queue_entry__descriptor);
+  assert(message->base.descriptor == &seccomp_entry__descriptor);
   return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
 }
-size_t signal_queue_entry__pack_to_buffer
-                     (const SignalQueueEntry *message,
+size_t seccomp_entry__pack_to_buffer
+                     (const SeccompEntry *message,
                       ProtobufCBuffer *buffer)
 {
-  assert(message->base.descriptor == &signal_queue_entry__descriptor);
+  assert(message->base.descriptor == &seccomp_entry__descriptor);
   return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
 }
-SignalQueueEntry *
-       signal_queue_entry__unpack
+SeccompEntry *
+       seccomp_entry__unpack
                      (ProtobufCAllocator  *allocator,
                       size_t               len,
                       const uint8_t       *data)
 {
-  return (SignalQueueEntry *)
-     protobuf_c_message_unpack (&signal_queue_entry__descriptor,
+  return (SeccompEntry *)
+     protobuf_c_message_unpack (&seccomp_entry__descriptor,
                                 allocator, len, data);
 }
-void   signal_queue_entry__free_unpacked
-                     (SignalQueueEntry *message,
+void   seccomp_entry__free_unpacked
+                     (SeccompEntry *message,
                       ProtobufCAllocator *allocator)
 {
   if(!message)
     return;
-  assert(message->base.descriptor == &signal_queue_entry__descriptor);
+  assert(message->base.descriptor == &seccomp_entry__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   rlimit_entry__init
+                     (RlimitEntry         *message)
+{
+  static const RlimitEntry init_value = RLIMIT_ENTRY__INIT;
+  *message = init_value;
+}
+size_t rlimit_entry__get_packed_size
+                     (const RlimitEntry *message)
+{
+  assert(message->base.descriptor == &rlimit_entry__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t rlimit_entry__pack
+                     (const RlimitEntry *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &rlimit_entry__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t rlimit_entry__pack_to_buffer
+                     (const RlimitEntry *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &rlimit_entry__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+RlimitEntry *
+       rlimit_entry__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (RlimitEntry *)
+     protobuf_c_message_unpack (&rlimit_entry__descriptor,
+                                allocator, len, data);
+}
+void   rlimit_entry__free_unpacked
+                     (RlimitEntry *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &rlimit_entry__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   task_rlimits_entry__init
+                     (TaskRlimitsEntry         *message)
+{
+  static const TaskRlimitsEntry init_value = TASK_RLIMITS_ENTRY__INIT;
+  *message = init_value;
+}
+size_t task_rlimits_entry__get_packed_size
+                     (const TaskRlimitsEntry *message)
+{
+  assert(message->base.descriptor == &task_rlimits_entry__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t task_rlimits_entry__pack
+                     (const TaskRlimitsEntry *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &task_rlimits_entry__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t task_rlimits_entry__pack_to_buffer
+                     (const TaskRlimitsEntry *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &task_rlimits_entry__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+TaskRlimitsEntry *
+       task_rlimits_entry__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (TaskRlimitsEntry *)
+     protobuf_c_message_unpack (&task_rlimits_entry__descriptor,
+                                allocator, len, data);
+}
+void   task_rlimits_entry__free_unpacked
+                     (TaskRlimitsEntry *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &task_rlimits_entry__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
 void   task_core_entry__init
@@ -322,6 +457,96 @@ void   task_core_entry__free_unpacked
   assert(message->base.descriptor == &task_core_entry__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   thread_sas_entry__init
+                     (ThreadSasEntry         *message)
+{
+  static const ThreadSasEntry init_value = THREAD_SAS_ENTRY__INIT;
+  *message = init_value;
+}
+size_t thread_sas_entry__get_packed_size
+                     (const ThreadSasEntry *message)
+{
+  assert(message->base.descriptor == &thread_sas_entry__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t thread_sas_entry__pack
+                     (const ThreadSasEntry *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &thread_sas_entry__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t thread_sas_entry__pack_to_buffer
+                     (const ThreadSasEntry *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &thread_sas_entry__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+ThreadSasEntry *
+       thread_sas_entry__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (ThreadSasEntry *)
+     protobuf_c_message_unpack (&thread_sas_entry__descriptor,
+                                allocator, len, data);
+}
+void   thread_sas_entry__free_unpacked
+                     (ThreadSasEntry *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &thread_sas_entry__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   rseq_entry__init
+                     (RseqEntry         *message)
+{
+  static const RseqEntry init_value = RSEQ_ENTRY__INIT;
+  *message = init_value;
+}
+size_t rseq_entry__get_packed_size
+                     (const RseqEntry *message)
+{
+  assert(message->base.descriptor == &rseq_entry__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t rseq_entry__pack
+                     (const RseqEntry *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &rseq_entry__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t rseq_entry__pack_to_buffer
+                     (const RseqEntry *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &rseq_entry__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+RseqEntry *
+       rseq_entry__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (RseqEntry *)
+     protobuf_c_message_unpack (&rseq_entry__descriptor,
+                                allocator, len, data);
+}
+void   rseq_entry__free_unpacked
+                     (RseqEntry *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &rseq_entry__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   thread_core_entry__init
                      (ThreadCoreEntry         *message)
 {
@@ -367,96 +592,6 @@ void   thread_core_entry__free_unpacked
   assert(message->base.descriptor == &thread_core_entry__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
-void   user_x86_regs_entry__init
-                     (UserX86RegsEntry         *message)
-{
-  static const UserX86RegsEntry init_value = USER_X86_REGS_ENTRY__INIT;
-  *message = init_value;
-}
-size_t user_x86_regs_entry__get_packed_size
-                     (const UserX86RegsEntry *message)
-{
-  assert(message->base.descriptor == &user_x86_regs_entry__descriptor);
-  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
-}
-size_t user_x86_regs_entry__pack
-                     (const UserX86RegsEntry *message,
-                      uint8_t       *out)
-{
-  assert(message->base.descriptor == &user_x86_regs_entry__descriptor);
-  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
-}
-size_t user_x86_regs_entry__pack_to_buffer
-                     (const UserX86RegsEntry *message,
-                      ProtobufCBuffer *buffer)
-{
-  assert(message->base.descriptor == &user_x86_regs_entry__descriptor);
-  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
-}
-UserX86RegsEntry *
-       user_x86_regs_entry__unpack
-                     (ProtobufCAllocator  *allocator,
-                      size_t               len,
-                      const uint8_t       *data)
-{
-  return (UserX86RegsEntry *)
-     protobuf_c_message_unpack (&user_x86_regs_entry__descriptor,
-                                allocator, len, data);
-}
-void   user_x86_regs_entry__free_unpacked
-                     (UserX86RegsEntry *message,
-                      ProtobufCAllocator *allocator)
-{
-  if(!message)
-    return;
-  assert(message->base.descriptor == &user_x86_regs_entry__descriptor);
-  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
-}
-void   thread_info_x86__init
-                     (ThreadInfoX86         *message)
-{
-  static const ThreadInfoX86 init_value = THREAD_INFO_X86__INIT;
-  *message = init_value;
-}
-size_t thread_info_x86__get_packed_size
-                     (const ThreadInfoX86 *message)
-{
-  assert(message->base.descriptor == &thread_info_x86__descriptor);
-  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
-}
-size_t thread_info_x86__pack
-                     (const ThreadInfoX86 *message,
-                      uint8_t       *out)
-{
-  assert(message->base.descriptor == &thread_info_x86__descriptor);
-  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
-}
-size_t thread_info_x86__pack_to_buffer
-                     (const ThreadInfoX86 *message,
-                      ProtobufCBuffer *buffer)
-{
-  assert(message->base.descriptor == &thread_info_x86__descriptor);
-  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
-}
-ThreadInfoX86 *
-       thread_info_x86__unpack
-                     (ProtobufCAllocator  *allocator,
-                      size_t               len,
-                      const uint8_t       *data)
-{
-  return (ThreadInfoX86 *)
-     protobuf_c_message_unpack (&thread_info_x86__descriptor,
-                                allocator, len, data);
-}
-void   thread_info_x86__free_unpacked
-                     (ThreadInfoX86 *message,
-                      ProtobufCAllocator *allocator)
-{
-  if(!message)
-    return;
-  assert(message->base.descriptor == &thread_info_x86__descriptor);
-  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
-}
 void   core_entry__init
                      (CoreEntry         *message)
 {
@@ -500,6 +635,51 @@ void   core_entry__free_unpacked
   if(!message)
     return;
   assert(message->base.descriptor == &core_entry__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   fs_entry__init
+                     (FsEntry         *message)
+{
+  static const FsEntry init_value = FS_ENTRY__INIT;
+  *message = init_value;
+}
+size_t fs_entry__get_packed_size
+                     (const FsEntry *message)
+{
+  assert(message->base.descriptor == &fs_entry__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t fs_entry__pack
+                     (const FsEntry *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &fs_entry__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t fs_entry__pack_to_buffer
+                     (const FsEntry *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &fs_entry__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+FsEntry *
+       fs_entry__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (FsEntry *)
+     protobuf_c_message_unpack (&fs_entry__descriptor,
+                                allocator, len, data);
+}
+void   fs_entry__free_unpacked
+                     (FsEntry *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &fs_entry__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
 static const ProtobufCFieldDescriptor task_kobj_ids_entry__field_descriptors[12] =
@@ -683,7 +863,45 @@ const ProtobufCMessageDescriptor task_kobj_ids_entry__descriptor =
   (ProtobufCMessageInit) task_kobj_ids_entry__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor inventory_entry__field_descriptors[6] =
+static const ProtobufCFieldDescriptor plugins_entry__field_descriptors[1] =
+{
+  {
+    "plugins",
+    12,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_STRING,
+    offsetof(PluginsEntry, n_plugins),
+    offsetof(PluginsEntry, plugins),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned plugins_entry__field_indices_by_name[] = {
+  0,   /* field[0] = plugins */
+};
+static const ProtobufCIntRange plugins_entry__number_ranges[1 + 1] =
+{
+  { 12, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor plugins_entry__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "plugins_entry",
+  "PluginsEntry",
+  "PluginsEntry",
+  "",
+  sizeof(PluginsEntry),
+  1,
+  plugins_entry__field_descriptors,
+  plugins_entry__field_indices_by_name,
+  1,  plugins_entry__number_ranges,
+  (ProtobufCMessageInit) plugins_entry__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor inventory_entry__field_descriptors[13] =
 {
   {
     "img_version",
@@ -746,6 +964,54 @@ static const ProtobufCFieldDescriptor inventory_entry__field_descriptors[6] =
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
+    "lsmtype",
+    6,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_ENUM,
+    offsetof(InventoryEntry, has_lsmtype),
+    offsetof(InventoryEntry, lsmtype),
+    &lsmtype__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "dump_uptime",
+    8,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_UINT64,
+    offsetof(InventoryEntry, has_dump_uptime),
+    offsetof(InventoryEntry, dump_uptime),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "pre_dump_mode",
+    9,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(InventoryEntry, has_pre_dump_mode),
+    offsetof(InventoryEntry, pre_dump_mode),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "tcp_close",
+    10,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_BOOL,
+    offsetof(InventoryEntry, has_tcp_close),
+    offsetof(InventoryEntry, tcp_close),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
     "network_lock_method",
     11,
     PROTOBUF_C_LABEL_OPTIONAL,
@@ -757,20 +1023,63 @@ static const ProtobufCFieldDescriptor inventory_entry__field_descriptors[6] =
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "plugins_entry",
+    12,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(InventoryEntry, plugins_entry),
+    &plugins_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "dump_criu_run_id",
+    13,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(InventoryEntry, dump_criu_run_id),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "allow_uprobes",
+    14,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_BOOL,
+    offsetof(InventoryEntry, has_allow_uprobes),
+    offsetof(InventoryEntry, allow_uprobes),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned inventory_entry__field_indices_by_name[] = {
+  12,   /* field[12] = allow_uprobes */
+  11,   /* field[11] = dump_criu_run_id */
+  6,   /* field[6] = dump_uptime */
   1,   /* field[1] = fdinfo_per_id */
   0,   /* field[0] = img_version */
-  5,   /* field[5] = network_lock_method */
+  5,   /* field[5] = lsmtype */
+  9,   /* field[9] = network_lock_method */
   3,   /* field[3] = ns_per_id */
+  10,   /* field[10] = plugins_entry */
+  7,   /* field[7] = pre_dump_mode */
   4,   /* field[4] = root_cg_set */
   2,   /* field[2] = root_ids */
+  8,   /* field[8] = tcp_close */
 };
 static const ProtobufCIntRange inventory_entry__number_ranges[2 + 1] =
 {
   { 1, 0 },
-  { 11, 5 },
-  { 0, 6 }
+  { 8, 6 },
+  { 0, 13 }
 };
 const ProtobufCMessageDescriptor inventory_entry__descriptor =
 {
@@ -780,7 +1089,7 @@ const ProtobufCMessageDescriptor inventory_entry__descriptor =
   "InventoryEntry",
   "",
   sizeof(InventoryEntry),
-  6,
+  13,
   inventory_entry__field_descriptors,
   inventory_entry__field_indices_by_name,
   2,  inventory_entry__number_ranges,
@@ -877,7 +1186,7 @@ const ProtobufCMessageDescriptor pstree_entry__descriptor =
   (ProtobufCMessageInit) pstree_entry__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor creds_entry__field_descriptors[16] =
+static const ProtobufCFieldDescriptor creds_entry__field_descriptors[19] =
 {
   {
     "uid",
@@ -1048,6 +1357,42 @@ static const ProtobufCFieldDescriptor creds_entry__field_descriptors[16] =
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
+    "lsm_profile",
+    15,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(CredsEntry, lsm_profile),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "lsm_sockcreate",
+    16,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(CredsEntry, lsm_sockcreate),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "apparmor_data",
+    17,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_BYTES,
+    offsetof(CredsEntry, has_apparmor_data),
+    offsetof(CredsEntry, apparmor_data),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
     "no_new_privs",
     18,
     PROTOBUF_C_LABEL_OPTIONAL,
@@ -1073,7 +1418,8 @@ static const ProtobufCFieldDescriptor creds_entry__field_descriptors[16] =
   },
 };
 static const unsigned creds_entry__field_indices_by_name[] = {
-  15,   /* field[15] = cap_amb */
+  16,   /* field[16] = apparmor_data */
+  18,   /* field[18] = cap_amb */
   11,   /* field[11] = cap_bnd */
   10,   /* field[10] = cap_eff */
   8,   /* field[8] = cap_inh */
@@ -1084,17 +1430,18 @@ static const unsigned creds_entry__field_indices_by_name[] = {
   6,   /* field[6] = fsuid */
   1,   /* field[1] = gid */
   13,   /* field[13] = groups */
-  14,   /* field[14] = no_new_privs */
+  14,   /* field[14] = lsm_profile */
+  15,   /* field[15] = lsm_sockcreate */
+  17,   /* field[17] = no_new_privs */
   12,   /* field[12] = secbits */
   5,   /* field[5] = sgid */
   4,   /* field[4] = suid */
   0,   /* field[0] = uid */
 };
-static const ProtobufCIntRange creds_entry__number_ranges[2 + 1] =
+static const ProtobufCIntRange creds_entry__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 18, 14 },
-  { 0, 16 }
+  { 0, 19 }
 };
 const ProtobufCMessageDescriptor creds_entry__descriptor =
 {
@@ -1104,90 +1451,205 @@ const ProtobufCMessageDescriptor creds_entry__descriptor =
   "CredsEntry",
   "",
   sizeof(CredsEntry),
-  16,
+  19,
   creds_entry__field_descriptors,
   creds_entry__field_indices_by_name,
-  2,  creds_entry__number_ranges,
+  1,  creds_entry__number_ranges,
   (ProtobufCMessageInit) creds_entry__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor siginfo_entry__field_descriptors[1] =
+static const ProtobufCFieldDescriptor seccomp_filter__field_descriptors[3] =
 {
   {
-    "siginfo",
+    "filter",
     1,
     PROTOBUF_C_LABEL_REQUIRED,
     PROTOBUF_C_TYPE_BYTES,
     0,   /* quantifier_offset */
-    offsetof(SiginfoEntry, siginfo),
+    offsetof(SeccompFilter, filter),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "prev",
+    2,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(SeccompFilter, has_prev),
+    offsetof(SeccompFilter, prev),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "flags",
+    3,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(SeccompFilter, has_flags),
+    offsetof(SeccompFilter, flags),
     NULL,
     NULL,
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
 };
-static const unsigned siginfo_entry__field_indices_by_name[] = {
-  0,   /* field[0] = siginfo */
+static const unsigned seccomp_filter__field_indices_by_name[] = {
+  0,   /* field[0] = filter */
+  2,   /* field[2] = flags */
+  1,   /* field[1] = prev */
 };
-static const ProtobufCIntRange siginfo_entry__number_ranges[1 + 1] =
+static const ProtobufCIntRange seccomp_filter__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 1 }
+  { 0, 3 }
 };
-const ProtobufCMessageDescriptor siginfo_entry__descriptor =
+const ProtobufCMessageDescriptor seccomp_filter__descriptor =
 {
   PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
-  "siginfo_entry",
-  "SiginfoEntry",
-  "SiginfoEntry",
+  "seccomp_filter",
+  "SeccompFilter",
+  "SeccompFilter",
   "",
-  sizeof(SiginfoEntry),
-  1,
-  siginfo_entry__field_descriptors,
-  siginfo_entry__field_indices_by_name,
-  1,  siginfo_entry__number_ranges,
-  (ProtobufCMessageInit) siginfo_entry__init,
+  sizeof(SeccompFilter),
+  3,
+  seccomp_filter__field_descriptors,
+  seccomp_filter__field_indices_by_name,
+  1,  seccomp_filter__number_ranges,
+  (ProtobufCMessageInit) seccomp_filter__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor signal_queue_entry__field_descriptors[1] =
+static const ProtobufCFieldDescriptor seccomp_entry__field_descriptors[1] =
 {
   {
-    "signals",
+    "seccomp_filters",
     1,
     PROTOBUF_C_LABEL_REPEATED,
     PROTOBUF_C_TYPE_MESSAGE,
-    offsetof(SignalQueueEntry, n_signals),
-    offsetof(SignalQueueEntry, signals),
-    &siginfo_entry__descriptor,
+    offsetof(SeccompEntry, n_seccomp_filters),
+    offsetof(SeccompEntry, seccomp_filters),
+    &seccomp_filter__descriptor,
     NULL,
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
 };
-static const unsigned signal_queue_entry__field_indices_by_name[] = {
-  0,   /* field[0] = signals */
+static const unsigned seccomp_entry__field_indices_by_name[] = {
+  0,   /* field[0] = seccomp_filters */
 };
-static const ProtobufCIntRange signal_queue_entry__number_ranges[1 + 1] =
+static const ProtobufCIntRange seccomp_entry__number_ranges[1 + 1] =
 {
   { 1, 0 },
   { 0, 1 }
 };
-const ProtobufCMessageDescriptor signal_queue_entry__descriptor =
+const ProtobufCMessageDescriptor seccomp_entry__descriptor =
 {
   PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
-  "signal_queue_entry",
-  "SignalQueueEntry",
-  "SignalQueueEntry",
+  "seccomp_entry",
+  "SeccompEntry",
+  "SeccompEntry",
   "",
-  sizeof(SignalQueueEntry),
+  sizeof(SeccompEntry),
   1,
-  signal_queue_entry__field_descriptors,
-  signal_queue_entry__field_indices_by_name,
-  1,  signal_queue_entry__number_ranges,
-  (ProtobufCMessageInit) signal_queue_entry__init,
+  seccomp_entry__field_descriptors,
+  seccomp_entry__field_indices_by_name,
+  1,  seccomp_entry__number_ranges,
+  (ProtobufCMessageInit) seccomp_entry__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor task_core_entry__field_descriptors[10] =
+static const ProtobufCFieldDescriptor rlimit_entry__field_descriptors[2] =
+{
+  {
+    "cur",
+    1,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(RlimitEntry, cur),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "max",
+    2,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(RlimitEntry, max),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned rlimit_entry__field_indices_by_name[] = {
+  0,   /* field[0] = cur */
+  1,   /* field[1] = max */
+};
+static const ProtobufCIntRange rlimit_entry__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor rlimit_entry__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "rlimit_entry",
+  "RlimitEntry",
+  "RlimitEntry",
+  "",
+  sizeof(RlimitEntry),
+  2,
+  rlimit_entry__field_descriptors,
+  rlimit_entry__field_indices_by_name,
+  1,  rlimit_entry__number_ranges,
+  (ProtobufCMessageInit) rlimit_entry__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor task_rlimits_entry__field_descriptors[1] =
+{
+  {
+    "rlimits",
+    1,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(TaskRlimitsEntry, n_rlimits),
+    offsetof(TaskRlimitsEntry, rlimits),
+    &rlimit_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned task_rlimits_entry__field_indices_by_name[] = {
+  0,   /* field[0] = rlimits */
+};
+static const ProtobufCIntRange task_rlimits_entry__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor task_rlimits_entry__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "task_rlimits_entry",
+  "TaskRlimitsEntry",
+  "TaskRlimitsEntry",
+  "",
+  sizeof(TaskRlimitsEntry),
+  1,
+  task_rlimits_entry__field_descriptors,
+  task_rlimits_entry__field_indices_by_name,
+  1,  task_rlimits_entry__number_ranges,
+  (ProtobufCMessageInit) task_rlimits_entry__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor task_core_entry__field_descriptors[19] =
 {
   {
     "task_state",
@@ -1262,6 +1724,42 @@ static const ProtobufCFieldDescriptor task_core_entry__field_descriptors[10] =
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
+    "timers",
+    7,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(TaskCoreEntry, timers),
+    &task_timers_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "rlimits",
+    8,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(TaskCoreEntry, rlimits),
+    &task_rlimits_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "cg_set",
+    9,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(TaskCoreEntry, has_cg_set),
+    offsetof(TaskCoreEntry, cg_set),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
     "signals_s",
     10,
     PROTOBUF_C_LABEL_OPTIONAL,
@@ -1269,6 +1767,42 @@ static const ProtobufCFieldDescriptor task_core_entry__field_descriptors[10] =
     0,   /* quantifier_offset */
     offsetof(TaskCoreEntry, signals_s),
     &signal_queue_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "old_seccomp_mode",
+    11,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_ENUM,
+    offsetof(TaskCoreEntry, has_old_seccomp_mode),
+    offsetof(TaskCoreEntry, old_seccomp_mode),
+    &seccomp_mode__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "old_seccomp_filter",
+    12,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(TaskCoreEntry, has_old_seccomp_filter),
+    offsetof(TaskCoreEntry, old_seccomp_filter),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "loginuid",
+    13,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(TaskCoreEntry, has_loginuid),
+    offsetof(TaskCoreEntry, loginuid),
+    NULL,
     NULL,
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
@@ -1286,12 +1820,36 @@ static const ProtobufCFieldDescriptor task_core_entry__field_descriptors[10] =
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
+    "sigactions",
+    15,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(TaskCoreEntry, n_sigactions),
+    offsetof(TaskCoreEntry, sigactions),
+    &sa_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
     "child_subreaper",
     18,
     PROTOBUF_C_LABEL_OPTIONAL,
     PROTOBUF_C_TYPE_BOOL,
     offsetof(TaskCoreEntry, has_child_subreaper),
     offsetof(TaskCoreEntry, child_subreaper),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "blk_sigset_extended",
+    20,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_UINT64,
+    offsetof(TaskCoreEntry, has_blk_sigset_extended),
+    offsetof(TaskCoreEntry, blk_sigset_extended),
     NULL,
     NULL,
     0,             /* flags */
@@ -1309,27 +1867,46 @@ static const ProtobufCFieldDescriptor task_core_entry__field_descriptors[10] =
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "membarrier_registration_mask",
+    22,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(TaskCoreEntry, has_membarrier_registration_mask),
+    offsetof(TaskCoreEntry, membarrier_registration_mask),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned task_core_entry__field_indices_by_name[] = {
   4,   /* field[4] = blk_sigset */
-  8,   /* field[8] = child_subreaper */
+  16,   /* field[16] = blk_sigset_extended */
+  8,   /* field[8] = cg_set */
+  15,   /* field[15] = child_subreaper */
   5,   /* field[5] = comm */
   1,   /* field[1] = exit_code */
   3,   /* field[3] = flags */
-  7,   /* field[7] = oom_score_adj */
+  12,   /* field[12] = loginuid */
+  18,   /* field[18] = membarrier_registration_mask */
+  11,   /* field[11] = old_seccomp_filter */
+  10,   /* field[10] = old_seccomp_mode */
+  13,   /* field[13] = oom_score_adj */
   2,   /* field[2] = personality */
-  6,   /* field[6] = signals_s */
-  9,   /* field[9] = stop_signo */
+  7,   /* field[7] = rlimits */
+  14,   /* field[14] = sigactions */
+  9,   /* field[9] = signals_s */
+  17,   /* field[17] = stop_signo */
   0,   /* field[0] = task_state */
+  6,   /* field[6] = timers */
 };
-static const ProtobufCIntRange task_core_entry__number_ranges[5 + 1] =
+static const ProtobufCIntRange task_core_entry__number_ranges[3 + 1] =
 {
   { 1, 0 },
-  { 10, 6 },
-  { 14, 7 },
-  { 18, 8 },
-  { 21, 9 },
-  { 0, 10 }
+  { 18, 15 },
+  { 20, 16 },
+  { 0, 19 }
 };
 const ProtobufCMessageDescriptor task_core_entry__descriptor =
 {
@@ -1339,14 +1916,155 @@ const ProtobufCMessageDescriptor task_core_entry__descriptor =
   "TaskCoreEntry",
   "",
   sizeof(TaskCoreEntry),
-  10,
+  19,
   task_core_entry__field_descriptors,
   task_core_entry__field_indices_by_name,
-  5,  task_core_entry__number_ranges,
+  3,  task_core_entry__number_ranges,
   (ProtobufCMessageInit) task_core_entry__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor thread_core_entry__field_descriptors[11] =
+static const ProtobufCFieldDescriptor thread_sas_entry__field_descriptors[3] =
+{
+  {
+    "ss_sp",
+    1,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(ThreadSasEntry, ss_sp),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "ss_size",
+    2,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(ThreadSasEntry, ss_size),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "ss_flags",
+    3,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(ThreadSasEntry, ss_flags),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned thread_sas_entry__field_indices_by_name[] = {
+  2,   /* field[2] = ss_flags */
+  1,   /* field[1] = ss_size */
+  0,   /* field[0] = ss_sp */
+};
+static const ProtobufCIntRange thread_sas_entry__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 3 }
+};
+const ProtobufCMessageDescriptor thread_sas_entry__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "thread_sas_entry",
+  "ThreadSasEntry",
+  "ThreadSasEntry",
+  "",
+  sizeof(ThreadSasEntry),
+  3,
+  thread_sas_entry__field_descriptors,
+  thread_sas_entry__field_indices_by_name,
+  1,  thread_sas_entry__number_ranges,
+  (ProtobufCMessageInit) thread_sas_entry__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor rseq_entry__field_descriptors[4] =
+{
+  {
+    "rseq_abi_pointer",
+    1,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(RseqEntry, rseq_abi_pointer),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "rseq_abi_size",
+    2,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(RseqEntry, rseq_abi_size),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "signature",
+    3,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(RseqEntry, signature),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "rseq_cs_pointer",
+    4,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_UINT64,
+    offsetof(RseqEntry, has_rseq_cs_pointer),
+    offsetof(RseqEntry, rseq_cs_pointer),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned rseq_entry__field_indices_by_name[] = {
+  0,   /* field[0] = rseq_abi_pointer */
+  1,   /* field[1] = rseq_abi_size */
+  3,   /* field[3] = rseq_cs_pointer */
+  2,   /* field[2] = signature */
+};
+static const ProtobufCIntRange rseq_entry__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 4 }
+};
+const ProtobufCMessageDescriptor rseq_entry__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "rseq_entry",
+  "RseqEntry",
+  "RseqEntry",
+  "",
+  sizeof(RseqEntry),
+  4,
+  rseq_entry__field_descriptors,
+  rseq_entry__field_indices_by_name,
+  1,  rseq_entry__number_ranges,
+  (ProtobufCMessageInit) rseq_entry__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor thread_core_entry__field_descriptors[16] =
 {
   {
     "futex_rla",
@@ -1421,6 +2139,30 @@ static const ProtobufCFieldDescriptor thread_core_entry__field_descriptors[11] =
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
+    "sas",
+    7,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(ThreadCoreEntry, sas),
+    &thread_sas_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "pdeath_sig",
+    8,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(ThreadCoreEntry, has_pdeath_sig),
+    offsetof(ThreadCoreEntry, pdeath_sig),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
     "signals_p",
     9,
     PROTOBUF_C_LABEL_OPTIONAL,
@@ -1480,25 +2222,65 @@ static const ProtobufCFieldDescriptor thread_core_entry__field_descriptors[11] =
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "blk_sigset_extended",
+    14,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_UINT64,
+    offsetof(ThreadCoreEntry, has_blk_sigset_extended),
+    offsetof(ThreadCoreEntry, blk_sigset_extended),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "rseq_entry",
+    15,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(ThreadCoreEntry, rseq_entry),
+    &rseq_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "cg_set",
+    16,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(ThreadCoreEntry, has_cg_set),
+    offsetof(ThreadCoreEntry, cg_set),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned thread_core_entry__field_indices_by_name[] = {
   5,   /* field[5] = blk_sigset */
-  10,   /* field[10] = comm */
-  7,   /* field[7] = creds */
+  13,   /* field[13] = blk_sigset_extended */
+  15,   /* field[15] = cg_set */
+  12,   /* field[12] = comm */
+  9,   /* field[9] = creds */
   0,   /* field[0] = futex_rla */
   1,   /* field[1] = futex_rla_len */
+  7,   /* field[7] = pdeath_sig */
+  14,   /* field[14] = rseq_entry */
+  6,   /* field[6] = sas */
   2,   /* field[2] = sched_nice */
   3,   /* field[3] = sched_policy */
   4,   /* field[4] = sched_prio */
-  9,   /* field[9] = seccomp_filter */
-  8,   /* field[8] = seccomp_mode */
-  6,   /* field[6] = signals_p */
+  11,   /* field[11] = seccomp_filter */
+  10,   /* field[10] = seccomp_mode */
+  8,   /* field[8] = signals_p */
 };
-static const ProtobufCIntRange thread_core_entry__number_ranges[2 + 1] =
+static const ProtobufCIntRange thread_core_entry__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 9, 6 },
-  { 0, 11 }
+  { 0, 16 }
 };
 const ProtobufCMessageDescriptor thread_core_entry__descriptor =
 {
@@ -1508,337 +2290,37 @@ const ProtobufCMessageDescriptor thread_core_entry__descriptor =
   "ThreadCoreEntry",
   "",
   sizeof(ThreadCoreEntry),
-  11,
+  16,
   thread_core_entry__field_descriptors,
   thread_core_entry__field_indices_by_name,
-  2,  thread_core_entry__number_ranges,
+  1,  thread_core_entry__number_ranges,
   (ProtobufCMessageInit) thread_core_entry__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor user_x86_regs_entry__field_descriptors[18] =
-{
-  {
-    "r15",
-    1,
-    PROTOBUF_C_LABEL_REQUIRED,
-    PROTOBUF_C_TYPE_UINT64,
-    0,   /* quantifier_offset */
-    offsetof(UserX86RegsEntry, r15),
-    NULL,
-    NULL,
-    0,             /* flags */
-    0,NULL,NULL    /* reserved1,reserved2, etc */
-  },
-  {
-    "r14",
-    2,
-    PROTOBUF_C_LABEL_REQUIRED,
-    PROTOBUF_C_TYPE_UINT64,
-    0,   /* quantifier_offset */
-    offsetof(UserX86RegsEntry, r14),
-    NULL,
-    NULL,
-    0,             /* flags */
-    0,NULL,NULL    /* reserved1,reserved2, etc */
-  },
-  {
-    "r13",
-    3,
-    PROTOBUF_C_LABEL_REQUIRED,
-    PROTOBUF_C_TYPE_UINT64,
-    0,   /* quantifier_offset */
-    offsetof(UserX86RegsEntry, r13),
-    NULL,
-    NULL,
-    0,             /* flags */
-    0,NULL,NULL    /* reserved1,reserved2, etc */
-  },
-  {
-    "r12",
-    4,
-    PROTOBUF_C_LABEL_REQUIRED,
-    PROTOBUF_C_TYPE_UINT64,
-    0,   /* quantifier_offset */
-    offsetof(UserX86RegsEntry, r12),
-    NULL,
-    NULL,
-    0,             /* flags */
-    0,NULL,NULL    /* reserved1,reserved2, etc */
-  },
-  {
-    "bp",
-    5,
-    PROTOBUF_C_LABEL_REQUIRED,
-    PROTOBUF_C_TYPE_UINT64,
-    0,   /* quantifier_offset */
-    offsetof(UserX86RegsEntry, bp),
-    NULL,
-    NULL,
-    0,             /* flags */
-    0,NULL,NULL    /* reserved1,reserved2, etc */
-  },
-  {
-    "bx",
-    6,
-    PROTOBUF_C_LABEL_REQUIRED,
-    PROTOBUF_C_TYPE_UINT64,
-    0,   /* quantifier_offset */
-    offsetof(UserX86RegsEntry, bx),
-    NULL,
-    NULL,
-    0,             /* flags */
-    0,NULL,NULL    /* reserved1,reserved2, etc */
-  },
-  {
-    "r11",
-    7,
-    PROTOBUF_C_LABEL_REQUIRED,
-    PROTOBUF_C_TYPE_UINT64,
-    0,   /* quantifier_offset */
-    offsetof(UserX86RegsEntry, r11),
-    NULL,
-    NULL,
-    0,             /* flags */
-    0,NULL,NULL    /* reserved1,reserved2, etc */
-  },
-  {
-    "r10",
-    8,
-    PROTOBUF_C_LABEL_REQUIRED,
-    PROTOBUF_C_TYPE_UINT64,
-    0,   /* quantifier_offset */
-    offsetof(UserX86RegsEntry, r10),
-    NULL,
-    NULL,
-    0,             /* flags */
-    0,NULL,NULL    /* reserved1,reserved2, etc */
-  },
-  {
-    "r9",
-    9,
-    PROTOBUF_C_LABEL_REQUIRED,
-    PROTOBUF_C_TYPE_UINT64,
-    0,   /* quantifier_offset */
-    offsetof(UserX86RegsEntry, r9),
-    NULL,
-    NULL,
-    0,             /* flags */
-    0,NULL,NULL    /* reserved1,reserved2, etc */
-  },
-  {
-    "r8",
-    10,
-    PROTOBUF_C_LABEL_REQUIRED,
-    PROTOBUF_C_TYPE_UINT64,
-    0,   /* quantifier_offset */
-    offsetof(UserX86RegsEntry, r8),
-    NULL,
-    NULL,
-    0,             /* flags */
-    0,NULL,NULL    /* reserved1,reserved2, etc */
-  },
-  {
-    "ax",
-    11,
-    PROTOBUF_C_LABEL_REQUIRED,
-    PROTOBUF_C_TYPE_UINT64,
-    0,   /* quantifier_offset */
-    offsetof(UserX86RegsEntry, ax),
-    NULL,
-    NULL,
-    0,             /* flags */
-    0,NULL,NULL    /* reserved1,reserved2, etc */
-  },
-  {
-    "cx",
-    12,
-    PROTOBUF_C_LABEL_REQUIRED,
-    PROTOBUF_C_TYPE_UINT64,
-    0,   /* quantifier_offset */
-    offsetof(UserX86RegsEntry, cx),
-    NULL,
-    NULL,
-    0,             /* flags */
-    0,NULL,NULL    /* reserved1,reserved2, etc */
-  },
-  {
-    "dx",
-    13,
-    PROTOBUF_C_LABEL_REQUIRED,
-    PROTOBUF_C_TYPE_UINT64,
-    0,   /* quantifier_offset */
-    offsetof(UserX86RegsEntry, dx),
-    NULL,
-    NULL,
-    0,             /* flags */
-    0,NULL,NULL    /* reserved1,reserved2, etc */
-  },
-  {
-    "si",
-    14,
-    PROTOBUF_C_LABEL_REQUIRED,
-    PROTOBUF_C_TYPE_UINT64,
-    0,   /* quantifier_offset */
-    offsetof(UserX86RegsEntry, si),
-    NULL,
-    NULL,
-    0,             /* flags */
-    0,NULL,NULL    /* reserved1,reserved2, etc */
-  },
-  {
-    "di",
-    15,
-    PROTOBUF_C_LABEL_REQUIRED,
-    PROTOBUF_C_TYPE_UINT64,
-    0,   /* quantifier_offset */
-    offsetof(UserX86RegsEntry, di),
-    NULL,
-    NULL,
-    0,             /* flags */
-    0,NULL,NULL    /* reserved1,reserved2, etc */
-  },
-  {
-    "orig_ax",
-    16,
-    PROTOBUF_C_LABEL_REQUIRED,
-    PROTOBUF_C_TYPE_UINT64,
-    0,   /* quantifier_offset */
-    offsetof(UserX86RegsEntry, orig_ax),
-    NULL,
-    NULL,
-    0,             /* flags */
-    0,NULL,NULL    /* reserved1,reserved2, etc */
-  },
-  {
-    "ip",
-    17,
-    PROTOBUF_C_LABEL_REQUIRED,
-    PROTOBUF_C_TYPE_UINT64,
-    0,   /* quantifier_offset */
-    offsetof(UserX86RegsEntry, ip),
-    NULL,
-    NULL,
-    0,             /* flags */
-    0,NULL,NULL    /* reserved1,reserved2, etc */
-  },
-  {
-    "cs",
-    18,
-    PROTOBUF_C_LABEL_REQUIRED,
-    PROTOBUF_C_TYPE_UINT64,
-    0,   /* quantifier_offset */
-    offsetof(UserX86RegsEntry, cs),
-    NULL,
-    NULL,
-    0,             /* flags */
-    0,NULL,NULL    /* reserved1,reserved2, etc */
-  },
-};
-static const unsigned user_x86_regs_entry__field_indices_by_name[] = {
-  10,   /* field[10] = ax */
-  4,   /* field[4] = bp */
-  5,   /* field[5] = bx */
-  17,   /* field[17] = cs */
-  11,   /* field[11] = cx */
-  14,   /* field[14] = di */
-  12,   /* field[12] = dx */
-  16,   /* field[16] = ip */
-  15,   /* field[15] = orig_ax */
-  7,   /* field[7] = r10 */
-  6,   /* field[6] = r11 */
-  3,   /* field[3] = r12 */
-  2,   /* field[2] = r13 */
-  1,   /* field[1] = r14 */
-  0,   /* field[0] = r15 */
-  9,   /* field[9] = r8 */
-  8,   /* field[8] = r9 */
-  13,   /* field[13] = si */
-};
-static const ProtobufCIntRange user_x86_regs_entry__number_ranges[1 + 1] =
-{
-  { 1, 0 },
-  { 0, 18 }
-};
-const ProtobufCMessageDescriptor user_x86_regs_entry__descriptor =
-{
-  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
-  "user_x86_regs_entry",
-  "UserX86RegsEntry",
-  "UserX86RegsEntry",
-  "",
-  sizeof(UserX86RegsEntry),
-  18,
-  user_x86_regs_entry__field_descriptors,
-  user_x86_regs_entry__field_indices_by_name,
-  1,  user_x86_regs_entry__number_ranges,
-  (ProtobufCMessageInit) user_x86_regs_entry__init,
-  NULL,NULL,NULL    /* reserved[123] */
-};
-static const ProtobufCFieldDescriptor thread_info_x86__field_descriptors[2] =
-{
-  {
-    "clear_tid_addr",
-    1,
-    PROTOBUF_C_LABEL_REQUIRED,
-    PROTOBUF_C_TYPE_UINT64,
-    0,   /* quantifier_offset */
-    offsetof(ThreadInfoX86, clear_tid_addr),
-    NULL,
-    NULL,
-    0,             /* flags */
-    0,NULL,NULL    /* reserved1,reserved2, etc */
-  },
-  {
-    "gpregs",
-    2,
-    PROTOBUF_C_LABEL_REQUIRED,
-    PROTOBUF_C_TYPE_MESSAGE,
-    0,   /* quantifier_offset */
-    offsetof(ThreadInfoX86, gpregs),
-    &user_x86_regs_entry__descriptor,
-    NULL,
-    0,             /* flags */
-    0,NULL,NULL    /* reserved1,reserved2, etc */
-  },
-};
-static const unsigned thread_info_x86__field_indices_by_name[] = {
-  0,   /* field[0] = clear_tid_addr */
-  1,   /* field[1] = gpregs */
-};
-static const ProtobufCIntRange thread_info_x86__number_ranges[1 + 1] =
-{
-  { 1, 0 },
-  { 0, 2 }
-};
-const ProtobufCMessageDescriptor thread_info_x86__descriptor =
-{
-  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
-  "thread_info_x86",
-  "ThreadInfoX86",
-  "ThreadInfoX86",
-  "",
-  sizeof(ThreadInfoX86),
-  2,
-  thread_info_x86__field_descriptors,
-  thread_info_x86__field_indices_by_name,
-  1,  thread_info_x86__number_ranges,
-  (ProtobufCMessageInit) thread_info_x86__init,
-  NULL,NULL,NULL    /* reserved[123] */
-};
-static const ProtobufCEnumValue core_entry__march__enum_values_by_number[4] =
+static const ProtobufCEnumValue core_entry__march__enum_values_by_number[9] =
 {
   { "UNKNOWN", "CORE_ENTRY__MARCH__UNKNOWN", 0 },
   { "X86_64", "CORE_ENTRY__MARCH__X86_64", 1 },
   { "ARM", "CORE_ENTRY__MARCH__ARM", 2 },
   { "AARCH64", "CORE_ENTRY__MARCH__AARCH64", 3 },
+  { "PPC64", "CORE_ENTRY__MARCH__PPC64", 4 },
+  { "S390", "CORE_ENTRY__MARCH__S390", 5 },
+  { "MIPS", "CORE_ENTRY__MARCH__MIPS", 6 },
+  { "LOONGARCH64", "CORE_ENTRY__MARCH__LOONGARCH64", 7 },
+  { "RISCV64", "CORE_ENTRY__MARCH__RISCV64", 8 },
 };
 static const ProtobufCIntRange core_entry__march__value_ranges[] = {
-{0, 0},{0, 4}
+{0, 0},{0, 9}
 };
-static const ProtobufCEnumValueIndex core_entry__march__enum_values_by_name[4] =
+static const ProtobufCEnumValueIndex core_entry__march__enum_values_by_name[9] =
 {
   { "AARCH64", 3 },
   { "ARM", 2 },
+  { "LOONGARCH64", 7 },
+  { "MIPS", 6 },
+  { "PPC64", 4 },
+  { "RISCV64", 8 },
+  { "S390", 5 },
   { "UNKNOWN", 0 },
   { "X86_64", 1 },
 };
@@ -1849,9 +2331,9 @@ const ProtobufCEnumDescriptor core_entry__march__descriptor =
   "march",
   "CoreEntry__March",
   "",
-  4,
+  9,
   core_entry__march__enum_values_by_number,
-  4,
+  9,
   core_entry__march__enum_values_by_name,
   1,
   core_entry__march__value_ranges,
@@ -1946,6 +2428,100 @@ const ProtobufCMessageDescriptor core_entry__descriptor =
   1,  core_entry__number_ranges,
   (ProtobufCMessageInit) core_entry__init,
   NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor fs_entry__field_descriptors[3] =
+{
+  {
+    "cwd_id",
+    1,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(FsEntry, cwd_id),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "root_id",
+    2,
+    PROTOBUF_C_LABEL_REQUIRED,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(FsEntry, root_id),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "umask",
+    3,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(FsEntry, has_umask),
+    offsetof(FsEntry, umask),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned fs_entry__field_indices_by_name[] = {
+  0,   /* field[0] = cwd_id */
+  1,   /* field[1] = root_id */
+  2,   /* field[2] = umask */
+};
+static const ProtobufCIntRange fs_entry__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 3 }
+};
+const ProtobufCMessageDescriptor fs_entry__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "fs_entry",
+  "FsEntry",
+  "FsEntry",
+  "",
+  sizeof(FsEntry),
+  3,
+  fs_entry__field_descriptors,
+  fs_entry__field_indices_by_name,
+  1,  fs_entry__number_ranges,
+  (ProtobufCMessageInit) fs_entry__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCEnumValue lsmtype__enum_values_by_number[3] =
+{
+  { "NO_LSM", "LSMTYPE__NO_LSM", 0 },
+  { "SELINUX", "LSMTYPE__SELINUX", 1 },
+  { "APPARMOR", "LSMTYPE__APPARMOR", 2 },
+};
+static const ProtobufCIntRange lsmtype__value_ranges[] = {
+{0, 0},{0, 3}
+};
+static const ProtobufCEnumValueIndex lsmtype__enum_values_by_name[3] =
+{
+  { "APPARMOR", 2 },
+  { "NO_LSM", 0 },
+  { "SELINUX", 1 },
+};
+const ProtobufCEnumDescriptor lsmtype__descriptor =
+{
+  PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
+  "lsmtype",
+  "lsmtype",
+  "Lsmtype",
+  "",
+  3,
+  lsmtype__enum_values_by_number,
+  3,
+  lsmtype__enum_values_by_name,
+  1,
+  lsmtype__value_ranges,
+  NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
 static const ProtobufCEnumValue seccomp_mode__enum_values_by_number[3] =
 {

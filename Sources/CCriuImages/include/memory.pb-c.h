@@ -16,13 +16,34 @@ PROTOBUF_C__BEGIN_DECLS
 
 
 typedef struct VmaEntry VmaEntry;
+typedef struct AioRingEntry AioRingEntry;
 typedef struct MmEntry MmEntry;
 typedef struct PagemapHead PagemapHead;
 typedef struct PagemapEntry PagemapEntry;
+typedef struct MemfdInodeEntry MemfdInodeEntry;
+typedef struct RemapFilePathEntry RemapFilePathEntry;
+typedef struct Timeval Timeval;
+typedef struct GhostFileEntry GhostFileEntry;
+typedef struct GhostChunkEntry GhostChunkEntry;
 
 
 /* --- enums --- */
 
+typedef enum _RemapType {
+  /*
+   * The file got a name back for the time of being saved.
+   */
+  REMAP_TYPE__LINKED = 0,
+  /*
+   * Its contents are in ghost-file-ID.img.
+   */
+  REMAP_TYPE__GHOST = 1,
+  /*
+   * A file of /proc about a task that is gone.
+   */
+  REMAP_TYPE__PROCFS = 2
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(REMAP_TYPE)
+} RemapType;
 
 /* --- messages --- */
 
@@ -49,6 +70,9 @@ struct  VmaEntry
    */
   uint32_t status;
   int64_t fd;
+  /*
+   * One bit an advice of madvise(2), by its number.
+   */
   protobuf_c_boolean has_madv;
   uint64_t madv;
   protobuf_c_boolean has_fdflags;
@@ -57,6 +81,21 @@ struct  VmaEntry
 #define VMA_ENTRY__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&vma_entry__descriptor) \
     , 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+
+
+/*
+ * io_setup(2).
+ */
+struct  AioRingEntry
+{
+  ProtobufCMessage base;
+  uint64_t id;
+  uint32_t nr_req;
+  uint32_t ring_len;
+};
+#define AIO_RING_ENTRY__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&aio_ring_entry__descriptor) \
+    , 0, 0, 0 }
 
 
 struct  MmEntry
@@ -74,16 +113,26 @@ struct  MmEntry
   uint64_t mm_env_start;
   uint64_t mm_env_end;
   uint32_t exe_file_id;
+  /*
+   * Pairs of AT_* (getauxval(3)) and value.
+   */
   size_t n_mm_saved_auxv;
   uint64_t *mm_saved_auxv;
   size_t n_vmas;
   VmaEntry **vmas;
+  /*
+   * PR_SET_DUMPABLE of prctl(2).
+   */
   protobuf_c_boolean has_dumpable;
   int32_t dumpable;
+  size_t n_aios;
+  AioRingEntry **aios;
+  protobuf_c_boolean has_thp_disabled;
+  protobuf_c_boolean thp_disabled;
 };
 #define MM_ENTRY__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&mm_entry__descriptor) \
-    , 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,NULL, 0,NULL, 0, 0 }
+    , 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,NULL, 0,NULL, 0, 0, 0,NULL, 0, 0 }
 
 
 struct  PagemapHead
@@ -119,6 +168,98 @@ struct  PagemapEntry
     , 0, 0, 0, 0, 0, 0, 0, 0 }
 
 
+struct  MemfdInodeEntry
+{
+  ProtobufCMessage base;
+  char *name;
+  uint32_t uid;
+  uint32_t gid;
+  uint64_t size;
+  /*
+   * The ID of pagemap-shmem-ID.img.
+   */
+  uint32_t shmid;
+  /*
+   * F_SEAL_* of fcntl(2).
+   */
+  uint32_t seals;
+  uint64_t inode_id;
+  protobuf_c_boolean has_hugetlb_flag;
+  uint32_t hugetlb_flag;
+  protobuf_c_boolean has_mode;
+  uint32_t mode;
+};
+#define MEMFD_INODE_ENTRY__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&memfd_inode_entry__descriptor) \
+    , NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+
+
+struct  RemapFilePathEntry
+{
+  ProtobufCMessage base;
+  uint32_t orig_id;
+  uint32_t remap_id;
+  protobuf_c_boolean has_remap_type;
+  RemapType remap_type;
+};
+#define REMAP_FILE_PATH_ENTRY__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&remap_file_path_entry__descriptor) \
+    , 0, 0, 0, REMAP_TYPE__LINKED }
+
+
+struct  Timeval
+{
+  ProtobufCMessage base;
+  uint64_t tv_sec;
+  uint64_t tv_usec;
+};
+#define TIMEVAL__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&timeval__descriptor) \
+    , 0, 0 }
+
+
+/*
+ * The contents follow the entry, in chunks where it says so.
+ */
+struct  GhostFileEntry
+{
+  ProtobufCMessage base;
+  uint32_t uid;
+  uint32_t gid;
+  uint32_t mode;
+  protobuf_c_boolean has_dev;
+  uint32_t dev;
+  protobuf_c_boolean has_ino;
+  uint64_t ino;
+  protobuf_c_boolean has_rdev;
+  uint32_t rdev;
+  Timeval *atim;
+  Timeval *mtim;
+  protobuf_c_boolean has_chunks;
+  protobuf_c_boolean chunks;
+  protobuf_c_boolean has_size;
+  uint64_t size;
+  char *symlnk_target;
+};
+#define GHOST_FILE_ENTRY__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&ghost_file_entry__descriptor) \
+    , 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, 0, 0, 0, 0, NULL }
+
+
+/*
+ * `len` bytes follow, which belong at `off`.
+ */
+struct  GhostChunkEntry
+{
+  ProtobufCMessage base;
+  uint64_t len;
+  uint64_t off;
+};
+#define GHOST_CHUNK_ENTRY__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&ghost_chunk_entry__descriptor) \
+    , 0, 0 }
+
+
 /* VmaEntry methods */
 void   vma_entry__init
                      (VmaEntry         *message);
@@ -137,6 +278,25 @@ VmaEntry *
                       const uint8_t       *data);
 void   vma_entry__free_unpacked
                      (VmaEntry *message,
+                      ProtobufCAllocator *allocator);
+/* AioRingEntry methods */
+void   aio_ring_entry__init
+                     (AioRingEntry         *message);
+size_t aio_ring_entry__get_packed_size
+                     (const AioRingEntry   *message);
+size_t aio_ring_entry__pack
+                     (const AioRingEntry   *message,
+                      uint8_t             *out);
+size_t aio_ring_entry__pack_to_buffer
+                     (const AioRingEntry   *message,
+                      ProtobufCBuffer     *buffer);
+AioRingEntry *
+       aio_ring_entry__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   aio_ring_entry__free_unpacked
+                     (AioRingEntry *message,
                       ProtobufCAllocator *allocator);
 /* MmEntry methods */
 void   mm_entry__init
@@ -195,10 +355,108 @@ PagemapEntry *
 void   pagemap_entry__free_unpacked
                      (PagemapEntry *message,
                       ProtobufCAllocator *allocator);
+/* MemfdInodeEntry methods */
+void   memfd_inode_entry__init
+                     (MemfdInodeEntry         *message);
+size_t memfd_inode_entry__get_packed_size
+                     (const MemfdInodeEntry   *message);
+size_t memfd_inode_entry__pack
+                     (const MemfdInodeEntry   *message,
+                      uint8_t             *out);
+size_t memfd_inode_entry__pack_to_buffer
+                     (const MemfdInodeEntry   *message,
+                      ProtobufCBuffer     *buffer);
+MemfdInodeEntry *
+       memfd_inode_entry__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   memfd_inode_entry__free_unpacked
+                     (MemfdInodeEntry *message,
+                      ProtobufCAllocator *allocator);
+/* RemapFilePathEntry methods */
+void   remap_file_path_entry__init
+                     (RemapFilePathEntry         *message);
+size_t remap_file_path_entry__get_packed_size
+                     (const RemapFilePathEntry   *message);
+size_t remap_file_path_entry__pack
+                     (const RemapFilePathEntry   *message,
+                      uint8_t             *out);
+size_t remap_file_path_entry__pack_to_buffer
+                     (const RemapFilePathEntry   *message,
+                      ProtobufCBuffer     *buffer);
+RemapFilePathEntry *
+       remap_file_path_entry__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   remap_file_path_entry__free_unpacked
+                     (RemapFilePathEntry *message,
+                      ProtobufCAllocator *allocator);
+/* Timeval methods */
+void   timeval__init
+                     (Timeval         *message);
+size_t timeval__get_packed_size
+                     (const Timeval   *message);
+size_t timeval__pack
+                     (const Timeval   *message,
+                      uint8_t             *out);
+size_t timeval__pack_to_buffer
+                     (const Timeval   *message,
+                      ProtobufCBuffer     *buffer);
+Timeval *
+       timeval__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   timeval__free_unpacked
+                     (Timeval *message,
+                      ProtobufCAllocator *allocator);
+/* GhostFileEntry methods */
+void   ghost_file_entry__init
+                     (GhostFileEntry         *message);
+size_t ghost_file_entry__get_packed_size
+                     (const GhostFileEntry   *message);
+size_t ghost_file_entry__pack
+                     (const GhostFileEntry   *message,
+                      uint8_t             *out);
+size_t ghost_file_entry__pack_to_buffer
+                     (const GhostFileEntry   *message,
+                      ProtobufCBuffer     *buffer);
+GhostFileEntry *
+       ghost_file_entry__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   ghost_file_entry__free_unpacked
+                     (GhostFileEntry *message,
+                      ProtobufCAllocator *allocator);
+/* GhostChunkEntry methods */
+void   ghost_chunk_entry__init
+                     (GhostChunkEntry         *message);
+size_t ghost_chunk_entry__get_packed_size
+                     (const GhostChunkEntry   *message);
+size_t ghost_chunk_entry__pack
+                     (const GhostChunkEntry   *message,
+                      uint8_t             *out);
+size_t ghost_chunk_entry__pack_to_buffer
+                     (const GhostChunkEntry   *message,
+                      ProtobufCBuffer     *buffer);
+GhostChunkEntry *
+       ghost_chunk_entry__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   ghost_chunk_entry__free_unpacked
+                     (GhostChunkEntry *message,
+                      ProtobufCAllocator *allocator);
 /* --- per-message closures --- */
 
 typedef void (*VmaEntry_Closure)
                  (const VmaEntry *message,
+                  void *closure_data);
+typedef void (*AioRingEntry_Closure)
+                 (const AioRingEntry *message,
                   void *closure_data);
 typedef void (*MmEntry_Closure)
                  (const MmEntry *message,
@@ -209,16 +467,38 @@ typedef void (*PagemapHead_Closure)
 typedef void (*PagemapEntry_Closure)
                  (const PagemapEntry *message,
                   void *closure_data);
+typedef void (*MemfdInodeEntry_Closure)
+                 (const MemfdInodeEntry *message,
+                  void *closure_data);
+typedef void (*RemapFilePathEntry_Closure)
+                 (const RemapFilePathEntry *message,
+                  void *closure_data);
+typedef void (*Timeval_Closure)
+                 (const Timeval *message,
+                  void *closure_data);
+typedef void (*GhostFileEntry_Closure)
+                 (const GhostFileEntry *message,
+                  void *closure_data);
+typedef void (*GhostChunkEntry_Closure)
+                 (const GhostChunkEntry *message,
+                  void *closure_data);
 
 /* --- services --- */
 
 
 /* --- descriptors --- */
 
+extern const ProtobufCEnumDescriptor    remap_type__descriptor;
 extern const ProtobufCMessageDescriptor vma_entry__descriptor;
+extern const ProtobufCMessageDescriptor aio_ring_entry__descriptor;
 extern const ProtobufCMessageDescriptor mm_entry__descriptor;
 extern const ProtobufCMessageDescriptor pagemap_head__descriptor;
 extern const ProtobufCMessageDescriptor pagemap_entry__descriptor;
+extern const ProtobufCMessageDescriptor memfd_inode_entry__descriptor;
+extern const ProtobufCMessageDescriptor remap_file_path_entry__descriptor;
+extern const ProtobufCMessageDescriptor timeval__descriptor;
+extern const ProtobufCMessageDescriptor ghost_file_entry__descriptor;
+extern const ProtobufCMessageDescriptor ghost_chunk_entry__descriptor;
 
 PROTOBUF_C__END_DECLS
 
