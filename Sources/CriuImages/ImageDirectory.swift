@@ -24,6 +24,39 @@ public struct ImageDirectory: ~Copyable, Sendable {
         try ImageFile(name, kind, parsing: read(name))
     }
 
+    /// Reads and takes apart one file that need not be there; nil when it is not.
+    func fileIfPresent(_ name: String, _ kind: ImageKind) throws(CriuImageError) -> ImageFile? {
+        do {
+            return try file(name, kind)
+        } catch {
+            guard error.cause?.code == ENOENT else { throw error }
+            return nil
+        }
+    }
+
+    /// Opens a file for reading at any place, as those that are contents of something are read.
+    func open(_ name: String) throws(CriuImageError) -> Descriptor {
+        do throws(SystemError) {
+            return try Descriptor.open(name, below: directory, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
+        } catch {
+            throw CriuImageError(name, "cannot be opened", cause: error)
+        }
+    }
+
+    /// The image directory of the parent snapshot, which holds the pages that this one inherits; nil when there is
+    /// none.
+    ///
+    /// It is the symbolic link `parent` (CRIU's CR_PARENT_LINK, criu/include/crtools.h).
+    func parentDirectory() throws(CriuImageError) -> ImageDirectory? {
+        do throws(SystemError) {
+            return ImageDirectory(
+                owning: try Descriptor.open("parent", below: directory, O_RDONLY | O_DIRECTORY))
+        } catch {
+            guard error.code != ENOENT else { return nil }
+            throw CriuImageError("parent", "cannot be opened", cause: error)
+        }
+    }
+
     /// Puts `file` in the place of the one of its name, whole or not at all.
     ///
     /// It is not made durable here: whoever publishes the directory does that for all of it.

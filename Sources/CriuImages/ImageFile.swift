@@ -1,23 +1,3 @@
-/// The kinds of image files that ckpt reads, by the magic numbers they begin with (CRIU's criu/include/magic.h).
-enum ImageKind {
-    case inventory, processTree, core, memoryMap, files, statistics
-
-    /// The 32-bit words before the first entry.
-    ///
-    /// Since image version 1.1 a common number comes before the kind's own; the inventory, which tells the
-    /// version, goes without, and the statistics have another common one.
-    var magic: [UInt32] {
-        switch self {
-        case .inventory: [0x5831_3116]
-        case .processTree: [0x5456_4319, 0x5027_3030]
-        case .core: [0x5456_4319, 0x5505_3847]
-        case .memoryMap: [0x5456_4319, 0x5749_2820]
-        case .files: [0x5456_4319, 0x5630_3138]
-        case .statistics: [0x5510_5940, 0x5709_3306]
-        }
-    }
-}
-
 /// An image file taken apart: its kind's magic numbers, then entries, each after its length in 32 bits.
 struct ImageFile {
     /// The name in the image directory, for messages.
@@ -28,6 +8,11 @@ struct ImageFile {
 
     /// The most bytes an image file of these kinds may have; a longer one is refused unread.
     static let largest = 256 << 20
+
+    /// A file without entries yet.
+    init(_ name: String, _ kind: ImageKind) {
+        (self.name, self.kind, entries) = (name, kind, [])
+    }
 
     /// Takes `bytes` apart; every length is checked against what is left.
     init(_ name: String, _ kind: ImageKind, parsing bytes: [UInt8]) throws(CriuImageError) {
@@ -69,6 +54,21 @@ struct ImageFile {
         return out
     }
 
+    /// Takes the first entry apart from what follows it, which is not made of entries: the file's contents, in some
+    /// kinds. `bytes` may end anywhere after the entry.
+    static func head(
+        _ name: String, _ kind: ImageKind, parsing bytes: [UInt8]
+    ) throws(CriuImageError) -> (file: ImageFile, payload: Int) {
+        let start = kind.magic.count * 4
+        guard bytes.count >= start + 4 else { throw CriuImageError(name, "is shorter than its magic number") }
+        let length = bytes[start..<start + 4].reversed().reduce(0) { $0 << 8 | Int($1) }
+        guard length <= bytes.count - start - 4 else {
+            throw CriuImageError(name, entry: 0, "ends inside an entry of \(length) bytes")
+        }
+        let payload = start + 4 + length
+        return (try ImageFile(name, kind, parsing: Array(bytes[..<payload])), payload)
+    }
+
     /// The one entry of a file that has exactly one.
     func onlyEntry() throws(CriuImageError) -> [UInt8] {
         guard entries.count == 1 else {
@@ -79,7 +79,7 @@ struct ImageFile {
 }
 
 /// A position in bytes that never moves past their end.
-private struct ImageReader {
+struct ImageReader {
     let bytes: [UInt8]
     var position = 0
 

@@ -25,6 +25,25 @@ extension ImageFile {
         return try body(message)
     }
 
+    /// Unpacks the one entry of a file that has exactly one.
+    func decodeOnly<Message, Result>(
+        _ unpack: Unpack<Message>, _ free: Free<Message>,
+        _ body: (UnsafeMutablePointer<Message>) throws(CriuImageError) -> Result
+    ) throws(CriuImageError) -> Result {
+        _ = try onlyEntry()
+        return try decode(0, unpack, free, body)
+    }
+
+    /// Unpacks one entry after the other.
+    func decodeEach<Message>(
+        _ unpack: Unpack<Message>, _ free: Free<Message>,
+        _ body: (Int, UnsafeMutablePointer<Message>) throws(CriuImageError) -> Void
+    ) throws(CriuImageError) {
+        for index in entries.indices {
+            try decode(index, unpack, free) { message throws(CriuImageError) in try body(index, message) }
+        }
+    }
+
     /// Replaces one entry by what `change` makes of it; fields that are not described stay as they are.
     ///
     /// `change` may only assign numbers: the message owns its strings and arrays.
@@ -45,4 +64,24 @@ extension ImageFile {
         }
         entries[index] = packed
     }
+}
+
+/// The elements of a repeated field of messages; protobuf-c leaves no element out.
+func messages<Message>(
+    _ first: UnsafeMutablePointer<UnsafeMutablePointer<Message>?>?, _ count: Int
+) -> some Sequence<UnsafeMutablePointer<Message>> {
+    UnsafeBufferPointer(start: first, count: count).lazy.compactMap { $0 }
+}
+
+/// The elements of a repeated field of numbers.
+func numbers<Number>(_ first: UnsafeMutablePointer<Number>?, _ count: Int) -> [Number] {
+    Array(UnsafeBufferPointer(start: first, count: count))
+}
+
+/// A string field; bytes that are no UTF-8 are replaced.
+func text(_ field: UnsafeMutablePointer<CChar>?) -> String? { field.map { String(cString: $0) } }
+
+extension ProtobufCBinaryData {
+    /// A field of bytes.
+    var bytes: [UInt8] { numbers(data, len) }
 }

@@ -4,21 +4,6 @@ import Testing
 
 @testable import CriuImages
 
-/// Protobuf by hand, so that the tests do not believe the code they test.
-private func varint(_ value: UInt64) -> [UInt8] {
-    value < 128 ? [UInt8(value)] : [UInt8(value & 127) | 128] + varint(value >> 7)
-}
-private func number(_ field: UInt64, _ value: UInt64) -> [UInt8] { varint(field << 3) + varint(value) }
-private func bytes(_ field: UInt64, _ value: [UInt8]) -> [UInt8] {
-    varint(field << 3 | 2) + varint(UInt64(value.count)) + value
-}
-
-private func image(_ magic: [UInt32], _ entries: [[UInt8]]) -> [UInt8] {
-    func word(_ value: UInt32) -> [UInt8] { (0..<4).map { UInt8(truncatingIfNeeded: value >> (8 * $0)) } }
-    return magic.flatMap(word) + entries.flatMap { word(UInt32($0.count)) + $0 }
-}
-
-private let common: UInt32 = 0x5456_4319
 private let ids = (1...12).flatMap { number($0, $0 == 6 ? 2 : 1) }
 /// A field number that no CRIU of today uses, to stand for one of tomorrow.
 private let future = bytes(1999, Array("from the future".utf8))
@@ -38,32 +23,6 @@ private func process(_ pid: UInt64, _ parent: UInt64) -> [UInt8] {
 }
 
 private let tree = image([common, 0x5027_3030], [process(1, 0), process(14, 1)])
-
-/// A directory of image files that goes with the test.
-private final class Images {
-    let path: String
-
-    init(_ files: [String: [UInt8]]) throws {
-        var template = Array("/tmp/ckpt-images.XXXXXX".utf8CString)
-        path = try #require(mkdtemp(&template).map { String(cString: $0) })
-        for (name, bytes) in files { try write(name, bytes) }
-    }
-
-    deinit {
-        for name in ["inventory.img", "pstree.img", "core-1.img", "core-14.img", "stats-dump"] {
-            unlink("\(path)/\(name)")
-        }
-        rmdir(path)
-    }
-
-    func write(_ name: String, _ bytes: [UInt8]) throws {
-        try Descriptor.open("\(path)/\(name)", O_WRONLY | O_CREAT | O_TRUNC).writeAll(bytes)
-    }
-
-    func read(_ name: String) throws -> [UInt8] { try Descriptor.open("\(path)/\(name)", O_RDONLY).readAll() }
-
-    func open() throws -> ImageDirectory { try ImageDirectory(path) }
-}
 
 @Suite struct ImageTests {
     @Test func inventoryIsReadAndOnlyTheNetworkNumberIsChanged() throws {
