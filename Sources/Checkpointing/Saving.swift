@@ -98,6 +98,8 @@ extension CheckpointManager {
                 guard notification.moment == .postDump else { return }
                 attempt.timings.criuMs = milliseconds(since: began)
                 try attempt.checkCancelled()
+                // First, for whatever fails from here on, the processes run on; and --stop publishes within.
+                try attempt.mendInterruptedCalls(worker: notification.worker, report)
                 let instant = monotonicNanoseconds()
                 try frozen()
                 attempt.timings.filesystemMs = milliseconds(since: instant)
@@ -128,7 +130,7 @@ extension CheckpointManager {
         do throws(CriuImageError) {
             let images = try ImageDirectory(attempt.staging.processPath)
             try images.giveTreeItsOwnNetwork()
-            try images.restartInterruptedCalls()
+            try images.restart(attempt.interrupted)
             try images.keepTimersGoing()
             processes = try images.processCount()
             if !attempt.stops { attempt.timings.frozenMs = try images.dumpStatistics().frozen }
@@ -179,6 +181,8 @@ final class SaveAttempt {
     let start: UInt64
     let cancelled: Cancellation
     var timings = Timings(totalMs: 0)
+    /// The calls that were broken off, once the tree stands still.
+    var interrupted: [InterruptedCall] = []
 
     init(
         sandbox: LiveSandbox, running: LiveSandbox.Running, staging: Staging, request: SaveRequest,

@@ -62,7 +62,7 @@ extension CriuWorker {
             }
         }
         let conversation = CriuConversation(socket: socket)
-        var exchange = CriuExchange(conversation, deadline: request.deadline)
+        var exchange = CriuExchange(conversation, worker: process, deadline: request.deadline)
         var outcome = try exchange.run(packet, notify)
         if case .silence = outcome {
             // From here on every notification is refused, so the tree is let go as soon as CRIU asks again.
@@ -106,7 +106,8 @@ extension CriuWorker {
         let (socket, process) = release()
         startThread {
             let worker = CriuWorker(socket: socket, process: process)
-            var exchange = CriuExchange(CriuConversation(socket: worker.socket), deadline: nil)
+            var exchange = CriuExchange(
+                CriuConversation(socket: worker.socket), worker: worker.process, deadline: nil)
             exchange.isExpired = true
             _ = try? exchange.goOn { _ in }
         }

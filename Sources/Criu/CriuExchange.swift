@@ -3,6 +3,8 @@ import LinuxSystem
 /// One dump or restore as it is talked over with the worker, up to its end or the deadline.
 struct CriuExchange {
     let conversation: CriuConversation
+    /// The worker's pid.
+    let worker: Int32
     /// Nanoseconds of CLOCK_MONOTONIC; nil waits for ever.
     var deadline: UInt64?
     /// What the caller's handler threw; every notification after that is refused.
@@ -22,8 +24,9 @@ struct CriuExchange {
         case end
     }
 
-    init(_ conversation: CriuConversation, deadline: UInt64?) {
+    init(_ conversation: CriuConversation, worker: Int32, deadline: UInt64?) {
         self.conversation = conversation
+        self.worker = worker
         self.deadline = deadline
     }
 
@@ -59,7 +62,8 @@ struct CriuExchange {
         to notification: CriuNotification?, _ notify: (CriuNotification) throws -> Void
     ) -> Bool {
         guard stopped == nil, !isExpired else { return false }
-        guard let notification, notification.moment != .other else { return true }
+        guard var notification, notification.moment != .other else { return true }
+        notification.worker = worker
         root = notification.pid ?? root
         do {
             try notify(notification)

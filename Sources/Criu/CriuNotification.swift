@@ -28,6 +28,8 @@ public struct CriuNotification: Equatable, Sendable {
     public let moment: Moment
     /// The root process, where CRIU says it.
     public let pid: Int32?
+    /// The CRIU worker that asks and waits; it traces every process that stands still.
+    public internal(set) var worker: Int32 = 0
 
     init(script: String, pid: Int32?) {
         moment = Moment(rawValue: script) ?? .other

@@ -48,7 +48,8 @@ extension CriuWorker {
                 options.empty_ns = UInt32(CLONE_NEWNET)
             }
         }
-        var exchange = CriuExchange(CriuConversation(socket: socket), deadline: request.deadline)
+        var exchange = CriuExchange(
+            CriuConversation(socket: socket), worker: process, deadline: request.deadline)
         let outcome: CriuExchange.Outcome
         do {
             outcome = try exchange.run(packet, notify)

@@ -1,61 +1,89 @@
 import CCriuImages
 import Glibc
 
+/// A thread that a dump broke off inside a system call, which it leaves with EINTR unless that is mended.
+///
+/// A process that is stopped inside poll, nanosleep and the like leaves the call with EINTR (signal(7), "Interruption of
+/// system calls … by stop signals"), where programs without signal handlers never met EINTR: `tail -F` ends. CRIU 4.2
+/// restarts those calls that the kernel would restart from their beginning; it lets those end that the kernel would
+/// go on with for the rest of their time (compel/arch/x86/src/lib/infect.c, `ERESTART_RESTARTBLOCK`), in the images and
+/// in the tree that runs on alike.
+public struct InterruptedCall: Equatable, Sendable {
+    /// The process and the thread, by their ids in the sandbox.
+    public let process: Int32
+    public let thread: Int32
+    /// The call's number (arch/x86/entry/syscalls/syscall_64.tbl); nil when the kernel had gone on with it before and
+    /// calls it restart_syscall(2).
+    public var number: UInt64?
+    /// Where the thread goes on: right after the `syscall` instruction.
+    public let instruction: UInt64
+    /// Whether the kernel keeps the time at which the call ends, for the thread that made it.
+    public let hasKeptTime: Bool
+}
+
 extension ImageDirectory {
-    /// Makes every timed system call that the dump broke off start again in the restored process.
+    /// The calls that the dumped threads would leave with EINTR.
     ///
-    /// A process that is stopped inside poll, nanosleep and the like leaves the call with EINTR (signal(7),
-    /// "Interruption of system calls … by stop signals"), and CRIU restores it so, where programs without signal
-    /// handlers never met EINTR: `tail -F` ends. Of the calls that the kernel would restart by itself CRIU 4.2
-    /// restores those without a time limit only (compel/arch/x86/src/lib/infect.c, `ERESTART_RESTARTBLOCK`).
-    /// So the instruction pointer goes back to the system call; a relative time limit counts from the restore.
-    ///
-    /// A call stays interrupted when a signal waits that will be handled: its handler's program expects EINTR.
-    /// Call it once; the second time there is nothing to do. Returns how many calls will start again.
-    @discardableResult
-    public func restartInterruptedCalls() throws(CriuImageError) -> Int {
-        var restarted = 0
+    /// One stays interrupted, and is not among them, when a signal waits that will be handled: its handler's program
+    /// expects EINTR.
+    public func interruptedCalls() throws(CriuImageError) -> [InterruptedCall] {
+        var calls: [InterruptedCall] = []
         for process in try processes() where process.state != .zombie {
-            let pendingForAll = try pendingSignals(of: process.pid)
+            var pendingForAll: SignalNumbers?
             for thread in process.threads {
-                var file = try file("core-\(thread).img", .core)
-                _ = try file.onlyEntry()
-                var changed = false
-                try file.edit(0, core_entry__unpack, core_entry__free_unpacked) { entry in
-                    changed = entry.pointee.restartCall(pendingForAll: pendingForAll)
+                let found = try core(of: thread) { entry in
+                    if thread == process.pid { pendingForAll = SignalNumbers(entry.tc?.pointee.signals_s) }
+                    return entry.interruptedCall(pendingForAll: pendingForAll ?? SignalNumbers(mask: 0))
                 }
-                guard changed else { continue }
-                try replace(file)
-                restarted += 1
+                guard let (registers, number) = found else { continue }
+                calls.append(
+                    InterruptedCall(
+                        process: process.pid, thread: thread,
+                        number: number == Registers.restart ? nil : number,
+                        instruction: registers, hasKeptTime: Registers.withKeptTime.contains(number)))
             }
         }
-        return restarted
+        return calls
     }
 
-    private func pendingSignals(of pid: Int32) throws(CriuImageError) -> SignalNumbers {
-        let file = try file("core-\(pid).img", .core)
-        _ = try file.onlyEntry()
-        return try file.decode(0, core_entry__unpack, core_entry__free_unpacked) { entry in
-            SignalNumbers(entry.pointee.tc?.pointee.signals_s)
+    /// Makes each of these calls start again in the restored process; a relative time limit counts from the restore.
+    ///
+    /// The instruction pointer goes back to the system call. A call without a number stays interrupted. Call it once.
+    public func restart(_ calls: [InterruptedCall]) throws(CriuImageError) {
+        for call in calls {
+            guard let number = call.number else { continue }
+            var file = try file("core-\(call.thread).img", .core)
+            _ = try file.onlyEntry()
+            try file.edit(0, core_entry__unpack, core_entry__free_unpacked) { entry in
+                guard let registers = entry.pointee.thread_info?.pointee.gpregs else { return }
+                registers.pointee.ax = number
+                registers.pointee.ip = call.instruction - Registers.instructionLength
+            }
+            try replace(file)
         }
+    }
+
+    private func core<Result>(
+        of thread: Int32, _ body: (CoreEntry) -> Result
+    ) throws(CriuImageError) -> Result {
+        let file = try file("core-\(thread).img", .core)
+        _ = try file.onlyEntry()
+        return try file.decode(0, core_entry__unpack, core_entry__free_unpacked) { body($0.pointee) }
     }
 }
 
 extension CoreEntry {
-    /// Moves the thread back to the system call that it is just leaving with EINTR; false when it is not, or when
-    /// the call is none that waits for a time.
-    fileprivate func restartCall(pendingForAll: SignalNumbers) -> Bool {
-        guard let registers = thread_info?.pointee.gpregs, registers.pointee.cs == Registers.native64,
-            registers.pointee.ax == Registers.interrupted,
-            Registers.timedCalls.contains(registers.pointee.orig_ax)
-        else { return false }
+    /// Where the thread goes on and the call that it is just leaving with EINTR; nil when it is not, or when the call is
+    /// none that waits for a time.
+    fileprivate func interruptedCall(pendingForAll: SignalNumbers) -> (instruction: UInt64, number: UInt64)? {
+        guard let registers = thread_info?.pointee.gpregs?.pointee, registers.cs == Registers.native64,
+            registers.ax == Registers.interrupted, Registers.timedCalls.contains(registers.orig_ax)
+        else { return nil }
         let thread = thread_core?.pointee
         let blocked = thread?.has_blk_sigset == 1 ? thread?.blk_sigset : tc?.pointee.blk_sigset
         let pending = pendingForAll.union(SignalNumbers(thread?.signals_p))
-        guard pending.subtracting(SignalNumbers(mask: blocked ?? 0)).isEmpty else { return false }
-        registers.pointee.ax = registers.pointee.orig_ax
-        registers.pointee.ip -= Registers.instructionLength
-        return true
+        guard pending.subtracting(SignalNumbers(mask: blocked ?? 0)).isEmpty else { return nil }
+        return (registers.ip, registers.orig_ax)
     }
 }
 
@@ -81,7 +109,13 @@ private enum Registers {
         65, 220,  // semop, semtimedop
         208, 333,  // io_getevents, io_pgetevents
         242, 243,  // mq_timedsend, mq_timedreceive
+        restart,
     ]
+    /// restart_syscall: one of the next four that was stopped before and goes on.
+    static let restart: UInt64 = 219
+    /// poll, nanosleep, clock_nanosleep and futex, which return ERESTART_RESTARTBLOCK (fs/select.c, kernel/time,
+    /// kernel/futex/waitwake.c).
+    static let withKeptTime: Set<UInt64> = [7, 35, 230, 202, restart]
 }
 
 /// A set of signals, one bit each.

@@ -41,51 +41,6 @@ import Testing
         }
     }
 
-    @Test(.enabled(if: Machine.has("gcc"), "needs gcc")) func timedWaitsAreNeitherCutShortNorLost() throws {
-        try withCkpt { ckpt in
-            let box = try ckpt.create("waits")
-            try box.compile("waits.c", "-pthread")
-            try box.say(
-                #"""
-                coproc W { exec /root/waits 2>/root/waits.err; }
-                tell() {
-                    echo >&"${W[1]}"
-                    while IFS= read -r -t 20 line <&"${W[0]}" && [ "$line" != end ]; do echo "$line"; done
-                }
-                """#)
-            /// Every call with how often it has returned.
-            func rounds(_ box: Sandbox) throws -> [String: Int] {
-                var rounds: [String: Int] = [:]
-                for line in try box.say("tell").split(separator: "\n") {
-                    let words = line.split(separator: " ").map(String.init)
-                    try #require(words.count == 3, "\(line)")
-                    rounds[words[0]] = Int(words[1])
-                    if words[2] != "0" { Issue.record("\(box.name): \(try box.sh("cat /root/waits.err"))") }
-                }
-                #expect(rounds.count == 13)
-                return rounds
-            }
-            for _ in 1...3 {
-                usleep(UInt32.random(in: 0..<250_000))
-                let snapshot = try box.save()
-                usleep(UInt32.random(in: 0..<250_000))
-                try box.restore(snapshot)
-            }
-            let forks = try ckpt.fork("waits")
-            for each in [box] + forks {
-                let before = try rounds(each)
-                Thread.sleep(forTimeInterval: 0.3)
-                var stuck: [String] = []
-                let allWent = try eventually(within: 10) {
-                    let now = try rounds(each)
-                    stuck = before.filter { now[$0.key]! < $0.value + 2 }.map(\.key)
-                    return stuck.isEmpty
-                }
-                #expect(allWent, "stand still in \(each.name): \(stuck.sorted())")
-            }
-        }
-    }
-
     @Test func tailFollowsOn() throws {
         try withCkpt { ckpt in
             let box = try ckpt.create("tail")

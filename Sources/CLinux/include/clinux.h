@@ -8,6 +8,7 @@
 // Glibc's Swift module leaves the extended attributes out; whoever imports CLinux has them.
 #include <sys/xattr.h>
 
+#include "borrowed.h"
 #include "criu_spawn.h"
 #include "daemon.h"
 #include "sandbox_spawn.h"

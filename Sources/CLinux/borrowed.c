@@ -1,0 +1,105 @@
+#define _GNU_SOURCE
+#include "borrowed.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/ptrace.h>
+#include <sys/uio.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+
+struct clinux_borrowed {
+    pid_t pid;
+    struct user_regs_struct registers;
+    // The `syscall` instruction that it was stopped in.
+    unsigned long instruction;
+};
+
+// Waits until the process stands still by itself or at our word; a signal that comes first is handed on.
+static int wait_stopped(pid_t pid, int request) {
+    for (;;) {
+        int status;
+        if (waitpid(pid, &status, __WALL) < 0) {
+            if (errno == EINTR) continue;
+            return errno;
+        }
+        if (!WIFSTOPPED(status)) return ESRCH;
+        if (WSTOPSIG(status) == SIGTRAP || status >> 16 == PTRACE_EVENT_STOP) return 0;
+        if (ptrace(request, pid, 0, (long)WSTOPSIG(status))) return errno;
+    }
+}
+
+struct clinux_borrowed *clinux_borrow(pid_t pid, int *code) {
+    struct clinux_borrowed *process = calloc(1, sizeof *process);
+    if (!process) {
+        *code = ENOMEM;
+        return NULL;
+    }
+    process->pid = pid;
+    if (ptrace(PTRACE_SEIZE, pid, 0, 0L)) {
+        *code = errno;
+        free(process);
+        return NULL;
+    }
+    *code = ptrace(PTRACE_INTERRUPT, pid, 0, 0L) ? errno : wait_stopped(pid, PTRACE_CONT);
+    if (*code == 0 && ptrace(PTRACE_GETREGS, pid, 0, &process->registers)) *code = errno;
+    if (*code == 0) {
+        process->instruction = process->registers.rip - 2;
+        errno = 0;
+        long text = ptrace(PTRACE_PEEKTEXT, pid, process->instruction, 0L);
+        if (errno != 0) *code = errno;
+        else if ((text & 0xffff) != 0x050f) *code = EBUSY;  // not in a system call
+    }
+    if (*code == 0) return process;
+    ptrace(PTRACE_DETACH, pid, 0, 0L);
+    free(process);
+    return NULL;
+}
+
+long clinux_borrowed_call(struct clinux_borrowed *process, long number, const unsigned long arguments[6]) {
+    struct user_regs_struct registers = process->registers;
+    registers.rip = process->instruction;
+    registers.rax = (unsigned long)number;
+    // Else the kernel would take the interrupted call for this one and start it again.
+    registers.orig_rax = -1UL;
+    registers.rdi = arguments[0];
+    registers.rsi = arguments[1];
+    registers.rdx = arguments[2];
+    registers.r10 = arguments[3];
+    registers.r8 = arguments[4];
+    registers.r9 = arguments[5];
+    registers.rsp = (clinux_borrowed_memory(process) - 256) & -16UL;
+    if (ptrace(PTRACE_SETREGS, process->pid, 0, &registers)) return -errno;
+    if (ptrace(PTRACE_SINGLESTEP, process->pid, 0, 0L)) return -errno;
+    int code = wait_stopped(process->pid, PTRACE_SINGLESTEP);
+    if (code) return -code;
+    if (ptrace(PTRACE_GETREGS, process->pid, 0, &registers)) return -errno;
+    return (long)registers.rax;
+}
+
+// Below the red zone of its stack (System V ABI, 3.2.2).
+unsigned long clinux_borrowed_memory(const struct clinux_borrowed *process) {
+    return (process->registers.rsp - 128 - clinux_borrowed_size) & -16UL;
+}
+
+static int move_memory(pid_t pid, int writes, unsigned long address, void *ours, unsigned long size) {
+    struct iovec local = {ours, size}, remote = {(void *)address, size};
+    ssize_t moved = writes ? process_vm_writev(pid, &local, 1, &remote, 1, 0)
+                           : process_vm_readv(pid, &local, 1, &remote, 1, 0);
+    if (moved < 0) return errno;
+    return (unsigned long)moved == size ? 0 : EFAULT;
+}
+
+int clinux_read_memory(pid_t pid, unsigned long address, void *to, unsigned long size) {
+    return move_memory(pid, 0, address, to, size);
+}
+
+int clinux_write_memory(pid_t pid, unsigned long address, const void *from, unsigned long size) {
+    return move_memory(pid, 1, address, (void *)from, size);
+}
+
+void clinux_give_back(struct clinux_borrowed *process) {
+    ptrace(PTRACE_SETREGS, process->pid, 0, &process->registers);
+    ptrace(PTRACE_DETACH, process->pid, 0, 0L);
+    free(process);
+}

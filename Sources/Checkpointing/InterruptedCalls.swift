@@ -1,0 +1,50 @@
+import Criu
+import CriuImages
+import LinuxSystem
+import Messages
+import SandboxRuntime
+import SnapshotTree
+
+extension SaveAttempt {
+    /// Has the calls that the save broke off go on in the processes that run on, and notes them for the images.
+    ///
+    /// Every process must stand still. What cannot be mended is reported: a save does not fail for it, as a program may
+    /// meet EINTR at any time.
+    func mendInterruptedCalls(
+        worker: Int32, _ report: @Sendable (String) -> Void
+    ) throws(ErrorMessage) {
+        do throws(CriuImageError) {
+            interrupted = try ImageDirectory(staging.processPath).interruptedCalls()
+        } catch {
+            throw ErrorMessage(.internal, "the process image cannot be read back", cause: error.description)
+        }
+        // ckpt-init waits for ever and asks again by itself; so do most sandboxes' only interrupted threads.
+        let others = interrupted.filter { $0.process != 1 }
+        if others.isEmpty { return }
+        let ids = TreeOfTasks(root: running.process.pid).hostIDs(of: others.map { ($0.process, $0.thread) })
+        var knownAgain: Set<Int32> = []
+        for index in interrupted.indices where interrupted[index].hasKeptTime {
+            let call = interrupted[index]
+            guard let id = ids[call.thread],
+                let number = TreeOfTasks.callNumber(of: id, before: call.instruction)
+            else { continue }
+            knownAgain.insert(call.thread)
+            interrupted[index].number = call.number ?? number
+        }
+        if stops { return }
+        do throws(SystemError) {
+            let tasks = try HeldTasks(of: worker)
+            for call in interrupted {
+                guard let id = ids[call.thread] else { continue }
+                // What goes on is restart_syscall from now on: the next save must be able to tell which call it is.
+                if call.thread != call.process, knownAgain.contains(call.thread) {
+                    try tasks.resumeBlockedCall(id)
+                } else if let number = call.number {
+                    try tasks.restart(id, call: number, instruction: call.instruction)
+                }
+            }
+        } catch {
+            report("sandbox \(sandbox.name): calls of its processes end with EINTR after a save: \(error)")
+        }
+    }
+}

@@ -1,0 +1,71 @@
+import CLinux
+import Glibc
+import LinuxSystem
+
+/// The processes of a sandbox as the host sees them, found through /proc from its PID 1 down.
+///
+/// A pid namespace of ours holds no other, so its processes are PID 1's descendants.
+public struct TreeOfTasks: Sendable {
+    /// The host's pids, PID 1 first.
+    public let processes: [Int32]
+
+    /// Looks at the tree below `root`, the host's pid of its PID 1.
+    public init(root: Int32) {
+        var found = [root]
+        var next = 0
+        while next < found.count {
+            let process = found[next]
+            next += 1
+            for thread in Self.threads(of: process) {
+                let children = Self.text("/proc/\(process)/task/\(thread)/children") ?? ""
+                found += children.split(separator: " ").compactMap { Int32($0) }
+            }
+        }
+        processes = found
+    }
+
+    /// The host's ids of a process's threads, its own first.
+    public static func threads(of process: Int32) -> [Int32] {
+        let names = (try? Files.names(in: "/proc/\(process)/task")) ?? []
+        return names.compactMap { Int32($0) }.sorted()
+    }
+
+    /// The id that a thread of the host has inside its sandbox (proc_pid_status(5), NSpid); nil when it is gone.
+    public static func inner(_ thread: Int32) -> Int32? {
+        guard let status = text("/proc/\(thread)/status"),
+            let line = status.split(separator: "\n").first(where: { $0.hasPrefix("NSpid:") })
+        else { return nil }
+        return line.split(whereSeparator: \.isWhitespace).last.flatMap { Int32($0) }
+    }
+
+    /// The host's ids of some threads, each given with its process, by the ids they have in the sandbox.
+    public func hostIDs(of threads: [(process: Int32, thread: Int32)]) -> [Int32: Int32] {
+        let wanted = Dictionary(grouping: threads, by: \.process)
+        var ids: [Int32: Int32] = [:]
+        for process in processes {
+            guard let inner = Self.inner(process), let asked = wanted[inner] else { continue }
+            ids[inner] = process
+            guard asked.contains(where: { $0.thread != inner }) else { continue }
+            for thread in Self.threads(of: process) {
+                if let inner = Self.inner(thread) { ids[inner] = thread }
+            }
+        }
+        return ids
+    }
+
+    /// The number of the system call whose `syscall` instruction ends at `instruction`, where the code tells it.
+    ///
+    /// A call that was stopped and goes on is called restart_syscall(2) by the kernel; which one it was is known to the
+    /// program alone. C libraries put the number into eax right before: `b8 NN NN NN NN 0f 05`.
+    public static func callNumber(of thread: Int32, before instruction: UInt64) -> UInt64? {
+        var code = [UInt8](repeating: 0, count: 7)
+        guard instruction > 7, clinux_read_memory(thread, UInt(instruction - 7), &code, 7) == 0,
+            code[0] == 0xb8, code[5] == 0x0f, code[6] == 0x05
+        else { return nil }
+        return code[1...4].reversed().reduce(0) { $0 << 8 | UInt64($1) }
+    }
+
+    private static func text(_ path: String) -> String? {
+        (try? Files.read(path)).map { String(decoding: $0, as: UTF8.self) }
+    }
+}

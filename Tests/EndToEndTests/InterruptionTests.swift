@@ -1,0 +1,104 @@
+import Foundation
+import Testing
+
+/// Calls that wait for a time are neither cut short by a save, for those that run on, nor by a restore or a fork.
+@Suite struct InterruptionTests {
+    /// Programs/waits.c, run as a coprocess of a session.
+    private struct Waits {
+        let box: Sandbox
+        let count: Int
+
+        init(_ box: Sandbox, _ arguments: String, count: Int) throws {
+            (self.box, self.count) = (box, count)
+            try box.compile("waits.c", "-pthread")
+            try box.say(
+                #"""
+                coproc W { exec /root/waits \#(arguments) 2>/root/waits.err; }
+                tell() {
+                    echo >&"${W[1]}"
+                    while IFS= read -r -t 20 line <&"${W[0]}" && [ "$line" != end ]; do echo "$line"; done
+                }
+                """#)
+        }
+
+        /// Every call with how often it has returned; none may have failed.
+        func rounds(in box: Sandbox) throws -> [String: Int] {
+            var rounds: [String: Int] = [:]
+            for line in try box.say("tell").split(separator: "\n") {
+                let words = line.split(separator: " ").map(String.init)
+                try #require(words.count == 3, "\(line)")
+                rounds[words[0]] = Int(words[1])
+                if words[2] != "0" { Issue.record("\(box.name): \(try box.sh("cat /root/waits.err"))") }
+            }
+            #expect(rounds.count == count)
+            return rounds
+        }
+
+        /// Every call returns again and again, for the reason it shall.
+        func checkThatAllGoOn(in box: Sandbox) throws {
+            let before = try rounds(in: box)
+            Thread.sleep(forTimeInterval: 0.3)
+            var stuck: [String] = []
+            let allWent = try eventually(within: 10) {
+                let now = try rounds(in: box)
+                stuck = before.filter { now[$0.key]! < $0.value + 2 }.map(\.key)
+                return stuck.isEmpty
+            }
+            #expect(allWent, "stand still in \(box.name): \(stuck.sorted())")
+        }
+    }
+
+    /// As threads none but the last is its process's first, as processes all are, which CRIU treats otherwise.
+    @Test(.enabled(if: Machine.has("gcc"), "needs gcc"), arguments: ["", "processes"])
+    func timedWaitsAreNeitherCutShortNorLost(_ kind: String) throws {
+        try withCkpt { ckpt in
+            let box = try ckpt.create("waits")
+            let waits = try Waits(box, kind, count: 18)
+            for _ in 1...3 {
+                usleep(UInt32.random(in: 0..<250_000))
+                _ = try box.save()
+            }
+            try waits.checkThatAllGoOn(in: box)
+            for _ in 1...3 {
+                usleep(UInt32.random(in: 0..<250_000))
+                let snapshot = try box.save()
+                usleep(UInt32.random(in: 0..<250_000))
+                try box.restore(snapshot)
+            }
+            for each in [box] + (try ckpt.fork("waits")) { try waits.checkThatAllGoOn(in: each) }
+        }
+    }
+
+    /// A call that was stopped before is restart_syscall(2) to the kernel: which one it was has to be found out.
+    @Test(.enabled(if: Machine.has("gcc"), "needs gcc"), arguments: ["", "processes"])
+    func waitsThatWereStoppedBeforeGoOn(_ kind: String) throws {
+        try withCkpt { ckpt in
+            let box = try ckpt.create("stopped")
+            // The kernel goes on with these by itself after SIGCONT; most others end with EINTR (signal(7)).
+            let waits = try Waits(box, kind + " poll nanosleep sem_clockwait", count: 3)
+            for _ in 1...4 {
+                try box.sh("pkill -STOP -x waits; pkill -CONT -x waits")
+                usleep(UInt32.random(in: 0..<200_000))
+                let snapshot = try box.save()
+                _ = try waits.rounds(in: box)
+                try box.sh("pkill -STOP -x waits; pkill -CONT -x waits")
+                try box.restore(snapshot)
+            }
+            try waits.checkThatAllGoOn(in: box)
+        }
+    }
+
+    /// A shell that sleeps in the background sleeps to the end, whatever is saved meanwhile.
+    @Test func aSleepingShellSleepsOn() throws {
+        try withCkpt { ckpt in
+            let box = try ckpt.create("sleeper")
+            try box.say("(sleep 3; echo slept $? > /root/slept) &")
+            for _ in 1...3 { _ = try box.save() }
+            let snapshot = try box.save()
+            try box.restore(snapshot)
+            for each in [box] + (try ckpt.fork(snapshot)) {
+                try each.waitFor("test \"$(cat /root/slept)\" = 'slept 0'")
+            }
+        }
+    }
+}
