@@ -40,9 +40,10 @@ let package = Package(
         .systemLibrary(
             name: "CNetlink", pkgConfig: "libnl-route-3.0",
             providers: [.apt(["libnl-3-dev", "libnl-route-3-dev"])]),
-        // The next five have no pkg-config name, which would link them shared; see `linked`.
+        // The next six have no pkg-config name, which would link them shared; see `linked`.
         .systemLibrary(name: "CProtobufC", providers: [.apt(["libprotobuf-c-dev"])]),
         .systemLibrary(name: "CCrypto", providers: [.apt(["libssl-dev"])]),
+        .systemLibrary(name: "CXXHash", providers: [.apt(["libxxhash-dev"])]),
         .systemLibrary(name: "CSQLite", providers: [.apt(["libsqlite3-dev"])]),
         .systemLibrary(name: "CArchive", providers: [.apt(["libarchive-dev", "libacl1-dev"])]),
         .systemLibrary(name: "CMicroHTTPD", providers: [.apt(["libmicrohttpd-dev"])]),
@@ -54,20 +55,23 @@ let package = Package(
         // Level 1
         module("LinuxSystem", ["CLinux"]),
         module("Messages", []),
+        module("Digests", ["CXXHash"], libraries: ["xxhash"]),
         // Level 2
         module("CommandInterface", ["Messages"]),
         module("LocalArchive", ["CArchive"], libraries: ["archive", "acl"]),
         module("SandboxRuntime", ["LinuxSystem", "Messages", "CLinux"]),
-        module("CriuImages", ["LinuxSystem", "CCriuImages", "CProtobufC"]),
+        module("CriuImages", ["LinuxSystem", "Digests", "CCriuImages", "CProtobufC"]),
         module(
             "Criu", ["LinuxSystem", "CLinux", "CCriuImages", "CProtobufC", "CCrypto"], libraries: ["crypto"]),
-        module("SnapshotTree", ["LinuxSystem", "Messages", "CLinux", "CSQLite"], libraries: ["sqlite3"]),
+        module(
+            "SnapshotTree", ["LinuxSystem", "Messages", "Digests", "CLinux", "CSQLite"],
+            libraries: ["sqlite3"]),
         // Level 3
         module(
             "Checkpointing",
             [
-                "LinuxSystem", "Messages", "CLinux", "SandboxRuntime", "SnapshotTree", "Criu", "CriuImages",
-                "LocalArchive",
+                "LinuxSystem", "Messages", "Digests", "CLinux", "SandboxRuntime", "SnapshotTree", "Criu",
+                "CriuImages", "LocalArchive",
             ]),
         // Level 4
         module(
@@ -89,7 +93,7 @@ let package = Package(
                 .linkedLibrary("_FoundationCShims"), .linkedLibrary("swiftSynchronization"),
             ]),
         // Tests
-        tests("CriuImagesTests", ["CriuImages", "LinuxSystem", "CCriuImages", "CProtobufC"]),
+        tests("CriuImagesTests", ["CriuImages", "LinuxSystem", "Digests", "CCriuImages", "CProtobufC"]),
         tests(
             "SandboxRuntimeTests",
             ["SandboxRuntime", "Criu", "CriuImages", "LinuxSystem", "Messages", "CLinux"]),
@@ -97,7 +101,7 @@ let package = Package(
             name: "CriuTests", dependencies: ["Criu", "CriuImages", "LinuxSystem", "CLinux"],
             exclude: ["Programs"],
             cSettings: gnu),
-        tests("SnapshotTreeTests", ["SnapshotTree", "LinuxSystem", "Messages", "CLinux"]),
+        tests("SnapshotTreeTests", ["SnapshotTree", "LinuxSystem", "Messages", "Digests", "CLinux"]),
         tests("ScriptTests", []),
         tests("CommandLineTests", ["CommandInterface", "LocalArchive", "Messages"]),
         // End to end: the real binary, the real kernel, the real CRIU.

@@ -137,13 +137,14 @@ extension CheckpointManager {
         } catch {
             throw ErrorMessage(.internal, "the process image cannot be read back", cause: error.description)
         }
+        let memory = try shareMemory(attempt, parent: record.position)
         attempt.timings.totalMs = milliseconds(since: attempt.start)
         let manifest = Manifest(
             parent: record.position, sandbox: record.name, created: secondsSince1970(),
             message: attempt.request.message, spec: record.spec, layers: record.layers + [captured.layer],
             processes: processes, timings: attempt.timings, architecture: Host.architecture,
             kernel: Host.kernel,
-            criu: CriuPin.version.description, engine: record.ground.encoded)
+            criu: CriuPin.version.description, engine: record.ground.encoded, memory: memory)
         var info = try mapping { () throws(SnapshotTreeError) in
             try store.publish(attempt.staging, manifest: manifest, tag: attempt.request.tag)
         }

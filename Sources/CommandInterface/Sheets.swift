@@ -15,6 +15,7 @@ public func sheet(of snapshot: SnapshotInfo, now: Double, style: Style) -> [Stri
     sheet.add("sandboxes here", snapshot.standing.joined(separator: " "))
     sheet.add("processes", "\(snapshot.processes)")
     sheet.add("process image", sizeText(bytes: snapshot.processBytes))
+    if let memory = snapshot.memory { sheet.add("memory", memoryText(memory)) }
     sheet.add("new layer", snapshot.layerBytes == 0 ? "none" : sizeText(bytes: snapshot.layerBytes))
     let layers = snapshot.layers.count
     sheet.add("layers", layers == 0 ? "none: only the base" : "\(layers) over the base")
@@ -40,11 +41,18 @@ public func sheet(of sandbox: SandboxInfo, now: Double, style: Style) -> [String
     return sheet.lines()
 }
 
+/// What became of a snapshot's memory, one line.
+private func memoryText(_ memory: MemoryInfo) -> String {
+    let (stored, inherited) = (sizeText(bytes: memory.storedBytes), sizeText(bytes: memory.inheritedBytes))
+    let zero = sizeText(bytes: memory.zeroBytes)
+    return "\(sizeText(bytes: memory.totalBytes)): \(stored) stored, \(inherited) inherited, \(zero) zero"
+}
+
 /// Where the milliseconds went, one line.
 public func timingText(_ timings: Timings) -> String {
     let parts = [
         ("frozen", timings.frozenMs), ("CRIU", timings.criuMs), ("files", timings.filesystemMs),
-        ("publish", timings.publishMs),
+        ("memory", timings.memoryMs), ("publish", timings.publishMs),
     ]
     let known = parts.compactMap { part in part.1.map { "\(part.0) \(millisecondsText($0))" } }
     let total = millisecondsText(timings.totalMs)

@@ -47,7 +47,7 @@ final class GhostFile: Sendable {
         var failure: CriuImageError?
         bytes.withUnsafeMutableBytes { buffer in
             do throws(CriuImageError) {
-                try readFully(image, name, offset: offset, into: buffer)
+                try readFully(image.raw, name, offset: offset, into: buffer)
             } catch { failure = error }
         }
         if let failure { throw failure }

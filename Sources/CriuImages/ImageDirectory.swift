@@ -5,6 +5,9 @@ public import LinuxSystem
 public struct ImageDirectory: ~Copyable, Sendable {
     let directory: Descriptor
 
+    /// Where CRIU looks for what pages are inherited from (CR_PARENT_LINK of criu/include/image.h).
+    static let parentName = "parent"
+
     /// Opens the image directory at `path`.
     public init(_ path: String) throws(CriuImageError) {
         do {
@@ -26,8 +29,14 @@ public struct ImageDirectory: ~Copyable, Sendable {
 
     /// Reads and takes apart one file that need not be there; nil when it is not.
     func fileIfPresent(_ name: String, _ kind: ImageKind) throws(CriuImageError) -> ImageFile? {
+        guard let bytes = try readIfPresent(name) else { return nil }
+        return try ImageFile(name, kind, parsing: bytes)
+    }
+
+    /// The bytes of a file that need not be there; nil when it is not.
+    func readIfPresent(_ name: String) throws(CriuImageError) -> [UInt8]? {
         do {
-            return try file(name, kind)
+            return try read(name)
         } catch {
             guard error.cause?.code == ENOENT else { throw error }
             return nil
@@ -46,14 +55,14 @@ public struct ImageDirectory: ~Copyable, Sendable {
     /// The image directory of the parent snapshot, which holds the pages that this one inherits; nil when there is
     /// none.
     ///
-    /// It is the symbolic link `parent` (CRIU's CR_PARENT_LINK, criu/include/crtools.h).
+    /// CRIU asks for no more than that it can be opened as a directory.
     func parentDirectory() throws(CriuImageError) -> ImageDirectory? {
         do throws(SystemError) {
             return ImageDirectory(
-                owning: try Descriptor.open("parent", below: directory, O_RDONLY | O_DIRECTORY))
+                owning: try Descriptor.open(Self.parentName, below: directory, O_RDONLY | O_DIRECTORY))
         } catch {
             guard error.code != ENOENT else { return nil }
-            throw CriuImageError("parent", "cannot be opened", cause: error)
+            throw CriuImageError(Self.parentName, "cannot be opened", cause: error)
         }
     }
 
@@ -61,19 +70,24 @@ public struct ImageDirectory: ~Copyable, Sendable {
     ///
     /// It is not made durable here: whoever publishes the directory does that for all of it.
     func replace(_ file: ImageFile) throws(CriuImageError) {
-        let staged = file.name + ".new"
+        try replace(file.name, with: file.bytes)
+    }
+
+    /// The same for a file of these bytes.
+    func replace(_ name: String, with bytes: [UInt8]) throws(CriuImageError) {
+        let staged = name + ".new"
         do {
             let output = try Descriptor.open(
                 staged, below: directory, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode: 0o600)
-            try output.writeAll(file.bytes)
-            try retrying("renameat", file.name) { renameat(directory.raw, staged, directory.raw, file.name) }
+            try output.writeAll(bytes)
+            try retrying("renameat", name) { renameat(directory.raw, staged, directory.raw, name) }
         } catch {
             unlinkat(directory.raw, staged, 0)
-            throw CriuImageError(file.name, "cannot be written", cause: error)
+            throw CriuImageError(name, "cannot be written", cause: error)
         }
     }
 
-    private func read(_ name: String) throws(CriuImageError) -> [UInt8] {
+    func read(_ name: String) throws(CriuImageError) -> [UInt8] {
         var status = stat()
         do {
             let input = try Descriptor.open(name, below: directory, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)

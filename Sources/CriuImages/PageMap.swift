@@ -1,10 +1,11 @@
 import CCriuImages
+import CProtobufC
 
 /// Which pages of one address space or shared segment an image directory has: one `pagemap-N.img`.
 ///
 /// It begins with the number of its `pages-N.img`; each entry is a run of pages, and the pages of those that are
 /// present follow one another there.
-struct PageMap: Sendable {
+struct PageMap: Equatable, Sendable {
     enum Place: Equatable, Sendable {
         /// In this directory's pages file, the first one at `offset` bytes.
         case stored(offset: UInt64)
@@ -14,83 +15,178 @@ struct PageMap: Sendable {
         case missing
     }
 
-    struct Run: Sendable {
+    struct Run: Equatable, Sendable {
+        /// In bytes: of the address space, or from the segment's start.
         let start: UInt64
-        /// The first address after it.
-        let end: UInt64
-        let place: Place
-    }
+        /// How many pages.
+        let count: Int
+        /// PE_* of CRIU's criu/include/pagemap.h.
+        let flags: UInt32
 
-    /// PE_* of CRIU's criu/include/pagemap.h.
-    private enum Flag {
-        static let parent: UInt32 = 1 << 0
+        static let inParent: UInt32 = 1 << 0
         static let present: UInt32 = 1 << 2
+
+        /// The first address after it.
+        var end: UInt64 { start + UInt64(count) * Page.size }
+        var isStored: Bool { flags & Self.present != 0 }
     }
 
     let name: String
-    let pagesID: UInt32
+    /// The N of `pages-N.img`.
+    var pagesID: UInt32
     /// Sorted by address, without overlaps.
-    let runs: [Run]
+    private(set) var runs: [Run] = []
+    /// For each run, where its pages begin in the pages file, in bytes; of use only where it is stored.
+    private(set) var offsets: [UInt64] = []
+    /// The bytes of the pages that are present.
+    private(set) var storedBytes: UInt64 = 0
 
     /// The image directory's pages file.
     var pagesName: String { "pages-\(pagesID).img" }
 
     /// Whether pages of it are in the parent's image directory.
-    var inherits: Bool { runs.contains { $0.place == .parent } }
+    var inherits: Bool { runs.contains { $0.flags & Run.inParent != 0 && !$0.isStored } }
 
-    /// The bytes of the pages that are present.
-    let storedBytes: UInt64
+    /// How many pages it tells of.
+    var pageCount: Int { runs.reduce(0) { $0 + $1.count } }
 
-    init(_ file: ImageFile) throws(CriuImageError) {
-        name = file.name
-        guard !file.entries.isEmpty else { throw CriuImageError(file.name, "does not name its pages") }
-        pagesID = try file.decode(0, pagemap_head__unpack, pagemap_head__free_unpacked) {
-            $0.pointee.pages_id
-        }
-        var (runs, offset) = ([Run](), UInt64(0))
-        runs.reserveCapacity(file.entries.count - 1)
-        for index in file.entries.indices.dropFirst() {
-            let entry = try file.decode(index, pagemap_entry__unpack, pagemap_entry__free_unpacked) {
-                $0.pointee
-            }
-            let run = try Self.run(entry, at: index, in: file.name, offset: offset)
-            guard run.start >= runs.last?.end ?? 0 else {
-                throw CriuImageError(file.name, entry: index, "lies over the one before it")
-            }
-            if case .stored = run.place { offset += run.end - run.start }
-            runs.append(run)
-        }
-        (self.runs, storedBytes) = (runs, offset)
+    /// A pagemap without runs yet.
+    init(_ name: String, pagesID: UInt32) {
+        (self.name, self.pagesID) = (name, pagesID)
     }
 
-    private static func run(
-        _ entry: PagemapEntry, at index: Int, in file: String, offset: UInt64
+    /// Takes a file apart, without a copy of each entry: there may be hundreds of thousands.
+    init(_ name: String, parsing bytes: [UInt8]) throws(CriuImageError) {
+        self.init(name, pagesID: 0)
+        try bytes.withUnsafeBufferPointer { (buffer) throws(CriuImageError) in
+            let all = UnsafeRawBufferPointer(buffer)
+            var position = 0
+            func word() -> UInt32? {
+                guard all.count - position >= 4 else { return nil }
+                defer { position += 4 }
+                return UInt32(littleEndian: all.loadUnaligned(fromByteOffset: position, as: UInt32.self))
+            }
+            for magic in ImageKind.pageMap.magic where word() != magic {
+                throw CriuImageError(name, "does not begin as a pagemap does")
+            }
+            var entry = 0
+            while position < all.count {
+                guard let length = word() else {
+                    throw CriuImageError(name, entry: entry, "ends inside a length")
+                }
+                guard length <= all.count - position else {
+                    throw CriuImageError(name, entry: entry, "ends inside an entry of \(length) bytes")
+                }
+                // Never the end of the file, where the address of nothing may be nil: a length came before.
+                let start = buffer.baseAddress! + position
+                if entry == 0 {
+                    pagesID = try head(start, Int(length))
+                } else {
+                    try append(try run(start, Int(length), entry), entry: entry)
+                }
+                position += Int(length)
+                entry += 1
+            }
+            guard entry > 0 else { throw CriuImageError(name, "does not name its pages") }
+        }
+    }
+
+    private func head(_ bytes: UnsafePointer<UInt8>, _ length: Int) throws(CriuImageError) -> UInt32 {
+        guard let head = pagemap_head__unpack(nil, length, bytes) else { throw damaged(0) }
+        defer { pagemap_head__free_unpacked(head, nil) }
+        return head.pointee.pages_id
+    }
+
+    /// An entry as CRIU understands it: older ones have no flags (criu/pagemap.c, `init_compat_pagemap_entry`).
+    private func run(
+        _ bytes: UnsafePointer<UInt8>, _ length: Int, _ index: Int
     ) throws(CriuImageError) -> Run {
+        guard let message = pagemap_entry__unpack(nil, length, bytes) else { throw damaged(index) }
+        defer { pagemap_entry__free_unpacked(message, nil) }
+        let entry = message.pointee
         let count = entry.has_nr_pages != 0 ? entry.nr_pages : UInt64(entry.compat_nr_pages)
         let (bytes, tooMany) = count.multipliedReportingOverflow(by: Page.size)
-        let (end, tooFar) = entry.vaddr.addingReportingOverflow(bytes)
-        guard !tooMany, !tooFar, entry.vaddr % Page.size == 0,
-            offset.addingReportingOverflow(bytes).overflow == false
+        let (_, tooFar) = entry.vaddr.addingReportingOverflow(bytes)
+        guard !tooMany, !tooFar, entry.vaddr % Page.size == 0, count > 0,
+            !storedBytes.addingReportingOverflow(bytes).overflow
         else {
             throw CriuImageError(
-                file, entry: index, "has the impossible run of \(count) pages at \(hexadecimal(entry.vaddr))")
+                name, entry: index, "has the impossible run of \(count) pages at \(hexadecimal(entry.vaddr))")
         }
-        let place: Place
-        if entry.has_flags == 0 {
-            // As CRIU wrote it before the flags came (criu/pagemap.c, `init_compat_pagemap_entry`).
-            place = entry.in_parent != 0 ? .parent : .stored(offset: offset)
-        } else if entry.flags & Flag.present != 0 {
-            place = .stored(offset: offset)
-        } else {
-            place = entry.flags & Flag.parent != 0 ? .parent : .missing
+        var flags = entry.has_flags != 0 ? entry.flags : 0
+        if entry.has_flags == 0 { flags = entry.in_parent != 0 ? Run.inParent : Run.present }
+        return Run(start: entry.vaddr, count: Int(count), flags: flags)
+    }
+
+    private func damaged(_ entry: Int) -> CriuImageError {
+        CriuImageError(name, entry: entry, "is damaged, or of a format this ckpt does not know")
+    }
+
+    private mutating func append(_ run: Run, entry: Int) throws(CriuImageError) {
+        guard run.start >= runs.last?.end ?? 0 else {
+            throw CriuImageError(name, entry: entry, "lies over the one before it")
         }
-        return Run(start: entry.vaddr, end: end, place: place)
+        append(run)
+    }
+
+    /// Adds a run, which lies behind all others.
+    mutating func append(_ run: Run) {
+        runs.append(run)
+        offsets.append(storedBytes)
+        if run.isStored { storedBytes += UInt64(run.count) * Page.size }
+    }
+
+    /// Where the pages of a run are.
+    func place(of index: Int) -> Place {
+        if runs[index].isStored { return .stored(offset: offsets[index]) }
+        return runs[index].flags & Run.inParent != 0 ? .parent : .missing
     }
 
     /// The run that has this address, or where the next one starts (nil when there is none).
-    func find(_ address: UInt64) -> (run: Run?, next: UInt64?) {
+    func find(_ address: UInt64) -> (run: Int?, next: UInt64?) {
         let index = runs.partitioningIndex { $0.end > address }
         guard index < runs.count else { return (nil, nil) }
-        return runs[index].start <= address ? (runs[index], nil) : (nil, runs[index].start)
+        return runs[index].start <= address ? (index, nil) : (nil, runs[index].start)
+    }
+
+    /// The file's bytes as CRIU 4.2 writes them.
+    var bytes: [UInt8] {
+        var out: [UInt8] = []
+        out.reserveCapacity(16 + runs.count * 24)
+        func append(_ word: UInt32) {
+            withUnsafeBytes(of: word.littleEndian) { out += $0 }
+        }
+        func append(entry: [UInt8]) {
+            append(UInt32(entry.count))
+            out += entry
+        }
+        ImageKind.pageMap.magic.forEach(append)
+        var head = PagemapHead()
+        pagemap_head__init(&head)
+        head.pages_id = pagesID
+        append(entry: Self.packed(&head))
+        var entry = PagemapEntry()
+        pagemap_entry__init(&entry)
+        (entry.has_flags, entry.has_nr_pages) = (1, 1)
+        for run in runs {
+            entry.vaddr = run.start
+            entry.compat_nr_pages = UInt32(truncatingIfNeeded: run.count)
+            entry.nr_pages = UInt64(run.count)
+            entry.flags = run.flags
+            append(entry: Self.packed(&entry))
+        }
+        return out
+    }
+
+    private static func packed<Message>(_ message: inout Message) -> [UInt8] {
+        // Every generated message begins with its ProtobufCMessage.
+        withUnsafeMutablePointer(to: &message) { pointer in
+            UnsafeRawPointer(pointer).withMemoryRebound(to: ProtobufCMessage.self, capacity: 1) { base in
+                [UInt8](unsafeUninitializedCapacity: protobuf_c_message_get_packed_size(base)) {
+                    buffer, count in
+                    count = protobuf_c_message_pack(base, buffer.baseAddress)
+                }
+            }
+        }
     }
 }

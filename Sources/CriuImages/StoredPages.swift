@@ -48,8 +48,8 @@ final class StoredPages: Sendable {
     private static func level(
         _ name: String, _ images: borrowing ImageDirectory
     ) throws(CriuImageError) -> Level? {
-        guard let file = try images.fileIfPresent("pagemap-\(name).img", .pageMap) else { return nil }
-        let map = try PageMap(file)
+        guard let bytes = try images.readIfPresent("pagemap-\(name).img") else { return nil }
+        let map = try PageMap("pagemap-\(name).img", parsing: bytes)
         let pages = try images.open(map.pagesName)
         var status = stat()
         guard fstat(pages.raw, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
@@ -58,7 +58,7 @@ final class StoredPages: Sendable {
         guard UInt64(status.st_size) >= map.storedBytes else {
             throw CriuImageError(
                 map.pagesName,
-                "has \(status.st_size) bytes where \(file.name) counts \(map.storedBytes)")
+                "has \(status.st_size) bytes where \(map.name) counts \(map.storedBytes)")
         }
         return Level(map: map, pages: PagesFile(pages))
     }
@@ -80,10 +80,11 @@ final class StoredPages: Sendable {
                 guard number == 0 else { throw missing(address, level: number) }
                 return (.absent, min(end, next ?? end))
             }
-            end = min(end, run.end)
-            switch run.place {
+            end = min(end, level.map.runs[run].end)
+            switch level.map.place(of: run) {
             case .stored(let offset):
-                return (.stored(level: number, offset: offset + (address - run.start)), end)
+                let inside = address - level.map.runs[run].start
+                return (.stored(level: number, offset: offset + inside), end)
             case .missing: throw missing(address, level: number)
             case .parent: continue
             }
@@ -102,22 +103,21 @@ final class StoredPages: Sendable {
         level: Int, offset: UInt64, into buffer: UnsafeMutableRawBufferPointer
     ) throws(CriuImageError) {
         let level = levels[level]
-        try readFully(level.pages.descriptor, level.map.pagesName, offset: offset, into: buffer)
+        try readFully(level.pages.descriptor.raw, level.map.pagesName, offset: offset, into: buffer)
     }
 }
 
 /// Fills the buffer from the file's place `offset` on (pread(2)); a file that ends before is an error.
 func readFully(
-    _ file: borrowing Descriptor, _ name: String, offset: UInt64, into buffer: UnsafeMutableRawBufferPointer
+    _ file: Int32, _ name: String, offset: UInt64, into buffer: UnsafeMutableRawBufferPointer
 ) throws(CriuImageError) {
     var done = 0
     while done < buffer.count {
         let got: Int
         let from = done
-        let raw = file.raw
         do throws(SystemError) {
             got = try retrying("pread", name) {
-                pread(raw, buffer.baseAddress! + from, buffer.count - from, off_t(offset) + off_t(from))
+                pread(file, buffer.baseAddress! + from, buffer.count - from, off_t(offset) + off_t(from))
             }
         } catch {
             throw CriuImageError(name, "cannot be read", cause: error)

@@ -8,6 +8,8 @@ public struct Timings: Codable, Hashable, Sendable {
     public var criuMs: Double?
     /// Capturing the filesystem inside the frozen window (save), or making the root filesystem (restore, fork).
     public var filesystemMs: Double?
+    /// Comparing memory with the parent's, after the processes go on, and storing what differs (save only).
+    public var memoryMs: Double?
     /// Making the snapshot durable and publishing it (save only).
     public var publishMs: Double?
     public init(totalMs: Double) { self.totalMs = totalMs }
@@ -26,6 +28,24 @@ public struct SaveRequest: Codable, Sendable {
     }
 }
 
+/// What became of the memory of a snapshot's processes, in bytes; pages are matched with those of its parent.
+public struct MemoryInfo: Codable, Hashable, Sendable {
+    /// All of it, as CRIU dumped it.
+    public var totalBytes: Int64
+    /// Pages of zeros, which are not stored.
+    public var zeroBytes: Int64
+    /// Pages that are in the files of an ancestor, which the snapshot shares.
+    public var inheritedBytes: Int64
+    /// Pages in files of its own.
+    public var storedBytes: Int64
+    public init(totalBytes: Int64, zeroBytes: Int64, inheritedBytes: Int64, storedBytes: Int64) {
+        self.totalBytes = totalBytes
+        self.zeroBytes = zeroBytes
+        self.inheritedBytes = inheritedBytes
+        self.storedBytes = storedBytes
+    }
+}
+
 /// One node of the snapshot tree.
 public struct SnapshotInfo: Codable, Sendable {
     public var id: String
@@ -40,8 +60,10 @@ public struct SnapshotInfo: Codable, Sendable {
     public var spec: SandboxSpec
     /// The layers over the base, lowest first.
     public var layers: [String]
-    /// Bytes on disk of its own process image.
+    /// Bytes on disk of its own process image, without the files it inherits.
     public var processBytes: Int64
+    /// What its memory takes; nil where it has none, and in snapshots of older versions.
+    public var memory: MemoryInfo?
     /// Bytes on disk of the layer this snapshot added; 0 when it added none.
     public var layerBytes: Int64
     /// The sandboxes that stand on it.
@@ -54,7 +76,7 @@ public struct SnapshotInfo: Codable, Sendable {
     public init(
         id: String, parent: String?, children: [String], tags: [String], message: String?, sandbox: String,
         created: Double, spec: SandboxSpec, layers: [String], processBytes: Int64, layerBytes: Int64,
-        standing: [String], processes: Int, timings: Timings?
+        standing: [String], processes: Int, timings: Timings?, memory: MemoryInfo? = nil
     ) {
         self.id = id
         self.parent = parent
@@ -66,6 +88,7 @@ public struct SnapshotInfo: Codable, Sendable {
         self.spec = spec
         self.layers = layers
         self.processBytes = processBytes
+        self.memory = memory
         self.layerBytes = layerBytes
         self.standing = standing
         self.processes = processes

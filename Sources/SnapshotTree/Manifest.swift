@@ -26,8 +26,10 @@ public struct Manifest: Codable, Equatable, Sendable {
     public var ownLayer: String?
     /// Bytes on disk that the own layer added; set by `publish`.
     public var layerBytes: Int64
-    /// Bytes on disk of the process image; set by `publish`.
+    /// Bytes on disk of the process image, without files it shares with other snapshots; set by `publish`.
     public var processBytes: Int64
+    /// What its memory takes, and how much of that it inherits; nil for a snapshot of files alone.
+    public var memory: MemoryInfo?
     /// How many processes it holds, PID 1 included; 0 for a snapshot of files alone.
     public var processes: Int
     /// What the save took.
@@ -45,7 +47,7 @@ public struct Manifest: Codable, Equatable, Sendable {
     public init(
         parent: String?, sandbox: String, created: Double, message: String? = nil, spec: SandboxSpec,
         layers: [String], processes: Int, timings: Timings? = nil, architecture: String, kernel: String,
-        criu: String, engine: String? = nil
+        criu: String, engine: String? = nil, memory: MemoryInfo? = nil
     ) {
         formatVersion = Self.currentFormat
         id = ""
@@ -58,6 +60,7 @@ public struct Manifest: Codable, Equatable, Sendable {
         ownLayer = nil
         layerBytes = 0
         processBytes = 0
+        self.memory = memory
         self.processes = processes
         self.timings = timings
         self.architecture = architecture

@@ -56,7 +56,7 @@ extension SnapshotTree {
             if manifest.layers.last != staging.layerID { manifest.layers.append(staging.layerID) }
         }
         let process = try wrapping { () throws(SystemError) in try usage(staging.processPath) }
-        manifest.processBytes = process?.bytes ?? 0
+        manifest.processBytes = process.map { $0.bytes - $0.sharedBytes } ?? 0
         return manifest
     }
 

@@ -50,6 +50,6 @@ extension SnapshotInfo {
             message: manifest.message, sandbox: manifest.sandbox, created: manifest.created,
             spec: manifest.spec, layers: manifest.layers, processBytes: manifest.processBytes,
             layerBytes: manifest.layerBytes, standing: standing, processes: manifest.processes,
-            timings: manifest.timings)
+            timings: manifest.timings, memory: manifest.memory)
     }
 }

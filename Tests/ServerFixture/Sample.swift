@@ -7,6 +7,7 @@ public enum Sample {
         timings.frozenMs = 5.25
         timings.criuMs = 6
         timings.filesystemMs = 0.5
+        timings.memoryMs = 0.75
         timings.publishMs = 1.5
         return timings
     }()
@@ -18,10 +19,13 @@ public enum Sample {
         name: "box", state: .running, pid: 4711, spec: spec, created: 1_700_000_000.5, snapshot: "snap0",
         processes: 3, sessions: ["main"], reason: "killed from outside")
 
+    public static let memory = MemoryInfo(
+        totalBytes: 1 << 24, zeroBytes: 1 << 22, inheritedBytes: 1 << 23, storedBytes: 1 << 22)
+
     public static let snapshotInfo = SnapshotInfo(
         id: "snap0", parent: "snap", children: ["snap1"], tags: ["good"], message: "before the test",
         sandbox: "box", created: 1_700_000_000.5, spec: spec, layers: ["layer0"], processBytes: 1 << 20,
-        layerBytes: 1 << 16, standing: ["box"], processes: 3, timings: timings)
+        layerBytes: 1 << 16, standing: ["box"], processes: 3, timings: timings, memory: memory)
 
     public static let logRecord = LogRecord(
         time: 1_700_000_000.5, exec: "e1", stream: "stdout", text: "hello\n")
@@ -64,7 +68,7 @@ public enum Sample {
         doctorReport, doctorReport.checks[0], Done(), spec, timings,
         CreateRequest(name: "box", spec: spec), sandboxInfo, SandboxList(sandboxes: [sandboxInfo]),
         KillRequest(signal: 9), logRecord, LogList(records: [logRecord]),
-        SaveRequest(tag: "good", message: "before the test", stop: true), snapshotInfo,
+        SaveRequest(tag: "good", message: "before the test", stop: true), memory, snapshotInfo,
         TreeInfo(snapshots: [snapshotInfo], sandboxes: [sandboxInfo]),
         RestoreRequest(snapshot: "snap0"),
         RestoreResult(sandbox: sandboxInfo, snapshot: "snap0", timings: timings),
