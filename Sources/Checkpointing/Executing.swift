@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 import LinuxSystem
 public import Messages
@@ -6,15 +7,14 @@ import SandboxRuntime
 extension CheckpointManager {
     /// How long a request waits for a sandbox that is being saved, in nanoseconds.
     static let commandPatience: UInt64 = 60_000_000_000
-    /// The most output a buffered exec keeps, in bytes of both streams together.
-    static let bufferedOutput = 256 << 20
-
     /// Runs a command to its end and returns its output.
     public func exec(
         _ name: String, _ request: ExecRequest, cancelled: Cancellation
     ) throws(ErrorMessage) -> ExecResult {
         let input = try Self.stdin(of: request)
-        let command = try start(name, request, stdin: !input.isEmpty, announced: false)
+        let limit = min(request.maxOutput ?? .max, ExecRequest.bufferedOutput)
+        let running = try start(name, request, stdin: !input.isEmpty, announced: false)
+        let command = LimitedCommand(running, limit: limit)
         if !input.isEmpty {
             try command.write(offset: 0, input)
             try command.closeStdin()
@@ -25,24 +25,16 @@ extension CheckpointManager {
             case .output(let stream, let offset, let bytes):
                 output.take(stream, bytes)
                 command.acknowledge(stream, upTo: offset + UInt64(bytes.count))
-                if output.count > Self.bufferedOutput {
-                    try? command.signal(SIGKILL)
-                    command.forget()
-                    throw ErrorMessage(
-                        .noSpace,
-                        "the command printed more than \(Self.bufferedOutput >> 20) MiB and was killed",
-                        hint: "follow its output as a stream")
-                }
             case .exited(let result):
                 // Who gave an id may ask for the exit once more; PID 1 keeps it for a while.
-                if request.id == nil { command.forget() }
+                if request.id == nil { running.forget() }
                 return output.put(into: result)
             case .failed(let error):
                 throw error
             case .stdinTaken, nil:
                 if cancelled.isCancelled {
                     if request.session == nil { try? command.signal(SIGKILL) }
-                    command.forget()
+                    running.forget()
                     throw ErrorMessage(.cancelled, "the command was given up: the caller went away")
                 }
             }
@@ -55,7 +47,7 @@ extension CheckpointManager {
         do throws(CommandError) {
             try command.waitUntilStarted(deadline: monotonicNanoseconds() + Self.commandPatience)
         } catch { throw error.message }
-        return command
+        return request.maxOutput.map { LimitedCommand(command, limit: $0) } ?? command
     }
 
     private func start(
@@ -64,7 +56,7 @@ extension CheckpointManager {
         let sandbox = try find(name)
         let running = try sandbox.running(for: "run a command")
         do throws(CommandError) {
-            var spec = try Self.spec(for: request, in: sandbox.record.spec, pid: running.process.pid)
+            var spec = try Self.commandSpec(for: request, in: sandbox.record.spec, pid: running.process.pid)
             spec.stdin = stdin && request.session == nil
             spec.announced = announced
             return try running.channel.start(
@@ -77,7 +69,7 @@ extension CheckpointManager {
     }
 
     /// The command with everything decided that the request leaves open.
-    private static func spec(
+    static func commandSpec(
         for request: ExecRequest, in sandbox: SandboxSpec, pid: Int32
     ) throws(CommandError) -> CommandSpec {
         let user =
@@ -87,8 +79,8 @@ extension CheckpointManager {
         if let timeout = request.timeout, !(timeout > 0 && timeout < 1e9) {
             throw .badRequest("a timeout is a positive number of seconds: \(timeout)")
         }
-        let text = request.session == nil ? request.argv : [request.argv.joined(separator: " ")]
-        var spec = CommandSpec(id: request.id ?? madeUpID(), arguments: text)
+        var spec = CommandSpec(
+            id: request.id ?? madeUpID(), arguments: try arguments(of: request, pid: pid))
         spec.user = user
         spec.session = request.session
         spec.timeoutMilliseconds = request.timeout.map { UInt64(max($0 * 1000, 1)) }
@@ -99,6 +91,32 @@ extension CheckpointManager {
         spec.anyDirectory = request.cwd == nil && sandbox.workdir == nil
         spec.environment = environment(user: user, tty: request.tty == true, sandbox.env, request.env ?? [:])
         return spec
+    }
+
+    /// The words to execute; for a session the one text.
+    private static func arguments(of request: ExecRequest, pid: Int32) throws(CommandError) -> [String] {
+        guard request.command == nil || request.argv.isEmpty else {
+            throw .badRequest("argv and command are both given")
+        }
+        switch request.command {
+        case .text(let text) where request.session == nil: return [shell(inSandboxOf: pid), "-c", text]
+        case .text(let text): return [text]
+        case .list(let words):
+            return request.session == nil ? words : [words.joined(separator: " ")]
+        case nil:
+            return request.session == nil ? request.argv : [request.argv.joined(separator: " ")]
+        }
+    }
+
+    private static func shell(inSandboxOf pid: Int32) -> String {
+        let bash = "/bin/bash"
+        guard let root = try? Descriptor.open("/proc/\(pid)/root", O_PATH | O_DIRECTORY) else {
+            return "/bin/sh"
+        }
+        let number = clinux_open_in_root(root.raw, bash, O_PATH | O_CLOEXEC)
+        if number < 0 { return "/bin/sh" }
+        _ = Descriptor(owning: number)
+        return bash
     }
 
     private static func environment(
@@ -113,7 +131,7 @@ extension CheckpointManager {
         return variables.map { "\($0.key)=\($0.value)" }.sorted()
     }
 
-    private static func madeUpID() -> String {
+    static func madeUpID() -> String {
         let number = String(UInt64.random(in: 0...UInt64.max), radix: 16)
         return String(repeating: "0", count: 16 - number.count) + number
     }
@@ -133,8 +151,6 @@ extension CheckpointManager {
 private struct BufferedOutput {
     private var stdout: [UInt8] = []
     private var stderr: [UInt8] = []
-
-    var count: Int { stdout.count + stderr.count }
 
     mutating func take(_ stream: OutputStream, _ bytes: [UInt8]) {
         switch stream {

@@ -6,6 +6,8 @@ public struct ExecRequest: Codable, Sendable {
     public var id: String?
     /// The program and its arguments. In a session they are joined by spaces and run as shell text.
     public var argv: [String]
+    /// The same, or a text for a shell (bash where the sandbox has one, else /bin/sh); instead of `argv`.
+    public var command: CommandText?
     /// The session whose bash runs the text; nil starts a fresh process.
     public var session: String?
     public var cwd: String?
@@ -27,8 +29,67 @@ public struct ExecRequest: Codable, Sendable {
     /// How much of each stream the caller has already, in bytes (exec stream only, when attaching again).
     public var stdoutOffset: UInt64?
     public var stderrOffset: UInt64?
+    /// Bytes of each stream that are passed on; the command goes on to its end beyond that. Buffered exec has a
+    /// default, `ExecRequest.bufferedOutput`, which is also the most it takes.
+    public var maxOutput: UInt64?
+
+    /// What a buffered exec keeps of each stream, in bytes.
+    public static let bufferedOutput: UInt64 = 32 << 20
 
     public init(argv: [String]) { self.argv = argv }
+    /// Text for a shell.
+    public init(shell text: String) {
+        argv = []
+        command = .text(text)
+    }
+}
+
+/// A command as a list or as text.
+public enum CommandText: Codable, Hashable, Sendable {
+    /// A program and its arguments.
+    case list([String])
+    /// Text for a shell.
+    case text(String)
+
+    public init(from decoder: any Decoder) throws {
+        let container = try decoder.singleValueContainer()
+        if let text = try? container.decode(String.self) {
+            self = .text(text)
+        } else {
+            self = .list(try container.decode([String].self))
+        }
+    }
+
+    public func encode(to encoder: any Encoder) throws {
+        var container = encoder.singleValueContainer()
+        switch self {
+        case .list(let words): try container.encode(words)
+        case .text(let text): try container.encode(text)
+        }
+    }
+}
+
+extension ExecRequest {
+    /// Reads a request of which any field may be missing.
+    public init(from decoder: any Decoder) throws {
+        let fields = try decoder.container(keyedBy: CodingKeys.self)
+        argv = try fields.decodeIfPresent([String].self, forKey: .argv) ?? []
+        command = try fields.decodeIfPresent(CommandText.self, forKey: .command)
+        id = try fields.decodeIfPresent(String.self, forKey: .id)
+        session = try fields.decodeIfPresent(String.self, forKey: .session)
+        cwd = try fields.decodeIfPresent(String.self, forKey: .cwd)
+        env = try fields.decodeIfPresent([String: String].self, forKey: .env)
+        user = try fields.decodeIfPresent(String.self, forKey: .user)
+        timeout = try fields.decodeIfPresent(Double.self, forKey: .timeout)
+        stdin = try fields.decodeIfPresent(String.self, forKey: .stdin)
+        interactive = try fields.decodeIfPresent(Bool.self, forKey: .interactive)
+        tty = try fields.decodeIfPresent(Bool.self, forKey: .tty)
+        rows = try fields.decodeIfPresent(UInt16.self, forKey: .rows)
+        columns = try fields.decodeIfPresent(UInt16.self, forKey: .columns)
+        stdoutOffset = try fields.decodeIfPresent(UInt64.self, forKey: .stdoutOffset)
+        stderrOffset = try fields.decodeIfPresent(UInt64.self, forKey: .stderrOffset)
+        maxOutput = try fields.decodeIfPresent(UInt64.self, forKey: .maxOutput)
+    }
 }
 
 /// How a command ended. Buffered exec carries the output too; the last frame of a stream does not.
@@ -39,6 +100,8 @@ public struct ExecResult: Codable, Sendable {
     /// The signal that killed it.
     public var signal: Int32?
     public var timedOut: Bool
+    /// Whether it printed more than was asked for, or than a buffered exec keeps.
+    public var truncated: Bool
     /// From start to exit, in milliseconds.
     public var durationMs: Double
     /// The output as UTF-8 text; nil when it is no UTF-8 (see the Base64 twin).
@@ -53,6 +116,7 @@ public struct ExecResult: Codable, Sendable {
         self.exitCode = exitCode
         self.signal = signal
         self.timedOut = timedOut
+        truncated = false
         self.durationMs = durationMs
     }
 }

@@ -49,7 +49,14 @@ struct command *command_by_tag(uint32_t tag) {
     return NULL;
 }
 
+static bool command_is_free(void) {
+    for (int i = 0; i < CKPT_INIT_COMMANDS; i++)
+        if (commands[i].state == FREE) return true;
+    return false;
+}
+
 struct command *command_claim(const char *id) {
+    if (commands_used == CKPT_INIT_COMMANDS && !command_is_free()) job_make_room(1);
     for (int i = 0; i < CKPT_INIT_COMMANDS; i++) {
         struct command *c = &commands[i];
         if (c->state != FREE) continue;
@@ -63,6 +70,7 @@ struct command *command_claim(const char *id) {
 }
 
 void command_release(struct command *c) {
+    if (c->job) job_remove_files(c);
     // The pages leave memory, and with it every process image to come.
     for (int i = 0; i < 3; i++)
         if (c->stream[i].produced) madvise(c->stream[i].data, CKPT_INIT_RING, MADV_DONTNEED);
@@ -148,7 +156,9 @@ void command_say(struct command *c, const char *format, ...) {
     int length = vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
     if (length > (int)sizeof text - 1) length = sizeof text - 1;
-    ring_put(&c->stream[c->tty ? STDOUT : STDERR], text, (size_t)length);
+    int stream = c->tty ? STDOUT : STDERR;
+    ring_put(&c->stream[stream], text, (size_t)length);
+    if (c->job) job_store(c, stream);
 }
 
 void failure_text(char text[512], const struct launch *what, struct launch_failure failure) {
@@ -174,6 +184,7 @@ void command_ended(struct command *c, int status, uint32_t flags) {
     c->exit.status = status;
     c->exit.flags |= flags;
     c->exit.duration_ns = now_ns() - c->started;
+    if (c->job) job_ended(c);
     for (int i = STDOUT; i <= STDERR; i++) {
         struct stream *s = &c->stream[i];
         int held = 0;

@@ -102,18 +102,25 @@ bool connection_ended(void) { return half_closed; }
 
 void list_commands(void) { list_at = 0; }
 
-static bool emit_entry(const struct command *c) {
-    struct ckpt_entry entry = {.pid = (uint32_t)c->pid, .exit = c->exit};
-    strcpy(entry.id, c->id);
-    strcpy(entry.session, c->session_name);
-    entry.flags = (c->state == REPORTED ? CKPT_ENTRY_EXITED : 0) | (c->tty ? CKPT_ENTRY_TTY : 0) |
+static void describe(const struct command *c, struct ckpt_entry *entry) {
+    *entry = (struct ckpt_entry){.pid = (uint32_t)c->pid, .exit = c->exit};
+    strcpy(entry->id, c->id);
+    strcpy(entry->session, c->session_name);
+    entry->flags = (c->state == REPORTED ? CKPT_ENTRY_EXITED : 0) | (c->tty ? CKPT_ENTRY_TTY : 0) |
                   (c->state == QUEUED ? CKPT_ENTRY_QUEUED : 0);
     for (int i = 0; i < 2; i++) {
-        entry.acknowledged[i] = c->stream[STDOUT + i].acked;
-        entry.produced[i] = c->stream[STDOUT + i].produced;
+        entry->acknowledged[i] = c->stream[STDOUT + i].acked;
+        entry->produced[i] = c->stream[STDOUT + i].produced;
     }
-    entry.stdin_taken = c->stream[STDIN].produced;
-    return emit((struct ckpt_frame){.type = CKPT_ENTRY}, &entry, sizeof entry, 0);
+    entry->stdin_taken = c->stream[STDIN].produced;
+}
+
+static bool emit_entry(const struct command *c) {
+    struct ckpt_job job;
+    describe(c, &job.entry);
+    if (!c->job) return emit((struct ckpt_frame){.type = CKPT_ENTRY}, &job.entry, sizeof job.entry, 0);
+    job_describe(c, &job);
+    return emit((struct ckpt_frame){.type = CKPT_JOB}, &job, sizeof job, 0);
 }
 
 static bool emit_list(void) {

@@ -96,7 +96,7 @@ struct command {
     enum command_state state;
     char id[CKPT_INIT_NAME + 1];
     uint32_t tag;  // 0 when the server does not listen to it
-    bool tty, forget, quiet, tell_started, tell_stdin, exit_sent;
+    bool tty, job, forget, quiet, tell_started, tell_stdin, exit_sent;
     pid_t pid, monitor;
     int monitor_fd;
     struct stream stream[3];
@@ -135,6 +135,20 @@ void command_release(struct command *c);
 void command_ended(struct command *c, int status, uint32_t flags);
 void command_child_ended(struct command *c, pid_t pid, int status);
 void command_monitor_reported(struct command *c);
+
+// ---- job.c: commands whose output goes to files
+
+/// Makes a claimed command a job.
+void job_begin(struct command *c, const struct request *r);
+/// Moves what is in the ring of one stream to its files; the ring is empty afterwards.
+void job_store(struct command *c, int stream);
+void job_ended(struct command *c);
+/// Kills the command, its process group and all that is below it.
+void job_kill(struct command *c);
+void job_remove_files(struct command *c);
+/// Forgets the job that ended first where there are at least `limit` of them; whether there was one.
+bool job_make_room(int limit);
+void job_describe(const struct command *c, struct ckpt_job *job);
 
 // ---- relay.c
 

@@ -33,6 +33,7 @@ void command_readable(struct command *c, int stream) {
         ssize_t got = ring_fill(s);
         c->closed_until = NONE;
         if (got > 0) {
+            if (c->job) job_store(c, stream);
             s->drain -= s->drain < (uint64_t)got ? s->drain : (uint64_t)got;
             continue;
         }
@@ -97,6 +98,8 @@ void command_signal(struct command *c, int signal) {
         command_ended(c, signal, 0);
     } else if (c->state == RUNNING && c->session) {
         session_signal(c->session, signal);
+    } else if (c->state == RUNNING && c->pid > 0 && c->job && signal == SIGKILL) {
+        job_kill(c);
     } else if (c->state == RUNNING && c->pid > 0) {
         kill(-c->pid, signal);
     } else if (c->state == RUNNING) {

@@ -51,7 +51,7 @@ extension CommandChannel {
                     if let entry { entries[entry.id] = entry }
                 }
             }
-            for entry in listing.commands where entries[entry.id] != nil {
+            for entry in listing.commands where entries[entry.id] != nil && entry.job == nil {
                 let command = TrackedCommand(
                     id: entry.id, tag: table.nextTag(), spec: nil, attention: .idle(since: now),
                     from: (entry.acknowledged[0], entry.acknowledged[1]))
@@ -107,7 +107,7 @@ extension CommandChannel {
 
     private func dispatch(_ frame: ckpt_frame, _ payload: [UInt8]) throws(CommandError) {
         switch Int(frame.type) {
-        case CKPT_ENTRY, CKPT_SESSION, CKPT_LIST_END:
+        case CKPT_ENTRY, CKPT_JOB, CKPT_SESSION, CKPT_LIST_END:
             try collect(frame, payload)
             return
         default: break

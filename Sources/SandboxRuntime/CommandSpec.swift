@@ -34,6 +34,8 @@ public struct CommandSpec: Sendable, Equatable {
     /// Whether `RunningCommand.waitUntilStarted` is to return at once; else it may wait for the first output or
     /// the exit, which spares the server a wake-up.
     public var announced: Bool
+    /// Whether it is a job; see `CommandChannel.launch`.
+    var isJob = false
 
     /// A command as root in `/` with no stdin and no limit, unless told otherwise afterwards.
     public init(id: String, arguments: [String], environment: [String] = CommandSpec.plainEnvironment) {
@@ -59,7 +61,7 @@ public struct CommandSpec: Sendable, Equatable {
     var flags: Int {
         (stdin ? CKPT_SPAWN_STDIN : 0) | (terminal != nil ? CKPT_SPAWN_TTY : 0)
             | (session != nil ? CKPT_SPAWN_SESSION : 0) | (anyDirectory ? CKPT_SPAWN_ANY_CWD : 0)
-            | (announced ? 0 : CKPT_SPAWN_QUIET)
+            | (isJob ? CKPT_SPAWN_JOB : 0) | (announced ? 0 : CKPT_SPAWN_QUIET)
     }
 
     /// Refuses what PID 1 could not make sense of.

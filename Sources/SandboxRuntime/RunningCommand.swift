@@ -53,7 +53,7 @@ public final class RunningCommand: AttachedCommand {
                 return .stdinTaken(upTo: $0.input.taken)
             }
             if let failure = $0.failure { return .failed(failure.message) }
-            return $0.exit.map { .exited(Self.result(id, $0)) }
+            return $0.exit.map { .exited(ExecResult(id: id, $0)) }
         }
         return event ?? nil
     }
@@ -101,12 +101,15 @@ public final class RunningCommand: AttachedCommand {
         }
     }
 
+}
+
+extension ExecResult {
     /// The exit as the API tells it; the output is not in it.
-    private static func result(_ id: String, _ exit: ckpt_exit) -> ExecResult {
+    init(id: String, _ exit: ckpt_exit) {
         let signal = exit.status & 0x7f  // WTERMSIG(3)
         let timedOut = exit.flags & UInt32(CKPT_EXIT_TIMED_OUT) != 0
         let code = signal != 0 ? 128 + signal : exit.status >> 8 & 0xff
-        return ExecResult(
+        self.init(
             id: id, exitCode: timedOut ? 124 : code, signal: signal != 0 && !timedOut ? signal : nil,
             timedOut: timedOut, durationMs: Double(exit.duration_ns) / 1_000_000)
     }

@@ -1,4 +1,5 @@
 import CLinux
+public import Messages
 
 /// What a sandbox's PID 1 knows.
 public struct SandboxListing: Sendable {
@@ -10,6 +11,7 @@ public struct SandboxListing: Sendable {
     /// Takes one frame of a list in; false when it is none.
     mutating func take(_ frame: ckpt_frame, _ payload: [UInt8]) throws(CommandError) -> Bool {
         switch Int(frame.type) {
+        case CKPT_JOB: commands.append(CommandEntry(try payload.structure(ckpt_job.self)))
         case CKPT_ENTRY: commands.append(CommandEntry(try payload.structure(ckpt_entry.self)))
         case CKPT_SESSION:
             let name = String(decoding: payload, as: UTF8.self)
@@ -42,8 +44,36 @@ public struct CommandEntry: Sendable {
     public let produced: [UInt64]
     public let stdinTaken: UInt64
     let exit: ckpt_exit?
+    /// What is known of it beyond that where it is a job.
+    public let job: Job?
 
-    init(_ entry: ckpt_entry) {
+    /// A command that was started to run unattended.
+    public struct Job: Sendable {
+        /// The command line, cut after 255 bytes.
+        public let label: String
+        /// Seconds since 1970.
+        public let started: Double
+        /// Seconds since 1970; nil while it runs.
+        public let ended: Double?
+        /// From which offset on stdout and stderr could not be stored; nil for none.
+        public let lostFrom: [UInt64?]
+    }
+
+    /// How it ended, without its output; nil while it runs.
+    public var result: ExecResult? { exit.map { ExecResult(id: id, $0) } }
+
+    init(_ job: ckpt_job) {
+        let seconds = { (time: UInt64) in Double(time) / 1e9 }
+        let lost = [job.lost_from.0, job.lost_from.1].map { $0 == .max ? nil : $0 }
+        self.init(
+            job.entry,
+            job: Job(
+                label: text(job.label), started: seconds(job.started_ns),
+                ended: job.ended_ns == 0 ? nil : seconds(job.ended_ns), lostFrom: lost))
+    }
+
+    init(_ entry: ckpt_entry, job: Job? = nil) {
+        self.job = job
         id = text(entry.id)
         session = text(entry.session)
         pid = Int32(entry.pid)

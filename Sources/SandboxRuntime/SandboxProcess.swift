@@ -59,12 +59,15 @@ public final class SandboxProcess: Sendable {
     }
 
     /// How many processes live in its pid namespace; itself included.
-    public func processCount() -> Int {
+    public func processCount() -> Int { hostPids().count }
+
+    /// The host's pids of the processes in its pid namespace; itself first.
+    func hostPids() -> [Int32] {
         // A pid namespace of ours holds no other; so its processes are PID 1's descendants.
-        var count = 0
+        var found: [Int32] = []
         var pending = [pid]
         while let next = pending.popLast() {
-            count += 1
+            found.append(next)
             for task in (try? Files.names(in: "/proc/\(next)/task")) ?? [] {
                 guard let bytes = try? Files.read("/proc/\(next)/task/\(task)/children") else { continue }
                 pending += String(decoding: bytes, as: UTF8.self).split(separator: " ").compactMap {
@@ -72,7 +75,7 @@ public final class SandboxProcess: Sendable {
                 }
             }
         }
-        return count
+        return found
     }
 
     private static func startTime(of pid: Int32) throws(SystemError) -> UInt64 {

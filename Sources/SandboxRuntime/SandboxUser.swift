@@ -35,6 +35,18 @@ public struct SandboxUser: Sendable, Equatable {
         }
     }
 
+    /// The names that the sandbox of PID 1 `pid` gives to users; none where that cannot be read.
+    public static func names(inSandboxOf pid: Int32) -> [UInt32: String] {
+        guard let root = try? Descriptor.open("/proc/\(pid)/root", O_PATH | O_DIRECTORY),
+            let entries = try? lines("etc/passwd", below: root)
+        else { return [:] }
+        var names: [UInt32: String] = [:]
+        for entry in entries where entry.count >= 3 {
+            if let uid = UInt32(entry[2]), names[uid] == nil { names[uid] = entry[0] }
+        }
+        return names
+    }
+
     /// The same on the contents of the two files.
     static func find(_ text: String, passwd: [[String]], group: [[String]]) throws(CommandError)
         -> SandboxUser

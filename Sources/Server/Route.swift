@@ -22,6 +22,17 @@ struct Call {
         }
     }
 
+    /// A query parameter that is a number; nil where it is missing.
+    func number<Number: LosslessStringConvertible>(
+        _ name: String, _ type: Number.Type = Number.self
+    ) throws(ErrorMessage) -> Number? {
+        guard let text = query[name] else { return nil }
+        guard let number = Number(text) else {
+            throw ErrorMessage(.badValue, "query parameter \(name) is \(text)", hint: "it is a number")
+        }
+        return number
+    }
+
     /// A query parameter that must be there.
     func required(_ name: String) throws(ErrorMessage) -> String {
         guard let value = query[name], !value.isEmpty else {

@@ -14,7 +14,7 @@ struct Command: Sendable {
     /// Every command, grouped as a reader meets them.
     static var groups: [(title: String, commands: [Command])] {
         [
-            ("sandboxes", [create, run, exec, ps, logs, cp, kill, rm]),
+            ("sandboxes", [create, run, exec, jobs, job, wait, ps, top, logs, cp, kill, rm]),
             ("snapshots", [save, restore, reset, fork, tree, show, tag, delete, gc]),
             ("ckpt itself", [serve, doctor, version, completion, help]),
         ]

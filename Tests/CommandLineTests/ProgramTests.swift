@@ -18,6 +18,7 @@ struct ProgramTests {
         let contract = [
             "create", "run", "exec", "save", "restore", "fork", "reset", "tree", "show", "tag", "delete",
             "gc",
+            "jobs", "job", "wait", "top",
             "ps", "rm", "kill", "logs", "cp", "serve", "doctor", "version", "completion", "help",
         ]
         #expect(Set(commandNames) == Set(contract))
@@ -33,7 +34,7 @@ struct ProgramTests {
         let start = try #require(lines.firstIndex(of: "examples"))
         let end = try #require(lines.firstIndex(of: "exit codes"))
         let examples = lines[start..<end].filter { $0.hasPrefix("  ") && !$0.hasPrefix("   ") }
-        #expect((2...4).contains(examples.count))
+        #expect((2...6).contains(examples.count))
         #expect(examples.allSatisfy { $0.contains("ckpt") })
         for option in ["--json", "--root DIR", "--verbose", "--help"] {
             #expect(help.output.contains(option))

@@ -49,6 +49,8 @@ public enum Sample {
         request.columns = 80
         request.stdoutOffset = 10
         request.stderrOffset = 20
+        request.command = .text("make test | tail")
+        request.maxOutput = 4096
         return request
     }()
 
@@ -60,6 +62,22 @@ public enum Sample {
         result.stderrBase64 = "/w=="
         return result
     }()
+
+    public static let jobInfo: JobInfo = {
+        var job = JobInfo(id: "build-1", command: "make test", state: .exited, started: 1_700_000_000.5)
+        job.session = "main"
+        job.pid = 7
+        job.exitCode = 130
+        job.signal = 2
+        job.ended = 1_700_000_001.5
+        return job
+    }()
+
+    public static let outputPiece = OutputPiece(offset: 10, next: 11, text: "x", base64: "/w==")
+
+    public static let process = SandboxedProcess(
+        pid: 7, parent: 1, hostPid: 4718, user: "www-data", uid: 33, state: "S", threads: 2, cpuPercent: 12.5,
+        cpuSeconds: 0.25, rssBytes: 4096, started: 1_700_000_000.5, command: "nginx: worker")
 
     /// All of them. A test holds the API's description to their fields, and a field that is nil here fails
     /// it.
@@ -75,6 +93,10 @@ public enum Sample {
         ForkRequest(source: "snap0", count: 2, prefix: "try"),
         ForkResult(sandboxes: [sandboxInfo], snapshot: "snap0", timings: timings, eachMs: [1.5]),
         DeleteResult(deleted: ["snap0"], freedBytes: 7), GCResult(removed: ["layers/x"], freedBytes: 9),
+        jobInfo, JobList(jobs: [jobInfo]), outputPiece, JobStopRequest(signal: 15, grace: 5),
+        JobOutput(job: jobInfo, stdout: outputPiece, stderr: outputPiece),
+        WaitResult(ended: true, state: .dead, exitCode: 137, reason: "killed from outside"),
+        process, ProcessTable(processes: [process]),
         execRequest, execResult, ExecStarted(id: "build-1", stdinOffset: 3),
         ErrorMessage(.badValue, "what happened", hint: "what to do", cause: "why"),
         ErrorEnvelope(error: ErrorMessage(.badValue, "what happened", hint: "what to do", cause: "why")),

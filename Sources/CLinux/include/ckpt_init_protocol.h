@@ -24,11 +24,22 @@ enum {
     /// Arguments and environment entries together, and supplementary groups.
     CKPT_INIT_STRINGS = 65536,
     CKPT_INIT_GROUPS = 1024,
+    /// Bytes of a job's command line that are kept.
+    CKPT_INIT_LABEL = 255,
+    /// Jobs that have ended and are kept; the one that ended first goes when another is started.
+    CKPT_INIT_ENDED_JOBS = 64,
+    /// Bytes of one file of a job's output.
+    CKPT_JOB_SEGMENT = 1 << 20,
+    /// Of each stream the first files are kept, and of the others the last.
+    CKPT_JOB_HEAD = 32,
+    CKPT_JOB_TAIL = 32,
 };
 
 /// Where PID 1 lies and listens, as seen from inside.
 #define CKPT_INIT_DIRECTORY "/.ckpt"
 #define CKPT_INIT_SOCKET "/.ckpt/socket"
+/// Where the output of jobs lies: `ID.STREAM.NUMBER` holds the bytes from NUMBER * CKPT_JOB_SEGMENT on.
+#define CKPT_INIT_JOBS "/.ckpt/job"
 
 struct ckpt_frame {
     uint32_t length;
@@ -86,6 +97,8 @@ enum {
     /// value = pid of its bash, stream = 1 while a call runs; payload the name.
     CKPT_SESSION = 71,
     CKPT_LIST_END = 72,
+    /// payload `ckpt_job`; instead of ENTRY for a job.
+    CKPT_JOB = 73,
 };
 
 /// Flags of `ckpt_spawn`.
@@ -100,6 +113,9 @@ enum {
     CKPT_SPAWN_ANY_CWD = 8,
     /// STARTED may wait until there is something else to tell: one wake-up of the server less.
     CKPT_SPAWN_QUIET = 16,
+    /// A job: its output goes to files inside the sandbox and never waits for the server, and it is kept
+    /// with its exit until FORGET.
+    CKPT_SPAWN_JOB = 32,
 };
 
 /// What to start. After it: `groups` group ids (uint32_t), then NUL-terminated strings: the id, the
@@ -175,6 +191,18 @@ struct ckpt_entry {
     uint64_t stdin_taken;
     /// Meaningful when CKPT_ENTRY_EXITED is set.
     struct ckpt_exit exit;
+};
+
+/// One job PID 1 knows.
+struct ckpt_job {
+    struct ckpt_entry entry;
+    /// By CLOCK_REALTIME; 0 for one that has not ended.
+    uint64_t started_ns;
+    uint64_t ended_ns;
+    /// From which offset on stdout and stderr could not be stored; UINT64_MAX for none.
+    uint64_t lost_from[2];
+    /// The command line, NUL-terminated.
+    char label[CKPT_INIT_LABEL + 1];
 };
 
 #endif

@@ -13,6 +13,8 @@ extension Command {
                 "With --session the words are text for a long-lived bash of that name: its directory, "
                     + "variables, functions and jobs stay from call to call, and through save, restore and "
                     + "fork. With -i and no words the text is read from stdin.",
+                "With -d the command is a job: its id is printed and nothing waits for it. It runs on through "
+                    + "saves, restores and forks; see ckpt jobs and ckpt job.",
                 "Options after CMD are its own; -- before it is only needed where CMD itself starts with a "
                     + "dash. With --json the output comes as one value when the command has ended.",
             ],
@@ -30,10 +32,17 @@ extension Command {
                         "user", short: "u", value: "U", .text,
                         "Run as this user: name, uid, name:group or uid:gid"),
                     ExecOptions.timeout,
+                    OptionDescription(
+                        "detach", short: "d", "Start it as a job in the background and print the job's id"),
+                    OptionDescription(
+                        "shell", "Hand the words to a shell as text: bash where there is one, else /bin/sh"),
+                    ExecOptions.maxOutput,
                 ],
             examples: [
                 Example("ckpt exec main -- make test", "Run a command and take its exit code"),
                 Example("ckpt exec -it main bash", "Work in the sandbox"),
+                Example("ckpt exec -d main -- ./server", "Leave it running; ckpt job tells what it prints"),
+                Example("ckpt exec --shell main 'cd /srv && ls | wc -l'", "Let a shell read the text"),
                 Example("ckpt exec --session s main 'cd /srv; export A=1'", "Say something to a session"),
                 Example(
                     "ckpt exec --timeout 30 --user www-data main ./step", "With a limit, as another user"),
@@ -51,6 +60,7 @@ extension Command {
         request.env = env.isEmpty ? nil : env
         request.user = words.value("user")
         request.timeout = words.seconds("timeout")
+        request.maxOutput = try ExecOptions.maxOutput(words)
         var interactive = words.has("interactive")
         if request.argv.isEmpty {
             guard request.session != nil, interactive else {
@@ -59,8 +69,21 @@ extension Command {
             request.argv = [try readStandardInput()]
             interactive = false
         }
+        if words.has("shell") {
+            request.command = .text(request.argv.joined(separator: " "))
+            request.argv = []
+        }
         let name = words.operand("NAME")
         let client = call.client()
+        if words.has("detach") {
+            guard !interactive else {
+                throw UsageError("a job has no stdin: leave out -i or -d", command: "exec")
+            }
+            request.tty = words.has("tty") ? true : nil
+            let job = try client.startJob(name, request)
+            try call.console.print(job, lines: [job.id])
+            return 0
+        }
         if call.console.json {
             let result = try bufferedExec(client, name, request, interactive: interactive)
             try call.console.printJSON(result)
@@ -81,6 +104,26 @@ enum ExecOptions {
     ]
     static let timeout = OptionDescription(
         "timeout", value: "SEC", .seconds, "Kill the command and what it started after so many seconds")
+    static let maxOutput = OptionDescription(
+        "max-output", value: "SIZE", .text,
+        "Pass on so much of each stream (as in 64k, 10m) and drop the rest; the command goes on")
+
+    /// The value of `--max-output`, in bytes.
+    static func maxOutput(_ words: ParsedWords) throws -> UInt64? {
+        guard let text = words.value("max-output") else { return nil }
+        let units: [Character: UInt64] = ["k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40]
+        var digits = text.lowercased()
+        if digits.hasSuffix("b") { digits.removeLast() }
+        let unit = digits.last.flatMap { units[$0] }
+        if unit != nil { digits.removeLast() }
+        guard let size = Double(digits), size >= 0, size * Double(unit ?? 1) < 1e18 else {
+            throw UsageError(
+                "bad value '\(text)' for --max-output: it must be a size such as 4096, 64k, 1.5m or 2g",
+                command: words.command.name)
+        }
+        return UInt64(size * Double(unit ?? 1))
+    }
+
     static let exitCodes = [
         ExitCode("other", "the command's own; 128 + N when signal N killed it"),
         ExitCode("124", "the command ran out of time"),
@@ -109,6 +152,9 @@ enum ExecOptions {
 
     /// Says how a command ended where its exit code alone would not tell.
     static func noteEnd(of result: ExecResult, _ console: Console) {
+        if result.truncated {
+            console.note("the command printed more than it was allowed; the rest was dropped")
+        }
         if result.timedOut { console.note("the command ran out of time and was killed") }
         if console.verbose { console.note("took \(millisecondsText(result.durationMs))") }
     }

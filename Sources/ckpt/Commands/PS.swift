@@ -17,7 +17,7 @@ extension Command {
                 Example(
                     "ckpt ps --json | jq -r '.sandboxes[] | select(.state == \"dead\") | .name'", "The dead"),
             ],
-            triedAs: ["ls", "list", "sandboxes", "status", "top"])
+            triedAs: ["ls", "list", "sandboxes", "status"])
     ) { call in
         let list = try call.client().sandboxes()
         if call.words.has("quiet"), !call.console.json {
