@@ -21,7 +21,13 @@ extension CheckpointManager {
     private func criuCheck() -> DoctorCheck {
         do throws(CriuError) {
             let binary = try criu()
-            let version = try binary.version()
+            let version: CriuVersion
+            do throws(CriuError) { version = try binary.version() } catch {
+                return DoctorCheck(
+                    name: "criu", status: .failed,
+                    detail: "\(binary.path) does not answer as CRIU does: \(error)",
+                    hint: error.binaryHint ?? "run scripts/fetch-criu")
+            }
             let proof = binary.isPinned ? "SHA-256 as pinned" : "given by CKPT_CRIU, digest not checked"
             guard version == CriuPin.version else {
                 return DoctorCheck(

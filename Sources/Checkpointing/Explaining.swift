@@ -24,25 +24,52 @@ extension ErrorMessage {
         }
         return ErrorMessage(
             .cannotSave, "sandbox \(sandbox) cannot be saved: \(error.message)",
-            hint: error.hint ?? "the sandbox runs on as before",
+            hint: error.hint ?? error.binaryHint
+                ?? "the sandbox runs on as before; ckpt check \(sandbox) may tell what holds it back",
             cause: error.refusals.isEmpty ? error.evidence : nil)
     }
 
-    /// Why a snapshot could not be brought to life.
-    static func cannotRestore(_ snapshot: String, _ error: CriuError) -> ErrorMessage {
+    /// Why a snapshot could not be brought to life; `commands` are those of its processes, by their ids in the sandbox.
+    static func cannotRestore(
+        _ snapshot: String, _ error: CriuError, commands: () -> [Int32: String]
+    ) -> ErrorMessage {
         if let own = error.cause as? ErrorMessage { return own }
         switch error.kind {
         case .binaryMissing, .binaryWrong:
             return ErrorMessage(.notInstalled, error.message, hint: error.hint)
-        default:
+        default: break
+        }
+        if error.log.contains(where: { $0.contains("No space left on device") }) || error.criuErrno == ENOSPC
+        {
             return ErrorMessage(
-                .cannotRestore, "snapshot \(snapshot) cannot be restored: \(error.message)", hint: error.hint,
+                .noSpace, "snapshot \(snapshot) cannot be restored: the disk that holds the store is full",
+                hint: "ckpt delete old snapshots and ckpt gc, or make room")
+        }
+        guard var refusal = error.refusals.first else {
+            return ErrorMessage(
+                .cannotRestore, "snapshot \(snapshot) cannot be restored: \(error.message)",
+                hint: error.hint ?? error.binaryHint
+                    ?? "restore another snapshot; ckpt verify tells whether this one is whole",
                 cause: error.evidence)
         }
+        if let pid = refusal.process?.pid {
+            refusal.process = CriuRefusal.Process(pid: pid, command: commands()[pid])
+        }
+        return ErrorMessage(
+            .cannotRestore, "snapshot \(snapshot) cannot be restored: \(refusal)", hint: refusal.hint)
     }
 }
 
 extension CriuError {
+    /// What to do when it is another CRIU than ours that fails.
+    var binaryHint: String? {
+        guard kind == .workerFailed, let named = getenv("CKPT_CRIU").map({ String(cString: $0) }),
+            !named.isEmpty
+        else { return nil }
+        return
+            "CKPT_CRIU names \(named): unset it, for the server too (ckpt serve --stop), to use the bundled CRIU"
+    }
+
     /// The last lines of CRIU's log, for a failure that no rule of ours explains.
     fileprivate var evidence: String? {
         log.isEmpty ? nil : log.suffix(3).joined(separator: "; ")

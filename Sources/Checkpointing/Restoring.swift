@@ -1,4 +1,5 @@
 import Criu
+import CriuImages
 import Glibc
 import LinuxSystem
 public import Messages
@@ -91,13 +92,21 @@ extension CheckpointManager {
                 }
             }
         } catch {
-            throw .cannotRestore(snapshot.id, error)
+            throw .cannotRestore(snapshot.id, error) { commands(of: snapshot.id) }
         }
         do throws(SystemError) { return try SandboxProcess(pid: pid) } catch {
             throw ErrorMessage(
                 .cannotRestore, "snapshot \(snapshot.id): its PID 1 ended right after the restore",
                 cause: error.description)
         }
+    }
+
+    /// The commands of a snapshot's processes, as far as its image can be read.
+    private func commands(of snapshot: String) -> [Int32: String] {
+        guard let images = try? ImageDirectory(store.processPath(snapshot)),
+            let processes = try? images.processes()
+        else { return [:] }
+        return Dictionary(processes.map { ($0.pid, $0.command) }, uniquingKeysWith: { first, _ in first })
     }
 
     /// Where the parts of the root and sysfs lie for the worker.

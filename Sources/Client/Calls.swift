@@ -58,6 +58,11 @@ extension Client {
         try call("POST", path(name, "save"), body: try Client.encode(request), repeatable: false)
     }
 
+    /// `POST /v1/sandboxes/{name}/check`.
+    public func check(_ name: String) throws(ErrorMessage) -> CheckResult {
+        try call("POST", path(name, "check"))
+    }
+
     /// `POST /v1/sandboxes/{name}/restore`.
     public func restore(_ name: String, _ request: RestoreRequest = RestoreRequest()) throws(ErrorMessage)
         -> RestoreResult

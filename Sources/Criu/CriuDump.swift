@@ -80,12 +80,12 @@ extension CriuWorker {
                 .workerFailed, "CRIU ended in the middle of a dump",
                 log: CriuLog(Self.dumpLog, in: images).lines)
         case .failure(let answer):
-            throw Self.failure(exchange, answer, CriuLog(Self.dumpLog, in: images))
+            throw Self.failure(request, exchange, answer, CriuLog(Self.dumpLog, in: images))
         }
     }
 
     private static func failure(
-        _ exchange: CriuExchange, _ answer: ResponseMessage, _ log: CriuLog
+        _ request: DumpRequest, _ exchange: CriuExchange, _ answer: ResponseMessage, _ log: CriuLog
     ) -> CriuError {
         if let error = exchange.stopped {
             return CriuError(.stoppedByCaller, "the dump was stopped", log: log.lines, cause: error)
@@ -93,11 +93,11 @@ extension CriuWorker {
         if exchange.isExpired {
             return CriuError(.deadlinePassed, "the dump took longer than it may", log: log.lines)
         }
-        let refusals = RefusalReader.refusals(in: log)
-        let reason =
-            refusals.first?.description ?? log.errors.first?.text ?? answer.message ?? "CRIU does not say why"
+        let refusals = RefusalReader.refusals(in: log, root: request.pid)
         return CriuError(
-            .dumpFailed, reason, hint: refusals.first?.hint, refusals: refusals, log: log.lines,
+            .dumpFailed, refusals.first?.description ?? "CRIU stopped for a reason that ckpt does not know",
+            hint: refusals.first?.hint, refusals: refusals,
+            log: log.lines.isEmpty ? [answer.message ?? "CRIU says nothing"] : log.lines,
             criuErrno: answer.criuErrno)
     }
 

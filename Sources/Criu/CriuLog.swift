@@ -8,6 +8,8 @@ struct CriuLog {
         /// Where in CRIU's sources it comes from, for example `criu/files-ext.c:94`.
         let source: String
         let text: String
+        /// The process it was written by or about, where it is none of CRIU's own: of a restore, by its id in the sandbox.
+        let process: Int32?
     }
 
     /// Oldest first.
@@ -41,7 +43,11 @@ struct CriuLog {
             guard let end = rest.firstRange(of: "): ") else { continue }
             let message = rest[end.upperBound...]
             if Self.harmless.contains(where: message.hasPrefix) || !seen.insert(message).inserted { continue }
-            errors.append(Line(source: String(rest[..<end.lowerBound]), text: String(message)))
+            let process = line[..<mark.lowerBound].split(separator: " ").last.flatMap { word in
+                word.hasSuffix(":") ? Int32(word.dropLast()) : nil
+            }
+            errors.append(
+                Line(source: String(rest[..<end.lowerBound]), text: String(message), process: process))
         }
         self.errors = errors
     }

@@ -73,9 +73,13 @@ extension CriuWorker {
         if exchange.isExpired {
             throw CriuError(.deadlinePassed, "the restore took longer than it may", log: log.lines)
         }
+        let refusals = RefusalReader.refusals(in: log)
         throw CriuError(
-            .restoreFailed, log.errors.first?.text ?? reason ?? "CRIU ended in the middle of a restore",
-            log: log.lines, criuErrno: code)
+            .restoreFailed,
+            refusals.first?.description ?? "CRIU stopped for a reason that ckpt does not know",
+            hint: refusals.first?.hint, refusals: refusals,
+            log: log.lines.isEmpty ? [reason ?? "CRIU ended in the middle of a restore"] : log.lines,
+            criuErrno: code)
     }
 
     /// Kills the worker and whatever it has restored so far, and reaps all of it.

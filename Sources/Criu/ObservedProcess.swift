@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 import LinuxSystem
 
@@ -49,7 +50,69 @@ struct ObservedProcess {
             .flatMap { Int(String($0.dropFirst(6)).trimmed, radix: 8) }
     }
 
-    private func field(_ key: String) -> String? {
+    /// A socket behind a descriptor.
+    struct Socket {
+        /// AF_*, SOCK_* and IPPROTO_* of <sys/socket.h> and <netinet/in.h>.
+        let family: Int32
+        let type: Int32
+        let transport: Int32
+        /// Whether something waits to be read, or to be accepted.
+        let isReadable: Bool
+        let isListening: Bool
+    }
+
+    /// What a socket's descriptor is, asked of a duplicate of it (pidfd_getfd(2)).
+    func socket(_ descriptor: Int) -> Socket? {
+        let process = clinux_pidfd_open(pid)
+        guard process >= 0 else { return nil }
+        defer { close(process) }
+        let copy = clinux_pidfd_getfd(process, Int32(descriptor))
+        guard copy >= 0 else { return nil }
+        defer { close(copy) }
+        func option(_ name: Int32) -> Int32? {
+            var value: Int32 = 0
+            var size = socklen_t(MemoryLayout<Int32>.size)
+            return getsockopt(copy, SOL_SOCKET, name, &value, &size) == 0 ? value : nil
+        }
+        guard let family = option(SO_DOMAIN), let type = option(SO_TYPE) else { return nil }
+        var poller = pollfd(fd: copy, events: Int16(POLLIN), revents: 0)
+        let isReadable = poll(&poller, 1, 0) == 1 && poller.revents & Int16(POLLIN) != 0
+        return Socket(
+            family: family, type: type, transport: option(SO_PROTOCOL) ?? 0, isReadable: isReadable,
+            isListening: option(SO_ACCEPTCONN) == 1)
+    }
+
+    /// Its descriptors that are sockets.
+    var sockets: [(number: Int, socket: Socket)] {
+        openFiles.filter { $0.target.hasPrefix("socket:[") }
+            .compactMap { file in socket(file.number).map { (file.number, $0) } }
+    }
+
+    /// What stat(2) says of the file behind a descriptor.
+    func status(_ descriptor: Int) -> stat? {
+        var status = stat()
+        return stat("/proc/\(pid)/fd/\(descriptor)", &status) == 0 ? status : nil
+    }
+
+    /// Whether a descriptor is a POSIX message queue (MQUEUE_MAGIC of ipc/mqueue.c).
+    func isMessageQueue(_ descriptor: Int) -> Bool {
+        clinux_filesystem_type("/proc/\(pid)/fd/\(descriptor)") == 0x1980_0202
+    }
+
+    /// Whether its first thread is dead while others run.
+    var hasDeadLeader: Bool {
+        guard field("State")?.hasPrefix("Z") == true else { return false }
+        return TreeOfTasks.threads(of: pid).count > 1
+    }
+
+    /// One of its namespaces, as text that is equal for equal ones.
+    func namespace(_ kind: String) -> String? { link("ns/\(kind)") }
+
+    /// The lines of one of its files in /proc.
+    func lines(_ file: String) -> [Substring] { text(file)?.split(separator: "\n") ?? [] }
+
+    /// A field of /proc/PID/status, without the white space around it.
+    func field(_ key: String) -> String? {
         text("status")?.split(separator: "\n").first { $0.hasPrefix(key + ":") }
             .map { String($0.dropFirst(key.count + 1)).trimmed }
     }
@@ -74,5 +137,27 @@ extension String {
     fileprivate var trimmed: String {
         let blank: (Character) -> Bool = { $0.isWhitespace || $0.isNewline }
         return String(drop(while: blank).reversed().drop(while: blank).reversed())
+    }
+}
+
+extension ObservedProcess {
+    /// The pipe end of its that is in packet mode, which only the write end tells (O_DIRECT).
+    var packetPipe: Int? {
+        let direct = 0o40000
+        return openFiles.first {
+            $0.target.hasPrefix("pipe:") && (openFlags($0.number) ?? 0) & direct != 0
+        }?.number
+    }
+
+    /// What a descriptor refers to.
+    func target(of descriptor: Int) -> String? { openFiles.first { $0.number == descriptor }?.target }
+
+    /// A socket family in words (<bits/socket.h>).
+    static func familyName(_ family: Int32) -> String {
+        let names: [Int32: String] = [
+            15: "AF_KEY", 21: "AF_RDS", 29: "AF_CAN", 30: "AF_TIPC", 31: "AF_BLUETOOTH", 38: "AF_ALG",
+            40: "AF_VSOCK", 43: "AF_SMC", 44: "AF_XDP",
+        ]
+        return names[family] ?? "number \(family)"
     }
 }

@@ -1,16 +1,20 @@
+import Glibc
+
 /// Turns the error lines that CRIU 4.2 writes when it refuses a tree into sentences.
 ///
-/// The lines name pids of the host, or none; what they leave out is looked up in /proc, where the tree still runs
-/// after a refused dump.
+/// Of a dump the lines name pids of the host, or none; what they leave out is looked up in /proc, where the tree still
+/// runs. Of a restore each line is preceded by the pid in the sandbox of the process that wrote it.
 struct RefusalReader {
     private let lines: [CriuLog.Line]
+    /// The root of the tree on the host; nil when nothing runs.
+    private let root: Int32?
 
     /// What the log refuses; empty when it is not understood.
-    static func refusals(in log: CriuLog) -> [CriuRefusal] {
-        let reader = RefusalReader(lines: log.errors)
+    static func refusals(in log: CriuLog, root: Int32? = nil) -> [CriuRefusal] {
+        let reader = RefusalReader(lines: log.errors, root: root)
         var refusals: [CriuRefusal] = []
         for index in log.errors.indices {
-            if let refusal = reader.refusal(at: index), !refusals.contains(refusal) {
+            if let refusal = reader.refusal(at: index), !refusals.contains(where: { $0.id == refusal.id }) {
                 refusals.append(refusal)
             }
         }
@@ -19,9 +23,14 @@ struct RefusalReader {
 
     private func refusal(at index: Int) -> CriuRefusal? {
         let text = lines[index].text
-        return unsupportedFile(text, index) ?? untransferableFile(text, index) ?? packetPipe(text, index)
-            ?? socket(text, index) ?? nestedNamespace(text) ?? traced(text) ?? foreignSession(text)
-            ?? ghost(text, index) ?? mapping(text, index)
+        for known in KnownRefusal.all {
+            for line in known.lines {
+                if let values = line.match(text), let refusal = refusal(known, values, index) {
+                    return refusal
+                }
+            }
+        }
+        return untransferableFile(text, index)
     }
 
     /// The process that a line is about: the first one named from there on, since CRIU tells the object first and
@@ -33,28 +42,60 @@ struct RefusalReader {
         return nil
     }
 
-    private func holds(
-        _ thing: String, _ descriptor: Int?, _ holder: ObservedProcess?, hint: String? = nil
-    ) -> CriuRefusal {
-        let place = descriptor.map { " (fd \($0))" } ?? ""
-        return CriuRefusal(
-            process: holder?.nameOrNumber, what: "holds \(thing)\(place), which cannot be checkpointed",
-            hint: hint)
+    private func refusal(_ known: KnownRefusal, _ values: [String: String], _ index: Int) -> CriuRefusal? {
+        if known.stage == .restore { return restoreRefusal(known, values, index) }
+        var values = values
+        let named = values["pid"].flatMap { Int32($0) }.map { ObservedProcess(pid: $0) }
+        let holder = named ?? culprit(index)
+        var descriptor = values["fd"].flatMap { Int($0) }
+        switch known.id {
+        case "detached-mount":
+            if let holder, let descriptor, holder.isMessageQueue(descriptor) {
+                return CriuRefusal(
+                    .known("message-queue"), holder.nameOrNumber, values, place: "fd \(descriptor)")
+            }
+        case "traced":
+            guard let tracer = holder?.tracer else { return nil }
+            values["tracer"] = "\(tracer.nameOrNumber)"
+        case "dead-leader":
+            let tree = root.map { TreeOfTasks(root: $0).processes.map { ObservedProcess(pid: $0) } } ?? []
+            return CriuRefusal(known, (tree.first(where: \.hasDeadLeader) ?? holder)?.nameOrNumber)
+        case "device":
+            values["device"] = descriptor.flatMap { holder?.target(of: $0) } ?? values["device"]
+        default:
+            descriptor = descriptor ?? descriptorMeant(by: known, &values, holder)
+        }
+        return CriuRefusal(known, holder?.nameOrNumber, values, place: descriptor.map { "fd \($0)" })
     }
 
-    // MARK: One function a kind of line
-
-    /// criu/files-ext.c: `Can't dump file 9 of that type [600] (anon anon_inode:[perf_event])`
-    private func unsupportedFile(_ text: String, _ index: Int) -> CriuRefusal? {
-        guard let descriptor = text.number(after: "Can't dump file "),
-            let detail = text.between("] (", ")")
-        else { return nil }
-        let isAnonymous = detail.firstRange(of: "anon_inode:") != nil
-        return holds(
-            (isAnonymous ? Self.name(ofAnonymous: Self.kind(of: detail)) : nil)
-                ?? "a file of a kind CRIU does not know (\(detail))",
-            descriptor,
-            culprit(index))
+    /// The descriptor that a line is about, where it tells something of it.
+    private func descriptorMeant(
+        by known: KnownRefusal, _ values: inout [String: String], _ holder: ObservedProcess?
+    ) -> Int? {
+        if KnownRefusal.sockets.contains(where: { $0.id == known.id }) {
+            let inode = values["inode"].flatMap { Int($0.prefix { $0.isHexDigit }, radix: 16) }
+            if let inode = inode ?? values["number"].flatMap({ Int($0) }) {
+                return holder?.descriptor(of: "socket:[\(inode)]")
+            }
+        }
+        switch known.id {
+        case "packet-pipe": return holder?.packetPipe
+        case "socket-family":
+            let family = values["family"].flatMap { Int32($0) } ?? 0
+            values["family"] = ObservedProcess.familyName(family)
+            return holder?.sockets.first { $0.socket.family == family }?.number
+        case "netlink-data":
+            return holder?.sockets.first { $0.socket.family == AF_NETLINK && $0.socket.isReadable }?.number
+        case "control-message":
+            return holder?.sockets.first { $0.socket.family == AF_UNIX && $0.socket.isReadable }?.number
+        case "replaced-file":
+            let inode = values["inode"].flatMap { UInt64($0) }
+            return holder?.openFiles.first { holder?.status($0.number).map { UInt64($0.st_ino) } == inode }?
+                .number
+        case "large-deleted-file", "unlinkable-deleted-file":
+            return holder?.descriptor(of: "\(values["path"] ?? "") (deleted)")
+        default: return nil
+        }
     }
 
     /// compel: `Can't retrieve FDs from socket`. Since Linux 6.7 an io_uring cannot be sent over a Unix socket, which
@@ -63,136 +104,18 @@ struct RefusalReader {
         guard text.hasPrefix("Can't retrieve FDs from socket"), let holder = culprit(index),
             let ring = holder.openFiles.first(where: { $0.target == "anon_inode:[io_uring]" })
         else { return nil }
-        return holds(
-            Self.name(ofAnonymous: "io_uring"), ring.number, holder,
-            hint: Self.withoutRing)
+        return CriuRefusal(.known("io-uring"), holder.nameOrNumber, place: "fd \(ring.number)")
     }
 
-    /// criu/pipes.c: `The packetized mode for pipes is not supported yet`
-    private func packetPipe(_ text: String, _ index: Int) -> CriuRefusal? {
-        guard text.hasPrefix("The packetized mode for pipes") else { return nil }
-        let holder = culprit(index)
-        let direct = 0o40000  // O_DIRECT
-        let pipe = holder?.openFiles.first {
-            $0.target.hasPrefix("pipe:") && (holder?.openFlags($0.number) ?? 0) & direct != 0
+    private func restoreRefusal(
+        _ known: KnownRefusal, _ values: [String: String], _ index: Int
+    ) -> CriuRefusal? {
+        var values = values
+        if let path = values["path"], !path.hasPrefix("/") { values["path"] = "/" + path }
+        for name in ["expected", "mode"] {
+            values[name] = values[name].map { String($0.prefix { $0 != ")" }) }
         }
-        return holds("a pipe in packet mode", pipe?.number, holder)
-    }
-
-    /// criu/sk-inet.c: `inet: Unsupported proto 262 for socket d676`; criu/sk-unix.c: `unix: External socket is used`,
-    /// `unix: Unix socket 321540 not found`
-    private func socket(_ text: String, _ index: Int) -> CriuRefusal? {
-        if text.firstRange(of: "External socket is used") != nil { return outsideSocket(nil, culprit(index)) }
-        // An accepted connection lies in the network namespace of whoever connected, where CRIU does not look.
-        if let inode = text.number(after: "Unix socket "), text.hasSuffix("not found") {
-            let holder = culprit(index)
-            return outsideSocket(holder?.descriptor(of: "socket:[\(inode)]"), holder)
-        }
-        guard let inode = text.number(after: "socket ", radix: 16) else { return nil }
-        let holder = culprit(index)
-        let descriptor = holder?.descriptor(of: "socket:[\(inode)]")
-        if let number = text.number(after: "Unsupported proto ") {
-            guard number == 262 else { return holds("a socket of protocol \(number)", descriptor, holder) }
-            return holds(
-                "an MPTCP socket", descriptor, holder,
-                hint: "set net.mptcp.enabled=0 in the sandbox, or GODEBUG=multipathtcp=0 for a Go program")
-        }
-        if let type = text.number(after: "Can't dump "), text.firstRange(of: "inet socket") != nil {
-            return holds("an internet socket of type \(type)", descriptor, holder)
-        }
-        return nil
-    }
-
-    private func outsideSocket(_ descriptor: Int?, _ holder: ObservedProcess?) -> CriuRefusal {
-        let place = descriptor.map { " (fd \($0))" } ?? ""
-        return CriuRefusal(
-            process: holder?.nameOrNumber,
-            what: "holds a Unix socket\(place) connected to a process outside the sandbox", hint: nil)
-    }
-
-    /// criu/namespaces.c: `Can't dump nested pid namespace for 15072`
-    private func nestedNamespace(_ text: String) -> CriuRefusal? {
-        guard let kind = text.between("Can't dump nested ", " namespace"),
-            let pid = text.number(after: " for ")
-        else { return nil }
-        return CriuRefusal(
-            process: ObservedProcess(pid: Int32(pid)).nameOrNumber,
-            what: "is in a \(kind) namespace of its own, which cannot be checkpointed",
-            hint:
-                "start it without a sandbox of its own (--no-sandbox of a browser, no bubblewrap, no unshare)"
-        )
-    }
-
-    /// compel: `Unseizable non-zombie 15116 found, state S, err -1/10`
-    private func traced(_ text: String) -> CriuRefusal? {
-        guard let pid = text.number(after: "Unseizable non-zombie ") else { return nil }
-        let process = ObservedProcess(pid: Int32(pid))
-        guard let tracer = process.tracer else {
-            return CriuRefusal(process: process.nameOrNumber, what: "cannot be stopped", hint: nil)
-        }
-        return CriuRefusal(
-            process: process.nameOrNumber,
-            what: "is traced by process \(tracer.nameOrNumber), and a traced process cannot be checkpointed",
-            hint: "detach the debugger or strace first")
-    }
-
-    /// criu/cr-dump.c: `A session leader of 812(14) is outside of its pid namespace`
-    private func foreignSession(_ text: String) -> CriuRefusal? {
-        guard text.firstRange(of: "is outside of its pid namespace") != nil,
-            let pid = text.number(after: "A session leader of ") ?? text.number(after: "zombie process ")
-        else { return nil }
-        return CriuRefusal(
-            process: ObservedProcess(pid: Int32(pid)).nameOrNumber,
-            what: "belongs to a session whose leader is outside the sandbox", hint: nil)
-    }
-
-    /// criu/files-reg.c: `Can't dump ghost file /tmp/x of 2147483648 size, increase limit`
-    private func ghost(_ text: String, _ index: Int) -> CriuRefusal? {
-        guard let path = text.between("Can't dump ghost file ", " of "), let size = text.number(after: " of ")
-        else { return nil }
-        return CriuRefusal(
-            process: culprit(index)?.nameOrNumber,
-            what:
-                "holds the deleted file \(path) of \(size) bytes, more than the \(Options.ghostLimit) that are saved",
-            hint: "close the file, or truncate it")
-    }
-
-    /// criu/proc_parse.c: `Unknown shit 600 (anon_inode:[io_uring])`, said of what is mapped, or
-    /// `Unsupported mapping found 00007f0000000000-00007f0000001000`
-    private func mapping(_ text: String, _ index: Int) -> CriuRefusal? {
-        if text.hasPrefix("Unknown shit "), let target = text.between("(", ")") {
-            let kind =
-                target.hasPrefix("anon_inode:") ? Self.name(ofAnonymous: Self.kind(of: target)) : target
-            return CriuRefusal(
-                process: culprit(index)?.nameOrNumber,
-                what: "has \(kind) mapped, which cannot be checkpointed",
-                hint: kind == "an io_uring" ? Self.withoutRing : nil)
-        }
-        guard let range = text.between("Unsupported mapping found ", " ") else { return nil }
-        return CriuRefusal(
-            process: culprit(index)?.nameOrNumber,
-            what: "has a mapping of a kind that cannot be checkpointed (at \(range))", hint: nil)
-    }
-
-    private static let withoutRing =
-        "start the program with io_uring turned off, or forbid io_uring_setup to the sandbox"
-
-    /// `perf_event` of `anon anon_inode:[perf_event]`.
-    private static func kind(of target: String) -> String {
-        (target.between("anon_inode:", "\n") ?? target).filter { $0 != "[" && $0 != "]" }
-    }
-
-    private static func name(ofAnonymous kind: String) -> String {
-        switch kind {
-        case "io_uring": "an io_uring"
-        case "perf_event": "a perf event counter"
-        case "userfaultfd": "a userfaultfd"
-        case "bpf-map": "a BPF map"
-        case "bpf-prog", "bpf_link", "bpf-link": "a BPF program"
-        case "fscontext", "fsmount": "an unfinished mount"
-        case "landlock-ruleset": "a Landlock ruleset"
-        case "seccomp notify": "a seccomp notifier"
-        default: "a kernel object of kind \(kind)"
-        }
+        let pid = values["pid"].flatMap { Int32($0) } ?? lines[index].process
+        return CriuRefusal(known, pid.map { CriuRefusal.Process(pid: $0) }, values)
     }
 }

@@ -21,6 +21,8 @@ public protocol EngineOperations: JobOperations, ProcessOperations {
 
     func save(_ name: String, _ request: SaveRequest, cancelled: Cancellation) throws(ErrorMessage)
         -> SnapshotInfo
+    /// Says whether a sandbox can be saved, without stopping it.
+    func check(_ name: String) throws(ErrorMessage) -> CheckResult
     func restore(_ name: String, _ request: RestoreRequest) throws(ErrorMessage) -> RestoreResult
     func reset(_ name: String) throws(ErrorMessage) -> RestoreResult
     func fork(_ request: ForkRequest) throws(ErrorMessage) -> ForkResult

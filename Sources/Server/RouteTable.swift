@@ -46,6 +46,10 @@ extension Router {
             (call, request) throws(ErrorMessage) in
             try call.engine.save(call["name"], request, cancelled: call.cancelled)
         },
+        .plain("POST", "/v1/sandboxes/{name}/check", "check", gives: CheckResult.self) {
+            (call) throws(ErrorMessage) in
+            try call.engine.check(call["name"])
+        },
         .post(
             "/v1/sandboxes/{name}/restore", "restore", takes: RestoreRequest.self, gives: RestoreResult.self
         ) { (call, request) throws(ErrorMessage) in

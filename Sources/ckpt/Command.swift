@@ -15,7 +15,7 @@ struct Command: Sendable {
     static var groups: [(title: String, commands: [Command])] {
         [
             ("sandboxes", [create, run, exec, jobs, job, wait, ps, top, logs, cp, kill, rm]),
-            ("snapshots", [save, restore, reset, fork, tree, show, tag, delete, gc]),
+            ("snapshots", [save, check, restore, reset, fork, tree, show, tag, delete, gc]),
             ("ckpt itself", [serve, doctor, version, completion, help]),
         ]
     }

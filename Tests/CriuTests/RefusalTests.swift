@@ -10,7 +10,7 @@ extension CriuSuite {
         static let sentences = [
             "io_uring": "process 2 (hold) holds an io_uring (fd 9), which cannot be checkpointed",
             "ring_mapping": "process 2 (hold) has an io_uring mapped, which cannot be checkpointed",
-            "ghost": "process 2 (hold) holds the deleted file /ghost of 1073750016 bytes, "
+            "ghost": "process 2 (hold) holds the deleted file /ghost of 1073750016 bytes (fd 9), "
                 + "more than the 1073741824 that are saved",
             "perf_event": "process 2 (hold) holds a perf event counter (fd 9), which cannot be checkpointed",
             "userfaultfd": "process 2 (hold) holds a userfaultfd (fd 9), which cannot be checkpointed",
@@ -63,7 +63,7 @@ extension CriuSuite {
             }
         }
 
-        @Test func unknownFailureShowsTheLog() throws {
+        @Test func damagedImageIsNamed() throws {
             try inPrivateMounts { binary in
                 let box = try TestSandbox(binary, "/hold")
                 try eventually("it runs") { box.file("/ready") == "ready\n" }
@@ -71,7 +71,7 @@ extension CriuSuite {
                 try shell("truncate -s 20 \(box.images(image))/core-2.img")
                 let error = try #require(throws: CriuError.self) { try box.restore(image) }
                 #expect(error.kind == .restoreFailed)
-                #expect(!error.log.isEmpty && error.refusals.isEmpty)
+                #expect(!error.log.isEmpty && error.refusals.map(\.id) == ["damaged-image"], "\(error.log)")
             }
         }
     }

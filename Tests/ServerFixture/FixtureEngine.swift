@@ -132,6 +132,11 @@ public final class FixtureEngine: EngineOperations {
             sandbox: try sandbox(name), snapshot: request.snapshot ?? "snap0", timings: Sample.timings)
     }
 
+    public func check(_ name: String) throws(ErrorMessage) -> CheckResult {
+        _ = try sandbox(name)
+        return Sample.checkResult
+    }
+
     public func reset(_ name: String) throws(ErrorMessage) -> RestoreResult {
         RestoreResult(sandbox: try sandbox(name), snapshot: nil, timings: Sample.timings)
     }

@@ -27,6 +27,13 @@ public enum Sample {
         sandbox: "box", created: 1_700_000_000.5, spec: spec, layers: ["layer0"], processBytes: 1 << 20,
         layerBytes: 1 << 16, standing: ["box"], processes: 3, timings: timings, memory: memory)
 
+    public static let saveProblem = SaveProblem(
+        id: "io-uring", pid: 14, command: "redis-server",
+        message: "process 14 (redis-server) holds an io_uring",
+        hint: "turn it off")
+    public static let checkResult = CheckResult(
+        sandbox: "box", problems: [saveProblem], warnings: ["process 14 (redis-server) loses something"])
+
     public static let logRecord = LogRecord(
         time: 1_700_000_000.5, exec: "e1", stream: "stdout", text: "hello\n")
 
@@ -87,6 +94,7 @@ public enum Sample {
         CreateRequest(name: "box", spec: spec), sandboxInfo, SandboxList(sandboxes: [sandboxInfo]),
         KillRequest(signal: 9), logRecord, LogList(records: [logRecord]),
         SaveRequest(tag: "good", message: "before the test", stop: true), memory, snapshotInfo,
+        saveProblem, checkResult,
         TreeInfo(snapshots: [snapshotInfo], sandboxes: [sandboxInfo]),
         RestoreRequest(snapshot: "snap0"),
         RestoreResult(sandbox: sandboxInfo, snapshot: "snap0", timings: timings),

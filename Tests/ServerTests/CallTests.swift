@@ -44,6 +44,7 @@ struct CallTests {
             #expect(try client.restore("box").snapshot == "snap0")
             #expect(try client.restore("box", RestoreRequest(snapshot: saved.id)).snapshot == saved.id)
             #expect(try client.reset("box").snapshot == nil)
+            #expect(try client.check("box").problems.map(\.id) == ["io-uring"])
             let forked = try client.fork(ForkRequest(source: saved.id, count: 3, prefix: "f"))
             #expect(forked.sandboxes.map(\.name) == ["f-1", "f-2", "f-3"])
             #expect(try client.delete(saved.id, subtree: true).deleted == [saved.id, "and its subtree"])

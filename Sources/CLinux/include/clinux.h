@@ -15,6 +15,8 @@
 
 /// pidfd_open(2).
 int clinux_pidfd_open(pid_t pid);
+/// pidfd_getfd(2).
+int clinux_pidfd_getfd(int pidfd, int fd);
 /// pidfd_send_signal(2).
 int clinux_pidfd_send_signal(int pidfd, int signal);
 

@@ -13,7 +13,7 @@ extension Command {
                     "ckpt doctor --json | jq '.checks[] | select(.status != \"ok\")'", "Only what is amiss"),
             ],
             exitCodes: [ExitCode("125", "a check failed, or the checks could not be made")],
-            triedAs: ["check", "diagnose", "verify"])
+            triedAs: ["diagnose", "health"])
     ) { call in
         let client = call.client()
         let report = try call.waiting("checking") { try client.doctor() }
