@@ -113,8 +113,8 @@ extension ImageDirectory {
         }
         shares.pages += total
         shares.stored += total
-        let file = Descriptor(owning: try openPages(of: map, at: ""))
-        var comparison = try PageComparison(map, file.raw, zeroFilled: zeroFilled, parent: chain)
+        let pages = try mapPages(of: map, at: "")
+        var comparison = PageComparison(map, pages, zeroFilled: zeroFilled, parent: chain)
         comparison.absorb(
             ChainPolicy.absorbed(shared: comparison.shared, kept: comparison.keptCount, total: total))
         // To write a large file again for a few pages costs more than they do.
@@ -128,8 +128,8 @@ extension ImageDirectory {
                 try link(map.pagesName, of: self, to: newName)
                 shares.digests[newName] = digest
             } else {
-                var rewrite = try PageRewrite(map, comparison, to: newMap.pagesID, in: self)
-                shares.digests[newName] = try rewrite.copyKept(from: file.raw)
+                let rewrite = PageRewrite(map, comparison, to: newMap.pagesID)
+                shares.digests[newName] = try rewrite.copyKept(pages, in: self)
                 newMap = rewrite.result
                 if let chain {
                     try linkLevels(chain, comparison.shared, theirs, as: name, from: parent, &linked)

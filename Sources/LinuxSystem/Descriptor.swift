@@ -42,11 +42,18 @@ public struct Descriptor: ~Copyable, Sendable {
 
     /// Writes all of `bytes`, however many calls it takes (write(2)).
     public func writeAll(_ bytes: [UInt8]) throws(SystemError) {
+        try bytes.withUnsafeBufferPointer { (buffer) throws(SystemError) in
+            try writeAll(UnsafeRawBufferPointer(buffer))
+        }
+    }
+
+    /// The same for bytes that lie anywhere in memory.
+    public func writeAll(_ bytes: UnsafeRawBufferPointer) throws(SystemError) {
         var sent = 0
         while sent < bytes.count {
             let from = sent
             sent += try retrying("write") {
-                bytes.withUnsafeBytes { Glibc.write(raw, $0.baseAddress! + from, bytes.count - from) }
+                Glibc.write(raw, bytes.baseAddress! + from, bytes.count - from)
             }
         }
     }

@@ -1,0 +1,63 @@
+import Glibc
+import LinuxSystem
+
+/// A pages file in memory, to be read only.
+///
+/// Comparing mapped files takes half as long as reading them (1 GiB with 1 GiB: 0.09 s against 0.18). What the
+/// disk cannot give is an error here and no SIGBUS later: MADV_POPULATE_READ (Linux 5.14, madvise(2)) brings every page
+/// in, or says that it cannot.
+final class MappedPages {
+    /// The file's first byte.
+    let start: UnsafeRawPointer
+    private let length: Int
+
+    /// Maps the first `length` bytes of a file that is at least as long.
+    init(_ file: borrowing Descriptor, _ name: String, length: Int) throws(CriuImageError) {
+        self.length = length
+        guard length > 0 else {
+            // Nothing is ever read from there.
+            start = UnsafeRawPointer(bitPattern: pageSize)!
+            return
+        }
+        let mapped = mmap(nil, length, PROT_READ, MAP_SHARED, file.raw, 0)
+        guard let mapped, mapped != MAP_FAILED else {
+            throw CriuImageError(name, "cannot be mapped", cause: .last("mmap", name))
+        }
+        start = UnsafeRawPointer(mapped)
+        while madvise(mapped, length, Self.populateForReading) != 0 {
+            if errno == EINTR || errno == EAGAIN { continue }
+            let error = SystemError.last("madvise(MADV_POPULATE_READ)", name)
+            munmap(mapped, length)
+            throw CriuImageError(name, "cannot be read", cause: error)
+        }
+    }
+
+    /// MADV_POPULATE_READ of <linux/mman.h>.
+    private static let populateForReading: Int32 = 22
+
+    deinit {
+        if length > 0 { munmap(UnsafeMutableRawPointer(mutating: start), length) }
+    }
+
+    /// A page, by its number in the file.
+    func page(_ number: Int) -> UnsafeRawPointer { start + number * pageSize }
+}
+
+/// Bytes of a page.
+let pageSize = Int(Page.size)
+
+extension ImageDirectory {
+    /// Maps the pages file of a pagemap at `place`, which must be long enough.
+    func mapPages(of map: PageMap, at place: String) throws(CriuImageError) -> MappedPages {
+        let name = place + map.pagesName
+        let file = try open(name)
+        var status = stat()
+        guard fstat(file.raw, &status) == 0, status.st_mode & S_IFMT == S_IFREG,
+            UInt64(status.st_size) >= map.storedBytes
+        else {
+            throw CriuImageError(
+                name, "has \(status.st_size) bytes where \(map.name) counts \(map.storedBytes)")
+        }
+        return try MappedPages(file, name, length: Int(map.storedBytes))
+    }
+}
