@@ -21,6 +21,11 @@ long clinux_filesystem_type(const char *path) {
     return statfs(path, &status) ? -1 : (long)status.f_type;
 }
 
+long clinux_filesystem_type_of(int file) {
+    struct statfs status;
+    return fstatfs(file, &status) ? -1 : (long)status.f_type;
+}
+
 int clinux_set_xattr(const char *path, const char *name, const char *value) {
     return lsetxattr(path, name, value, strlen(value), 0);
 }

@@ -9,7 +9,19 @@ extension Client {
     /// A stream that breaks off in the middle throws; what was written until then stays.
     public func readArchive(_ name: String, path: String, to file: borrowing Descriptor) throws(ErrorMessage)
     {
-        let target = archivePath(name, path)
+        try download(archivePath(name, path), to: file)
+    }
+
+    /// `PUT /v1/sandboxes/{name}/archive`: unpacks the tar stream from `file` into the directory `path` of
+    /// the sandbox.
+    public func writeArchive(_ name: String, path: String, from file: borrowing Descriptor)
+        throws(ErrorMessage)
+    {
+        _ = try upload(Done.self, to: archivePath(name, path), type: "application/x-tar", from: file)
+    }
+
+    /// Writes the body of the answer to a GET to `file`.
+    func download(_ target: String, to file: borrowing Descriptor) throws(ErrorMessage) {
         let file = file.raw
         let result: Result<Done, ErrorMessage> = try attempt(repeatable: false) {
             (connection) throws(TransportError) in
@@ -28,21 +40,19 @@ extension Client {
         _ = try result.get()
     }
 
-    /// `PUT /v1/sandboxes/{name}/archive`: unpacks the tar stream from `file` into the directory `path` of
-    /// the sandbox.
-    public func writeArchive(_ name: String, path: String, from file: borrowing Descriptor)
-        throws(ErrorMessage)
-    {
-        let target = archivePath(name, path)
+    /// Sends all of `file` as the body of a PUT.
+    func upload<Answer: Decodable>(
+        _ answer: Answer.Type, to target: String, type: String, from file: borrowing Descriptor
+    ) throws(ErrorMessage) -> Answer {
         let file = file.raw
-        let result: Result<Done, ErrorMessage> = try attempt(repeatable: false) {
+        let result: Result<Answer, ErrorMessage> = try attempt(repeatable: false) {
             (connection) throws(TransportError) in
-            let fields = "Content-Type: application/x-tar\r\nTransfer-Encoding: chunked\r\n"
+            let fields = "Content-Type: \(type)\r\nTransfer-Encoding: chunked\r\n"
             try connection.send(Client.head("PUT", target, bodyLength: nil, fields: fields))
             try sendChunks(of: file, on: connection)
-            return try Client.read(Done.self, connection)
+            return try Client.read(answer, connection)
         }
-        _ = try result.get()
+        return try result.get()
     }
 
     private func archivePath(_ name: String, _ inside: String) -> String {

@@ -3,7 +3,7 @@ import LinuxSystem
 import Messages
 
 /// Hands the body of a request to the engine through a pipe, at the speed the engine reads.
-final class ArchiveUpload {
+final class ArchiveUpload: Upload {
     private var pipe: Int32?
     private let outcome: Monitor<ErrorMessage??>
 
@@ -52,9 +52,10 @@ final class ArchiveUpload {
     }
 
     /// Ends the stream and waits for the engine's word.
-    func finish() throws(ErrorMessage) {
+    func finish() throws(ErrorMessage) -> [UInt8] {
         abandon()
         if let error = outcome.wait({ $0 }) ?? nil { throw error }
+        return JSONBody.encode(Done())
     }
 
     /// Ends the stream early; the engine sees an archive that breaks off.

@@ -11,7 +11,7 @@ final class Exchange {
     private enum Stage {
         case requestLine(String)
         case collecting(Route, Call, [UInt8])
-        case uploading(ArchiveUpload)
+        case uploading(any Upload)
         /// The rest of the body is dropped, then the refusal is the answer.
         case refusing(Refusal)
         case answered
@@ -43,10 +43,10 @@ final class Exchange {
         do throws(Refusal) {
             guard counted else { throw .shuttingDown }
             let (route, call) = try route(method: method, text)
-            if case .upload = route.action {
-                stage = .uploading(try ArchiveUpload.start(call))
-            } else {
-                stage = .collecting(route, call, [])
+            switch route.action {
+            case .upload: stage = .uploading(try ArchiveUpload.start(call))
+            case .writeFile: stage = .uploading(FileUpload(call))
+            case .answer, .download, .readFile, .attach: stage = .collecting(route, call, [])
             }
         } catch {
             stage = .refusing(error)
@@ -60,8 +60,9 @@ final class Exchange {
         let target: RequestTarget
         do throws(ErrorMessage) { target = try RequestTarget(text) } catch { throw Refusal(error) }
         let (route, parameters) = try service.router.find(method: method, target)
-        if case .upload = route.action {
-        } else if let length = header("Content-Length").flatMap({ Int($0) }), length > JSONBody.limit {
+        if !route.takesStream, let length = header("Content-Length").flatMap({ Int($0) }),
+            length > JSONBody.limit
+        {
             throw .bodyTooLarge
         }
         let call = Call(
@@ -112,8 +113,7 @@ final class Exchange {
             }
         case .uploading(let upload):
             do throws(ErrorMessage) {
-                try upload.finish()
-                return queue(200, JSONBody.encode(Done()))
+                return queue(200, try upload.finish())
             } catch {
                 return queue(Refusal(error))
             }
@@ -127,7 +127,8 @@ final class Exchange {
             switch route.action {
             case .answer(let run): return queue(200, try run(call, body))
             case .download: return queue(try ArchiveDownload.start(call))
-            case .upload: return false
+            case .readFile: return queue(try FileDownload(call))
+            case .upload, .writeFile: return false
             case .attach: break
             }
         } catch {
@@ -162,12 +163,14 @@ extension Exchange {
             refusal.status, JSONBody.encode(ErrorEnvelope(error: refusal.message)), headers: refusal.headers)
     }
 
-    private func queue(_ status: Int, _ body: [UInt8], headers: [(String, String)] = []) -> Bool {
+    private func queue(
+        _ status: Int, _ body: [UInt8], type: String = "application/json", headers: [(String, String)] = []
+    ) -> Bool {
         let response = body.withUnsafeBytes { bytes in
             MHD_create_response_from_buffer(
                 bytes.count, UnsafeMutableRawPointer(mutating: bytes.baseAddress), .RESPMEM_MUST_COPY)
         }
-        return send(response, status, [("Content-Type", "application/json")] + headers)
+        return send(response, status, [("Content-Type", type)] + headers)
     }
 
     private func queue(_ download: ArchiveDownload) -> Bool {
@@ -178,6 +181,16 @@ extension Exchange {
             length, ArchiveDownload.blockSize, ArchiveDownload.readBlock,
             Unmanaged.passRetained(download).toOpaque(), ArchiveDownload.release)
         return send(response, 200, [("Content-Type", "application/x-tar")])
+    }
+
+    private func queue(_ download: FileDownload) -> Bool {
+        let type = "application/octet-stream"
+        if let bytes = download.whole { return queue(200, bytes, type: type) }
+        let length = UInt64(bitPattern: -1)  // MHD_SIZE_UNKNOWN: chunked
+        let response = MHD_create_response_from_callback(
+            length, FileDownload.blockSize, FileDownload.readBlock,
+            Unmanaged.passRetained(download).toOpaque(), FileDownload.release)
+        return send(response, 200, [("Content-Type", type)])
     }
 
     private func queue(_ upgrade: Upgrade) -> Bool {

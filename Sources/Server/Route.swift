@@ -58,8 +58,20 @@ struct Route: Sendable {
         case download
         /// Read a tar stream.
         case upload
+        /// Answer with the bytes of a file.
+        case readFile
+        /// Read the bytes of a file.
+        case writeFile
         /// Become an exec stream.
         case attach
+    }
+
+    /// Whether the body is a stream of any length.
+    var takesStream: Bool {
+        switch action {
+        case .upload, .writeFile: true
+        case .answer, .download, .readFile, .attach: false
+        }
     }
 
     let method: String

@@ -18,7 +18,7 @@ struct ProgramTests {
         let contract = [
             "create", "run", "exec", "save", "restore", "fork", "reset", "tree", "show", "tag", "delete",
             "gc",
-            "jobs", "job", "wait", "top",
+            "jobs", "job", "wait", "top", "read", "write", "check",
             "ps", "rm", "kill", "logs", "cp", "serve", "doctor", "version", "completion", "help",
         ]
         #expect(Set(commandNames) == Set(contract))

@@ -86,6 +86,10 @@ public enum Sample {
         pid: 7, parent: 1, hostPid: 4718, user: "www-data", uid: 33, state: "S", threads: 2, cpuPercent: 12.5,
         cpuSeconds: 0.25, rssBytes: 4096, started: 1_700_000_000.5, command: "nginx: worker")
 
+    public static let fileInfo = FileInfo(
+        name: "link", nameBase64: "/w==", kind: .symlink, mode: 0o777, uid: 0, gid: 0, size: 7, links: 1,
+        modified: 1_700_000_000.5, target: "../there")
+
     /// All of them. A test holds the API's description to their fields, and a field that is nil here fails
     /// it.
     public static let all: [any Codable & Sendable] = [
@@ -105,6 +109,7 @@ public enum Sample {
         JobOutput(job: jobInfo, stdout: outputPiece, stderr: outputPiece),
         WaitResult(ended: true, state: .dead, exitCode: 137, reason: "killed from outside"),
         process, ProcessTable(processes: [process]),
+        fileInfo, DirectoryListing(entries: [fileInfo], truncated: false),
         execRequest, execResult, ExecStarted(id: "build-1", stdinOffset: 3),
         ErrorMessage(.badValue, "what happened", hint: "what to do", cause: "why"),
         ErrorEnvelope(error: ErrorMessage(.badValue, "what happened", hint: "what to do", cause: "why")),

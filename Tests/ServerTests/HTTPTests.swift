@@ -74,7 +74,7 @@ struct HTTPTests {
     @Test func aMissingFieldIsNamed() throws {
         try TestServer.run { (server) throws in
             #expect(try get(server, "POST", "/v1/fork", "{}").contains("field source is missing"))
-            #expect(try get(server, "POST", "/v1/sandboxes/box/exec").contains("field argv is missing"))
+            #expect(try get(server, "POST", "/v1/fork").contains("field source is missing"))
         }
     }
 

@@ -34,6 +34,11 @@ int clinux_enter_root(const char *path);
 
 /// openat2(2) that takes `root` for the root directory: no `..`, symbolic or magic link leads out of it.
 int clinux_open_in_root(int root, const char *path, int flags);
+/// The same with the mode of a file that O_CREAT makes.
+int clinux_create_in_root(int root, const char *path, int flags, unsigned mode);
+
+/// The f_type of the filesystem that holds an open file (fstatfs(2)), or -1.
+long clinux_filesystem_type_of(int file);
 
 /// Sets the host name of the UTS namespace of process `pid`, from a thread that enters it for the while.
 int clinux_set_hostname(pid_t pid, const char *name);
