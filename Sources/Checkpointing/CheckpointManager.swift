@@ -134,8 +134,8 @@ public final class CheckpointManager: EngineOperations {
             registry.with { $0[name] = sandbox }
             takeUp(sandbox, record)
         }
-        sweepSpares(in: names)
         endOrphans()
+        sweepSpares(in: names)
     }
 
     private func takeUp(_ sandbox: LiveSandbox, _ record: SandboxRecord) {

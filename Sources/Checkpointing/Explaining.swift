@@ -7,6 +7,13 @@ import SandboxRuntime
 import SnapshotTree
 
 extension ErrorMessage {
+    /// What could not be done for a system call's error, with the stable code and the remedy that go with it.
+    init(_ what: String, _ error: SystemError) {
+        self.init(
+            RuntimeError.kind(error.code), what, hint: RuntimeError.remedy(error.code),
+            cause: error.description)
+    }
+
     /// Why a sandbox could not be saved: CRIU's refusal, or what our own part of the dump threw.
     static func cannotSave(_ sandbox: String, _ error: CriuError) -> ErrorMessage {
         if let own = error.cause as? ErrorMessage { return own }
@@ -87,8 +94,7 @@ extension CheckpointManager {
     /// Opens something the operation needs.
     func opening(_ body: () throws(SystemError) -> Descriptor) throws(ErrorMessage) -> Descriptor {
         do throws(SystemError) { return try body() } catch {
-            throw ErrorMessage(
-                RuntimeError.kind(error.code), "a file could not be opened", cause: error.description)
+            throw ErrorMessage("a file could not be opened", error)
         }
     }
 

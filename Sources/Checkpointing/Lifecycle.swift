@@ -22,7 +22,7 @@ extension CheckpointManager {
     /// Creates a sandbox at its base and starts its PID 1.
     public func create(_ request: CreateRequest) throws(ErrorMessage) -> SandboxInfo {
         if let name = request.name { try Self.check(name: name) }
-        try Self.check(request.spec)
+        try request.spec.check()
         let view: BaseView
         do throws(RuntimeError) {
             view = try bases.view(of: request.spec.base, initID: initProgram.currentID)
@@ -40,18 +40,6 @@ extension CheckpointManager {
                 throw error
             }
             return sandbox.info()
-        }
-    }
-
-    private static func check(_ spec: SandboxSpec) throws(ErrorMessage) {
-        for (key, value) in spec.env where key.isEmpty || key.contains("=") || (key + value).contains("\0") {
-            throw ErrorMessage(.badValue, "\"\(key)\" is no name for an environment variable")
-        }
-        if let hostname = spec.hostname, hostname.isEmpty || hostname.utf8.count > 64 {
-            throw ErrorMessage(.badValue, "the host name must have 1 to 64 bytes")
-        }
-        if let workdir = spec.workdir, !workdir.hasPrefix("/") {
-            throw ErrorMessage(.badValue, "the working directory \(workdir) is not absolute")
         }
     }
 
@@ -78,10 +66,7 @@ extension CheckpointManager {
 
     func makeDirectory(of sandbox: LiveSandbox) throws(ErrorMessage) {
         do throws(SystemError) { try Files.makeDirectory(sandbox.directory) } catch {
-            throw ErrorMessage(
-                RuntimeError.kind(error.code), "the directory of sandbox \(sandbox.name) cannot be made",
-                hint: RuntimeError.remedy(error.code),
-                cause: error.description)
+            throw ErrorMessage("the directory of sandbox \(sandbox.name) cannot be made", error)
         }
     }
 

@@ -98,10 +98,7 @@ final class LiveSandbox: Sendable {
         try with { (state) throws(ErrorMessage) in
             change(&state.record)
             do throws(SystemError) { try state.record.write(to: directory) } catch {
-                throw ErrorMessage(
-                    RuntimeError.kind(error.code), "the record of sandbox \(name) cannot be written",
-                    hint: RuntimeError.remedy(error.code),
-                    cause: error.description)
+                throw ErrorMessage("the record of sandbox \(name) cannot be written", error)
             }
         }
     }

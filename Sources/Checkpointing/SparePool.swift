@@ -1,4 +1,3 @@
-import FoundationEssentials
 import Glibc
 import LinuxSystem
 import Messages
@@ -69,7 +68,6 @@ extension CheckpointManager {
         }
         try takeOver(
             sandbox, spare.process, root: root, incarnation: incarnation, layers: [], position: position)
-        // Last: until the sandbox's record names the process, this directory's note does.
         discard(spare.directory)
     }
 
@@ -116,14 +114,7 @@ extension CheckpointManager {
             discard(directory)
             return nil
         }
-        let spare = Spare(process: process, root: root, directory: directory)
-        guard let note = try? JSONEncoder().encode(process.identity),
-            (try? Files.replace("\(directory)/process.json", Array(note))) != nil
-        else {
-            discard(spare)
-            return nil
-        }
-        return spare
+        return Spare(process: process, root: root, directory: directory)
     }
 
     private func discard(_ spare: Spare) {
@@ -143,20 +134,8 @@ extension CheckpointManager {
         spares.wait { $0.isFilling ? nil : () }
     }
 
-    /// Ends the spares that a killed server left, but for those that a sandbox had just been given.
+    /// Removes the directories of spares that a killed server left; `endOrphans` has ended their processes.
     func sweepSpares(in names: [String]) {
-        let claimed = Set(all.compactMap { $0.record.process })
-        for name in names where name.hasPrefix(Self.prefix) {
-            let directory = self.directory(of: name)
-            if let bytes = try? Files.read("\(directory)/process.json"),
-                let identity = try? JSONDecoder().decode(
-                    SandboxProcess.Identity.self, from: FoundationEssentials.Data(bytes)),
-                !claimed.contains(identity), let process = SandboxProcess(identity)
-            {
-                process.kill()
-                _ = process.ended(within: 5000)
-            }
-            discard(directory)
-        }
+        for name in names where name.hasPrefix(Self.prefix) { discard(directory(of: name)) }
     }
 }

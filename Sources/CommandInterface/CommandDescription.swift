@@ -45,14 +45,21 @@ public struct CommandDescription: Sendable {
         OptionDescription("help", short: "h", "Print this help"),
     ]
 
-    /// Its own options and the common ones.
-    public var allOptions: [OptionDescription] { options + Self.commonOptions }
+    /// Its own options and the common ones, these without a letter that an own one has.
+    public var allOptions: [OptionDescription] {
+        let taken = Set(options.compactMap(\.short))
+        return options
+            + Self.commonOptions.map { $0.short.map(taken.contains) == true ? $0.withoutShort : $0 }
+    }
 
     /// The names of options worth suggesting.
-    var suggestableOptions: [String] { (publicOptions + Self.commonOptions).map(\.name) }
+    var suggestableOptions: [String] { helpedOptions.map(\.name) }
 
     /// Its own options that people may give.
     var publicOptions: [OptionDescription] { options.filter { !$0.help.isEmpty } }
+
+    /// All options that people may give.
+    var helpedOptions: [OptionDescription] { allOptions.filter { !$0.help.isEmpty } }
 }
 
 /// One option of a command.
@@ -67,23 +74,31 @@ public struct OptionDescription: Sendable {
     public let kind: ValueKind
     /// Whether it may be given several times, each adding a value.
     public let repeats: Bool
+    /// Other words after `--` that mean the same; help does not name them.
+    public let aliases: [String]
     /// What it does, one clause; empty for an option that only ckpt itself gives, which no help names.
     public let help: String
 
     /// A flag.
-    public init(_ name: String, short: Character? = nil, _ help: String) {
-        (self.name, self.short, self.help) = (name, short, help)
+    public init(_ name: String, short: Character? = nil, aliases: [String] = [], _ help: String) {
+        (self.name, self.short, self.help, self.aliases) = (name, short, help, aliases)
         (placeholder, kind, repeats) = (nil, .text, false)
     }
 
     /// An option with a value, called `placeholder` in the usage.
     public init(
-        _ name: String, short: Character? = nil, value placeholder: String, _ kind: ValueKind,
-        repeats: Bool = false, _ help: String
+        _ name: String, short: Character? = nil, aliases: [String] = [], value placeholder: String,
+        _ kind: ValueKind, repeats: Bool = false, _ help: String
     ) {
-        (self.name, self.short, self.help) = (name, short, help)
+        (self.name, self.short, self.help, self.aliases) = (name, short, help, aliases)
         (self.placeholder, self.kind, self.repeats) = (placeholder, kind, repeats)
     }
+
+    /// A flag without its letter.
+    var withoutShort: OptionDescription { OptionDescription(name, aliases: aliases, help) }
+
+    /// Whether `word` is how it is called after `--`.
+    func isCalled(_ word: some StringProtocol) -> Bool { name == word || aliases.contains { $0 == word } }
 
     /// How the usage spells it: `-t, --tag TAG`.
     public var spelling: String {

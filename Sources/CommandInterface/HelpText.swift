@@ -15,8 +15,7 @@ public struct HelpText {
             lines.append("")
             lines += wrapped(paragraph, to: Self.width - 2).map { "  \($0)" }
         }
-        let options = command.publicOptions + CommandDescription.commonOptions
-        lines += section("options", options.map { ($0.spelling, $0.help) })
+        lines += section("options", command.helpedOptions.map { ($0.spelling, $0.help) })
         lines += ["", style.paint("examples", .heading)]
         for example in command.examples { lines += ["  \(example.call)", "      \(example.purpose)"] }
         lines += section("exit codes", command.allExitCodes.map { ($0.code, $0.meaning) })

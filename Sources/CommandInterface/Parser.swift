@@ -79,7 +79,7 @@ private struct WordReader {
     private mutating func takeLong(_ word: String, into parsed: inout ParsedWords) throws(UsageError) {
         let halves = word.dropFirst(2).split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
         let name = halves.first.map(String.init) ?? ""
-        guard let option = parsed.command.allOptions.first(where: { $0.name == name }) else {
+        guard let option = parsed.command.allOptions.first(where: { $0.isCalled(name) }) else {
             let near = nearestWord(to: name, among: parsed.command.suggestableOptions)
             throw complaint("unknown option --\(name)", parsed, suggestion: near.map { "--\($0)" })
         }
@@ -133,7 +133,9 @@ private struct WordReader {
         guard let next = words.first else {
             throw complaint("option \(spelled) needs \(option.kind.meaning)", parsed)
         }
-        let isOption = parsed.command.allOptions.contains { next == "--\($0.name)" }
+        let isOption = parsed.command.allOptions.contains {
+            next.hasPrefix("--") && $0.isCalled(next.dropFirst(2))
+        }
         if isOption || next == "--" {
             throw complaint("option \(spelled) needs \(option.kind.meaning), not the option \(next)", parsed)
         }

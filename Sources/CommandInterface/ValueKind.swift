@@ -1,3 +1,5 @@
+public import Messages
+
 /// What a word of the command line stands for; it decides how the word is checked and completed.
 public enum ValueKind: Sendable, Equatable {
     /// Anything.
@@ -26,8 +28,12 @@ public enum ValueKind: Sendable, Equatable {
     case seconds
     /// `KEY=VALUE`.
     case assignment
+    /// `KEY=VALUE`, or `KEY` for its value here.
+    case variable
     /// One of these words.
     case choice([String])
+    /// A value of a spec.
+    case spec(SpecForm)
     /// The name of a command of ckpt.
     case command
     /// A program inside the sandbox and its arguments.
@@ -65,6 +71,14 @@ public enum ValueKind: Sendable, Equatable {
             return nil
         case .choice(let words):
             return words.contains(word) ? nil : "it must be one of: " + words.joined(separator: ", ")
+        case .variable:
+            return word.isEmpty || word.hasPrefix("=")
+                ? "it must be KEY=VALUE, or KEY for its value here" : nil
+        case .spec(.volume) where word.hasPrefix("."):
+            // A path of this machine may be relative here; the server gets it absolute.
+            return SpecForm.volume.objection(to: "/" + word.drop { $0 != ":" })
+        case .spec(let form):
+            return form.objection(to: word)
         case .text, .command, .program:
             return nil
         }
@@ -85,8 +99,9 @@ public enum ValueKind: Sendable, Equatable {
         case .signal: "a signal"
         case .number: "a number"
         case .seconds: "a number of seconds"
-        case .assignment: "KEY=VALUE"
+        case .assignment, .variable: "KEY=VALUE"
         case .choice(let words): "one of " + words.joined(separator: ", ")
+        case .spec(let form): form.forms
         case .command: "the name of a command"
         case .program: "a command to run"
         case .text: "a value"

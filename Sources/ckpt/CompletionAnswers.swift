@@ -52,7 +52,10 @@ private struct CompletionSource {
         case .signal: signalNumbers.map { line($0.name, "signal \($0.number)") }
         case .choice(let words): words.map { line($0, "") }
         case .command: Command.descriptions.map { line($0.name, $0.summary) }
-        case .text, .newSandbox, .newTag, .insidePath, .number, .seconds, .assignment: []
+        case .spec(.network): Network.allCases.map { line($0.rawValue, "") }
+        case .spec(.capability): (["ALL"] + Capability.names).map { line($0, "") }
+        case .spec(.volume), .spec(.device): [":files"]
+        case .text, .newSandbox, .newTag, .insidePath, .number, .seconds, .assignment, .variable, .spec: []
         }
     }
 

@@ -12,8 +12,55 @@ public enum Sample {
         return timings
     }()
 
-    public static let spec = SandboxSpec(
-        base: .directory("/srv/debian"), hostname: "box", env: ["KEY": "value"], workdir: "/srv")
+    public static let limits: ResourceLimits = {
+        var limits = ResourceLimits()
+        limits.cpus = try! CPUQuota("1.5")
+        limits.cpuShares = 512
+        limits.cpusetCpus = try! NumberSet("0-1")
+        limits.cpusetMems = try! NumberSet("0")
+        limits.memory = try! ByteSize("512m")
+        limits.memoryHigh = try! ByteSize("256m")
+        limits.memorySwap = try! SwapLimit("1g")
+        limits.pids = 100
+        limits.io = [try! IOLimit("/dev/sda 10mb")]
+        limits.bestEffort = true
+        return limits
+    }()
+
+    public static let security: SecurityOptions = {
+        var security = SecurityOptions()
+        security.capAdd = [try! Capability("NET_ADMIN")]
+        security.capDrop = [try! Capability("MKNOD")]
+        security.seccomp = .unconfined
+        security.noNewPrivileges = false
+        security.maskPaths = false
+        security.writable = ["/work"]
+        security.readable = ["/data"]
+        security.allowPorts = [443]
+        return security
+    }()
+
+    public static let spec: SandboxSpec = {
+        var spec = SandboxSpec(
+            base: .directory("/srv/debian"), hostname: "box", env: ["KEY": "value"], workdir: "/srv")
+        spec.user = "www-data"
+        spec.entrypoint = ["/usr/bin/env"]
+        spec.volumes = [Volume(host: "/srv/data", path: "/data", mode: .cow)]
+        spec.tmpfs = [try! Tmpfs("/scratch:size=64m,mode=700,exec")]
+        spec.shmSize = try! ByteSize("64m")
+        spec.readOnly = true
+        spec.dns = [try! NameServer("1.1.1.1")]
+        spec.addHosts = [try! HostAddress("db:10.0.0.7")]
+        spec.devices = [try! Device("/dev/fuse")]
+        spec.ulimits = [try! Ulimit("nofile=1024:4096")]
+        spec.oomScoreAdj = 500
+        spec.limits = limits
+        spec.security = security
+        spec.net = .nat
+        spec.ports = [try! PortForward("8080:80")]
+        spec.saveOnCrash = true
+        return spec
+    }()
 
     public static let sandboxInfo = SandboxInfo(
         name: "box", state: .running, pid: 4711, spec: spec, created: 1_700_000_000.5, snapshot: "snap0",
@@ -94,7 +141,7 @@ public enum Sample {
     /// it.
     public static let all: [any Codable & Sendable] = [
         VersionInfo(version: "0.1.0", format: 1, api: "v1", pid: 1),
-        doctorReport, doctorReport.checks[0], Done(), spec, timings,
+        doctorReport, doctorReport.checks[0], Done(), spec, limits, security, timings,
         CreateRequest(name: "box", spec: spec), sandboxInfo, SandboxList(sandboxes: [sandboxInfo]),
         KillRequest(signal: 9), logRecord, LogList(records: [logRecord]),
         SaveRequest(tag: "good", message: "before the test", stop: true), memory, snapshotInfo,

@@ -92,7 +92,10 @@ struct OpenAPITests {
             let required = Set(schema["required"]?.items.compactMap(\.text) ?? [])
             let optional = Set(fields.filter { $0.1.displayStyle == .optional }.map(\.0))
             // These fill in what is missing.
-            let defaulted = ["SandboxSpec", "CreateRequest", "ExecRequest"].contains(name) ? json.keys : []
+            let filling: Set = [
+                "SandboxSpec", "ResourceLimits", "SecurityOptions", "CreateRequest", "ExecRequest",
+            ]
+            let defaulted = filling.contains(name) ? json.keys : []
             #expect(required == json.keys.subtracting(optional).subtracting(defaulted), "\(name)")
             try expect(json, fits: schema, name)
         }

@@ -21,7 +21,7 @@ extension Command {
             ],
             triedAs: ["new", "make", "init", "start", "up"])
     ) { call in
-        let request = CreateRequest(name: call.words.operand("NAME"), spec: SpecOptions.spec(call.words))
+        let request = CreateRequest(name: call.words.operand("NAME"), spec: try SpecOptions.spec(call.words))
         let client = call.client()
         let sandbox = try call.waiting("making \(call.words.operand("NAME"))") { try client.create(request) }
         try call.console.print(sandbox, lines: [sandbox.name])

@@ -26,7 +26,7 @@ extension Command {
     ) { call in
         let words = call.words
         let client = call.client()
-        let request = CreateRequest(name: words.value("name"), spec: SpecOptions.spec(words))
+        let request = CreateRequest(name: words.value("name"), spec: try SpecOptions.spec(words))
         let sandbox = try call.waiting("making a sandbox") { try client.create(request) }
         if words.value("name") == nil, !words.has("rm"), !call.console.json {
             call.console.note("the sandbox is called \(sandbox.name)")
