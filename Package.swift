@@ -60,7 +60,7 @@ let package = Package(
         module("CommandInterface", ["Messages"]),
         module("LocalArchive", ["CArchive"], libraries: ["archive", "acl"]),
         module("SandboxRuntime", ["LinuxSystem", "Messages", "CLinux"]),
-        module("CriuImages", ["LinuxSystem", "Digests", "CCriuImages", "CProtobufC"]),
+        module("CriuImages", ["LinuxSystem", "Messages", "Digests", "CCriuImages", "CProtobufC"]),
         module(
             "Criu", ["LinuxSystem", "CLinux", "CCriuImages", "CProtobufC", "CCrypto"], libraries: ["crypto"]),
         module(

@@ -69,6 +69,35 @@ struct ImageFile {
         return (try ImageFile(name, kind, parsing: Array(bytes[..<payload])), payload)
     }
 
+    /// Walks through a file whose entries are each followed by bytes that are no entry.
+    ///
+    /// `payload` is given one entry after the other, each as a file of its own, and tells how many bytes follow it.
+    static func walk(
+        _ name: String, _ kind: ImageKind, _ bytes: [UInt8],
+        payload: (ImageFile) throws(CriuImageError) -> Int
+    ) throws(CriuImageError) {
+        var (words, count) = (ImageReader(bytes), 0)
+        _ = try ImageFile(name, kind, parsing: words.take(kind.magic.count * 4) ?? bytes)
+        while !words.isAtEnd {
+            guard let length = words.word() else {
+                throw CriuImageError(name, entry: count, "ends inside a length")
+            }
+            guard let entry = words.take(Int(length)) else {
+                throw CriuImageError(name, entry: count, "ends inside an entry of \(length) bytes")
+            }
+            var file = ImageFile(name, kind)
+            file.entries = [entry]
+            let following: Int
+            do throws(CriuImageError) { following = try payload(file) } catch {
+                throw CriuImageError(name, entry: count, error.problem)
+            }
+            guard words.skip(following) else {
+                throw CriuImageError(name, entry: count, "ends inside the \(following) bytes after it")
+            }
+            count += 1
+        }
+    }
+
     /// The one entry of a file that has exactly one.
     func onlyEntry() throws(CriuImageError) -> [UInt8] {
         guard entries.count == 1 else {
@@ -91,6 +120,13 @@ struct ImageReader {
         guard count <= bytes.count - position else { return nil }
         defer { position += count }
         return Array(bytes[position..<position + count])
+    }
+
+    /// Leaves bytes out; false when there are fewer.
+    mutating func skip(_ count: Int) -> Bool {
+        guard count >= 0, count <= bytes.count - position else { return false }
+        position += count
+        return true
     }
 
     mutating func word() -> UInt32? {

@@ -9,6 +9,9 @@ public protocol MappedFiles: Sendable {
     ///
     /// `path` is absolute, as the processes see it, and free of symbolic links.
     func read(_ path: String, offset: UInt64, count: Int) -> [UInt8]?
+
+    /// A name for what is at the path: two files of one name are the same file. Nil when there is no such file.
+    func identity(of path: String) -> String?
 }
 
 /// What the images say about the files that are mapped, by their ids in `files.img`.

@@ -34,7 +34,7 @@ public struct ProcessMemory: Sendable {
     private let objects: MappedObjects
     private let segments: [UInt64: StoredPages]
     private let ghosts: [UInt32: GhostFile]
-    private let files: any MappedFiles
+    let files: any MappedFiles
 
     /// Opens the memory of process `pid`, which is not a zombie; `files` reads the snapshot's root filesystem.
     public init(
@@ -85,6 +85,9 @@ public struct ProcessMemory: Sendable {
         return region.range.contains(map.stackStart) ? "[stack]" : nil
     }
 
+    /// Whether a mapping is of a memory file: memfd_create(2), and shared memory, which CRIU stores as one.
+    func isMemoryFile(_ region: MemoryRegion) -> Bool { Self.segment(of: region, objects) != nil }
+
     /// Whether a mapping's memory is shared with whoever maps the same.
     public func isShared(_ region: MemoryRegion) -> Bool { region.flags & UInt32(MAP_SHARED) != 0 }
 
@@ -130,7 +133,7 @@ public struct ProcessMemory: Sendable {
 
 extension ProcessMemory {
     /// The exact place of a page.
-    private enum Origin {
+    enum Origin {
         case pages(StoredPages, level: Int, offset: UInt64)
         case zero
         case path(String, offset: UInt64)
@@ -158,7 +161,7 @@ extension ProcessMemory {
     }
 
     /// Where the page of `address` is, and up to where in the mapping the next ones follow it.
-    private func locate(
+    func locate(
         _ address: UInt64, in region: MemoryRegion
     ) throws(CriuImageError) -> (origin: Origin, end: UInt64) {
         var end = region.end
@@ -195,7 +198,7 @@ extension ProcessMemory {
         }
     }
 
-    private func contents(
+    func contents(
         _ origin: Origin, _ count: Int, at address: UInt64
     ) throws(CriuImageError) -> [UInt8] {
         var bytes: [UInt8]

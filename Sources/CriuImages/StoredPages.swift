@@ -14,8 +14,21 @@ final class StoredPages: Sendable {
     /// Owns a descriptor, which an array cannot.
     private final class PagesFile: Sendable {
         let descriptor: Descriptor
-        init(_ descriptor: consuming Descriptor) { self.descriptor = descriptor }
+        let identity: FileIdentity
+        init(_ descriptor: consuming Descriptor, _ identity: FileIdentity) {
+            self.descriptor = descriptor
+            self.identity = identity
+        }
     }
+
+    /// Which file it is: snapshots link to one another's.
+    struct FileIdentity: Equatable, Sendable {
+        let device: dev_t
+        let inode: ino_t
+    }
+
+    /// The pages file of a level.
+    func file(level: Int) -> FileIdentity { levels[level].pages.identity }
 
     /// More parents than this are a circle of links.
     private static let mostLevels = 512
@@ -60,7 +73,8 @@ final class StoredPages: Sendable {
                 map.pagesName,
                 "has \(status.st_size) bytes where \(map.name) counts \(map.storedBytes)")
         }
-        return Level(map: map, pages: PagesFile(pages))
+        return Level(
+            map: map, pages: PagesFile(pages, FileIdentity(device: status.st_dev, inode: status.st_ino)))
     }
 
     /// Where the page of an address is.

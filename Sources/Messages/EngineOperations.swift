@@ -34,6 +34,18 @@ public protocol EngineOperations: JobOperations, ProcessOperations, FileOperatio
     func delete(_ reference: String, subtree: Bool) throws(ErrorMessage) -> DeleteResult
     func gc() throws(ErrorMessage) -> GCResult
 
+    /// What a snapshot's process image holds.
+    func inspect(_ reference: String, _ request: InspectRequest) throws(ErrorMessage) -> Inspection
+    /// The mappings of a process of a snapshot.
+    func memory(_ reference: String, pid: Int) throws(ErrorMessage) -> MemoryListing
+    /// A piece of a process's memory, at most `MemoryReadRequest.most` bytes of what was asked for.
+    func readMemory(_ reference: String, _ request: MemoryReadRequest) throws(ErrorMessage) -> MemoryPiece
+    /// Where something is in a process's memory.
+    func searchMemory(_ reference: String, _ request: MemorySearchRequest) throws(ErrorMessage)
+        -> MemoryMatches
+    /// What is different in one snapshot from another.
+    func diff(_ request: DiffRequest) throws(ErrorMessage) -> SnapshotDiff
+
     /// Writes what lies at `path` in the sandbox to `descriptor` as a tar stream.
     ///
     /// `descriptor` is a pipe's end, borrowed for the call. EPIPE on it means that the client went away.

@@ -14,9 +14,10 @@ struct Command: Sendable {
     /// Every command, grouped as a reader meets them.
     static var groups: [(title: String, commands: [Command])] {
         [
-("sandboxes", [create, run, ps, top, wait, kill, rm]),
+            ("sandboxes", [create, run, ps, top, wait, kill, rm]),
             ("commands and files", [exec, jobs, job, logs, cp, readFile, writeFile]),
             ("snapshots", [save, check, restore, reset, fork, tree, show, tag, delete, gc]),
+            ("inside a snapshot", [inspect, mem, diff]),
             ("ckpt itself", [serve, doctor, version, completion, help]),
         ]
     }

@@ -19,6 +19,7 @@ struct ProgramTests {
             "create", "run", "exec", "save", "restore", "fork", "reset", "tree", "show", "tag", "delete",
             "gc",
             "jobs", "job", "wait", "top", "read", "write", "check",
+            "inspect", "mem", "diff",
             "ps", "rm", "kill", "logs", "cp", "serve", "doctor", "version", "completion", "help",
         ]
         #expect(Set(commandNames) == Set(contract))

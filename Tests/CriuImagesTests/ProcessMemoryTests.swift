@@ -47,6 +47,7 @@ private let memoryFiles = image(
 
 /// A root filesystem with one file of a page and a half.
 private struct OneFile: MappedFiles {
+    func identity(of path: String) -> String? { path }
     func read(_ path: String, offset: UInt64, count: Int) -> [UInt8]? {
         guard path == "/usr/lib/a.so" else { return nil }
         let content = [UInt8](repeating: 0xAA, count: page) + [UInt8](repeating: 0xBB, count: page / 2)

@@ -160,5 +160,11 @@ public enum Sample {
         execRequest, execResult, ExecStarted(id: "build-1", stdinOffset: 3),
         ErrorMessage(.badValue, "what happened", hint: "what to do", cause: "why"),
         ErrorEnvelope(error: ErrorMessage(.badValue, "what happened", hint: "what to do", cause: "why")),
+        inspectedDump, inspectedClocks, inspectedNamespace, inspectedIDRange, inspectedMount,
+        inspectedCredentials, inspectedLimit, inspectedThread, inspectedHandler, inspectedTimer,
+        inspectedHolder, inspectedPipe, inspectedSocket, inspectedWatch, inspectedTerminal,
+        inspectedFile, inspectedPages, inspectedRegion, inspectedMemory, inspectedProcess,
+        inspection, memoryListing, memoryPiece, memoryMatch, memoryMatches, fileState, fileChange,
+        processChange, descriptorChange, memoryChange, snapshotDiff,
     ]
 }

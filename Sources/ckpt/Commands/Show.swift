@@ -20,7 +20,7 @@ extension Command {
                 Example("ckpt show --sandbox main --json | jq .sessions", "One thing about a sandbox"),
                 Example("ckpt show ready --json | jq .processBytes", "One figure of a snapshot"),
             ],
-            triedAs: ["inspect", "info", "describe", "cat", "stat"])
+            triedAs: ["info", "describe", "cat", "stat"])
     ) { call in
         let wanted = call.words.operand("SNAPSHOT|NAME")
         let client = call.client()

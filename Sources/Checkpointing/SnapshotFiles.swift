@@ -1,0 +1,71 @@
+import CriuImages
+import Glibc
+import LinuxSystem
+import Messages
+import SandboxRuntime
+import SnapshotTree
+
+/// The root filesystem of a snapshot, read where it lies: no mount, no sandbox.
+struct SnapshotFiles: MappedFiles {
+    /// One overlay: the root, or a directory of the host's programs below it.
+    struct Part: Sendable {
+        /// Its path below the root, empty for the root itself.
+        let path: String
+        let stack: OverlayStack
+    }
+
+    let parts: [Part]
+
+    /// The filesystem of `layers` (directories, lowest first) over a base.
+    init(view: BaseView, layers: [String]) {
+        parts = view.parts.map { part in
+            let changed = layers.reversed().map { "\($0)/\(part.key)" }
+            return Part(path: part.path, stack: OverlayStack(changed + part.lowers))
+        }
+    }
+
+    /// What lies at an absolute path that has no symbolic link in it but perhaps the last part.
+    func find(_ path: String) -> OverlayStack.Entry? {
+        let names = path.split(separator: "/")
+        let deepest = parts.filter { names.starts(with: $0.path.split(separator: "/")) }
+            .max { $0.path.count < $1.path.count }
+        guard let deepest else { return nil }
+        let below = names.dropFirst(deepest.path.split(separator: "/").count)
+        return deepest.stack.find(below.joined(separator: "/"))
+    }
+
+    func identity(of path: String) -> String? {
+        guard case .file(let place) = find(path) else { return nil }
+        return displayed(place)
+    }
+
+    func read(_ path: String, offset: UInt64, count: Int) -> [UInt8]? {
+        guard case .file(let place) = find(path) else { return nil }
+        let raw = open(place + [0], O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
+        guard raw >= 0 else { return nil }
+        let file = Descriptor(owning: raw)
+        var status = stat()
+        guard fstat(file.raw, &status) == 0, status.st_mode & S_IFMT == S_IFREG else { return nil }
+        let size = UInt64(status.st_size)
+        guard offset < size else { return [] }
+        let wanted = Int(min(UInt64(count), size - offset))
+        return [UInt8](unsafeUninitializedCapacity: wanted) { buffer, filled in
+            filled = 0
+            while filled < wanted {
+                let got = pread(
+                    file.raw, buffer.baseAddress! + filled, wanted - filled, off_t(offset) + off_t(filled))
+                if got < 0, errno == EINTR { continue }
+                guard got > 0 else { return }
+                filled += got
+            }
+        }
+    }
+}
+
+extension CheckpointManager {
+    /// The root filesystem of a snapshot.
+    func files(of snapshot: SnapshotTree.Record) throws(ErrorMessage) -> SnapshotFiles {
+        let view = try view(of: snapshot.spec, on: Ground(manifest: snapshot.manifest))
+        return SnapshotFiles(view: view, layers: snapshot.layers.map { store.layerPath($0) })
+    }
+}
