@@ -2,6 +2,7 @@
 #include "borrowed.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/ptrace.h>
 #include <sys/uio.h>
@@ -13,7 +14,30 @@ struct clinux_borrowed {
     struct user_regs_struct registers;
     // The `syscall` instruction that it was stopped in.
     unsigned long instruction;
+    // Where it and we may run.
+    cpu_set_t its_cpus, our_cpus;
 };
+
+// Each call passes from us to the process and back. On one processor that takes a tenth of the time.
+static void share_processor(struct clinux_borrowed *process) {
+    int here = sched_getcpu();
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    if (here < 0 || sched_getaffinity(process->pid, sizeof one, &process->its_cpus) ||
+        sched_getaffinity(0, sizeof one, &process->our_cpus)) {
+        CPU_ZERO(&process->its_cpus);
+        return;
+    }
+    CPU_SET(here, &one);
+    sched_setaffinity(0, sizeof one, &one);
+    sched_setaffinity(process->pid, sizeof one, &one);
+}
+
+static void part_processors(const struct clinux_borrowed *process) {
+    if (CPU_COUNT(&process->its_cpus) == 0) return;
+    sched_setaffinity(process->pid, sizeof process->its_cpus, &process->its_cpus);
+    sched_setaffinity(0, sizeof process->our_cpus, &process->our_cpus);
+}
 
 // Waits until the process stands still by itself or at our word; a signal that comes first is handed on.
 static int wait_stopped(pid_t pid, int request) {
@@ -36,8 +60,10 @@ struct clinux_borrowed *clinux_borrow(pid_t pid, int *code) {
         return NULL;
     }
     process->pid = pid;
+    share_processor(process);
     if (ptrace(PTRACE_SEIZE, pid, 0, 0L)) {
         *code = errno;
+        part_processors(process);
         free(process);
         return NULL;
     }
@@ -51,6 +77,7 @@ struct clinux_borrowed *clinux_borrow(pid_t pid, int *code) {
         else if ((text & 0xffff) != 0x050f) *code = EBUSY;  // not in a system call
     }
     if (*code == 0) return process;
+    part_processors(process);
     ptrace(PTRACE_DETACH, pid, 0, 0L);
     free(process);
     return NULL;
@@ -100,6 +127,7 @@ int clinux_write_memory(pid_t pid, unsigned long address, const void *from, unsi
 
 void clinux_give_back(struct clinux_borrowed *process) {
     ptrace(PTRACE_SETREGS, process->pid, 0, &process->registers);
+    part_processors(process);
     ptrace(PTRACE_DETACH, process->pid, 0, 0L);
     free(process);
 }

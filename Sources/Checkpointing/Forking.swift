@@ -80,7 +80,7 @@ extension CheckpointManager {
         try sandbox.exclusively { () throws(ErrorMessage) in
             try makeDirectory(of: sandbox)
             var timings = Timings(totalMs: 0)
-            try bringToLife(snapshot, in: sandbox, &timings)
+            _ = try bringToLife(snapshot, in: sandbox, &timings)
         }
     }
 

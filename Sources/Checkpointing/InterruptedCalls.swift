@@ -21,7 +21,7 @@ extension SaveAttempt {
         // ckpt-init waits for ever and asks again by itself; so do most sandboxes' only interrupted threads.
         let others = interrupted.filter { $0.process != 1 }
         if others.isEmpty { return }
-        let ids = TreeOfTasks(root: running.process.pid).hostIDs(of: others.map { ($0.process, $0.thread) })
+        let ids = tree.hostIDs(of: others.map { ($0.process, $0.thread) })
         var knownAgain: Set<Int32> = []
         for index in interrupted.indices where interrupted[index].hasKeptTime {
             let call = interrupted[index]

@@ -29,18 +29,20 @@ extension CheckpointManager {
             }
             let snapshot = try resolve(reference)
             var timings = Timings(totalMs: 0)
-            try leasing(snapshot) { () throws(ErrorMessage) in
+            let warnings = try leasing(snapshot) { () throws(ErrorMessage) in
                 try bringToLife(snapshot, in: sandbox, &timings)
             }
             timings.totalMs = milliseconds(since: start)
-            return RestoreResult(sandbox: sandbox.info(), snapshot: snapshot.id, timings: timings)
+            var result = RestoreResult(sandbox: sandbox.info(), snapshot: snapshot.id, timings: timings)
+            if !warnings.isEmpty { result.warnings = warnings }
+            return result
         }
     }
 
-    /// Restores a snapshot's files and processes as the next incarnation of a sandbox.
+    /// Restores a snapshot's files and processes as the next incarnation of a sandbox; what could not be put back.
     func bringToLife(
         _ snapshot: SnapshotTree.Record, in sandbox: LiveSandbox, _ timings: inout Timings
-    ) throws(ErrorMessage) {
+    ) throws(ErrorMessage) -> [String] {
         let began = monotonicNanoseconds()
         let ground = try Ground(manifest: snapshot.manifest)
         let view = try view(of: snapshot.spec, on: ground)
@@ -54,9 +56,10 @@ extension CheckpointManager {
         }
         timings.filesystemMs = milliseconds(since: began)
         let process: SandboxProcess
+        let warnings: [String]
         do throws(ErrorMessage) {
             let instant = monotonicNanoseconds()
-            process = try restoreTree(snapshot, onto: root, logsIn: sandbox.directory)
+            (process, warnings) = try restoreTree(snapshot, onto: root, logsIn: sandbox.directory)
             timings.criuMs = milliseconds(since: instant)
         } catch {
             removeRoot(root)
@@ -65,11 +68,13 @@ extension CheckpointManager {
         try takeOver(
             sandbox, process, root: root, incarnation: incarnation, layers: snapshot.layers,
             position: snapshot.id, as: (snapshot.spec, ground))
+        for warning in warnings { report("sandbox \(sandbox.name), snapshot \(snapshot.id): \(warning)") }
+        return warnings
     }
 
     private func restoreTree(
         _ snapshot: SnapshotTree.Record, onto root: RootFilesystem, logsIn directory: String
-    ) throws(ErrorMessage) -> SandboxProcess {
+    ) throws(ErrorMessage) -> (SandboxProcess, warnings: [String]) {
         let images = try opening { () throws(SystemError) in
             try Descriptor.open(store.processPath(snapshot.id), O_RDONLY | O_DIRECTORY)
         }
@@ -80,6 +85,7 @@ extension CheckpointManager {
         let request = Criu.RestoreRequest(
             root: root.mountPoint, external: Self.externalsForRestore(root),
             deadline: monotonicNanoseconds() + Self.restoreLimit)
+        var puttingBack = PuttingBack(try LostState(readingFrom: store.processPath(snapshot.id)))
         let pid: Int32
         do throws(CriuError) {
             // A cgroup namespace of its own, as at creation: CRIU is told to leave cgroups alone.
@@ -90,11 +96,12 @@ extension CheckpointManager {
                         throw error.message
                     }
                 }
+                puttingBack.act(at: notification)
             }
         } catch {
             throw .cannotRestore(snapshot.id, error) { commands(of: snapshot.id) }
         }
-        do throws(SystemError) { return try SandboxProcess(pid: pid) } catch {
+        do throws(SystemError) { return (try SandboxProcess(pid: pid), puttingBack.warnings) } catch {
             throw ErrorMessage(
                 .cannotRestore, "snapshot \(snapshot.id): its PID 1 ended right after the restore",
                 cause: error.description)

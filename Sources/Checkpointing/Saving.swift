@@ -97,9 +97,10 @@ extension CheckpointManager {
             try worker.dump(request, into: images) { notification in
                 guard notification.moment == .postDump else { return }
                 attempt.timings.criuMs = milliseconds(since: began)
-                try attempt.checkCancelled()
                 // First, for whatever fails from here on, the processes run on; and --stop publishes within.
                 try attempt.mendInterruptedCalls(worker: notification.worker, report)
+                attempt.noteWhatIsLost()
+                try attempt.checkCancelled()
                 let instant = monotonicNanoseconds()
                 try frozen()
                 attempt.timings.filesystemMs = milliseconds(since: instant)
@@ -137,7 +138,13 @@ extension CheckpointManager {
         } catch {
             throw ErrorMessage(.internal, "the process image cannot be read back", cause: error.description)
         }
+        let network = NetworkSettings.changes(in: attempt.running.process.pid)
+        if let images = try? Descriptor.open(attempt.staging.processPath, O_RDONLY | O_DIRECTORY) {
+            attempt.warnings += KnownLoss.losses(in: images, tree: attempt.tree)
+        }
         let memory = try shareMemory(attempt, parent: record.position)
+        attempt.lost.network = network()
+        try attempt.lost.write(to: attempt.staging.processPath)
         attempt.timings.totalMs = milliseconds(since: attempt.start)
         let manifest = Manifest(
             parent: record.position, sandbox: record.name, created: secondsSince1970(),
@@ -152,6 +159,7 @@ extension CheckpointManager {
         attempt.timings.totalMs = milliseconds(since: attempt.start)
         info.timings = attempt.timings
         info.standing = [record.name]
+        if !attempt.warnings.isEmpty { info.warnings = attempt.warnings }
         return info
     }
 
@@ -184,6 +192,12 @@ final class SaveAttempt {
     var timings = Timings(totalMs: 0)
     /// The calls that were broken off, once the tree stands still.
     var interrupted: [InterruptedCall] = []
+    /// The processes, once they stand still.
+    lazy var tree = TreeOfTasks(root: running.process.pid)
+    /// What CRIU loses, to be put back at a restore.
+    var lost = LostState()
+    /// What is lost for good, one sentence each.
+    var warnings: [String] = []
 
     init(
         sandbox: LiveSandbox, running: LiveSandbox.Running, staging: Staging, request: SaveRequest,

@@ -1,7 +1,7 @@
 import Glibc
 import LinuxSystem
 
-/// The error lines of a log that CRIU wrote.
+/// The error lines of a log that CRIU wrote, or its warnings.
 struct CriuLog {
     /// One error line.
     struct Line {
@@ -10,6 +10,12 @@ struct CriuLog {
         let text: String
         /// The process it was written by or about, where it is none of CRIU's own: of a restore, by its id in the sandbox.
         let process: Int32?
+    }
+
+    /// How CRIU marks its lines.
+    enum Level: String {
+        case error = "Error ("
+        case warning = "Warn  ("
     }
 
     /// Oldest first.
@@ -22,23 +28,23 @@ struct CriuLog {
     private static let harmless = ["rlimit: Can't setup RLIMIT_NOFILE for self"]
 
     /// Reads the log `name` in `directory`; one that cannot be read has no errors.
-    init(_ name: String, in directory: borrowing Descriptor) {
+    init(_ name: String, in directory: borrowing Descriptor, level: Level = .error) {
         var bytes: [UInt8] = []
         if let file = try? Descriptor.open(name, below: directory, O_RDONLY | O_NOFOLLOW) {
             while bytes.count < Self.largest, let part = try? file.read(upTo: 65536), !part.isEmpty {
                 bytes += part
             }
         }
-        self.init(parsing: String(decoding: bytes, as: UTF8.self))
+        self.init(parsing: String(decoding: bytes, as: UTF8.self), level: level)
     }
 
-    /// Takes a log apart; repeated lines, and lines that mean nothing, are left out.
-    init(parsing text: String) {
+    /// Takes the lines of one level out of a log; repeated lines, and lines that mean nothing, are left out.
+    init(parsing text: String, level: Level = .error) {
         var errors: [Line] = []
         var seen: Set<Substring> = []
         for line in text.split(separator: "\n") {
             // `(00.012345)   14: Error (criu/files-ext.c:94): Can't dump …`, the first two only at higher levels.
-            guard let mark = line.firstRange(of: "Error (") else { continue }
+            guard let mark = line.firstRange(of: level.rawValue) else { continue }
             let rest = line[mark.upperBound...]
             guard let end = rest.firstRange(of: "): ") else { continue }
             let message = rest[end.upperBound...]

@@ -65,6 +65,23 @@ public struct TreeOfTasks: Sendable {
         return code[1...4].reversed().reduce(0) { $0 << 8 | UInt64($1) }
     }
 
+    /// Where a process has a `syscall` instruction that anybody may use: in the kernel's vDSO (vdso(7)).
+    public static func systemCallInstruction(of process: Int32) -> UInt64? {
+        guard
+            let line = text("/proc/\(process)/maps")?.split(separator: "\n").first(where: {
+                $0.hasSuffix("[vdso]")
+            })
+        else { return nil }
+        let ends = line.prefix { $0 != " " }.split(separator: "-").compactMap { UInt64($0, radix: 16) }
+        guard ends.count == 2, ends[0] < ends[1], ends[1] - ends[0] <= 1 << 16 else { return nil }
+        var code = [UInt8](repeating: 0, count: Int(ends[1] - ends[0]))
+        guard clinux_read_memory(process, UInt(ends[0]), &code, UInt(code.count)) == 0 else { return nil }
+        for index in code.indices.dropLast() where code[index] == 0x0f && code[index + 1] == 0x05 {
+            return ends[0] + UInt64(index)
+        }
+        return nil
+    }
+
     private static func text(_ path: String) -> String? {
         (try? Files.read(path)).map { String(decoding: $0, as: UTF8.self) }
     }

@@ -62,6 +62,8 @@ public struct SnapshotInfo: Codable, Sendable {
     public var layers: [String]
     /// Bytes on disk of its own process image, without the files it inherits.
     public var processBytes: Int64
+    /// What it does not hold although its processes had it, one sentence each; only in a save's own answer.
+    public var warnings: [String]?
     /// What its memory takes; nil where it has none, and in snapshots of older versions.
     public var memory: MemoryInfo?
     /// Bytes on disk of the layer this snapshot added; 0 when it added none.
@@ -118,6 +120,8 @@ public struct RestoreResult: Codable, Sendable {
     public var sandbox: SandboxInfo
     /// The snapshot's full id; nil after a reset.
     public var snapshot: String?
+    /// What could not be put back into its processes, one sentence each.
+    public var warnings: [String]?
     public var timings: Timings
     public init(sandbox: SandboxInfo, snapshot: String?, timings: Timings) {
         self.sandbox = sandbox

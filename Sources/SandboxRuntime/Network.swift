@@ -6,10 +6,10 @@ import LinuxSystem
 public enum SandboxNetwork {
     /// MPTCP sockets cannot be checkpointed, and Go listens with them unless the kernel says no; without
     /// CAP_NET_BIND_SERVICE, servers that dropped root still bind low ports.
-    private static let sysctls = [
-        "/proc/sys/net/mptcp/enabled", "0",
-        "/proc/sys/net/ipv4/ip_unprivileged_port_start", "0",
-        "/proc/sys/net/ipv4/ping_group_range", "0 2147483647",
+    ///
+    /// By paths below /proc/sys/net.
+    static let settings: [String: String] = [
+        "mptcp/enabled": "0", "ipv4/ip_unprivileged_port_start": "0", "ipv4/ping_group_range": "0 2147483647",
     ]
 
     /// Brings loopback up in the namespace of process `pid`, and sets what sandboxes need there.
@@ -21,10 +21,11 @@ public enum SandboxNetwork {
             try Descriptor.open("/proc/\(pid)/ns/net", O_RDONLY)
         }
         var failure = clinux_spawn_failure()
-        let strings = sysctls.map { strdup($0) }
+        let texts: [String] = settings.flatMap { ["/proc/sys/net/\($0.key)", $0.value] }
+        let strings = texts.map { strdup($0) }
         defer { strings.forEach { free($0) } }
         let pointers = strings.map { UnsafePointer($0) }
-        let count = Int32(sysctls.count / 2)
+        let count = Int32(settings.count)
         if clinux_prepare_network(target.raw, own.raw, pointers, count, &failure) != 0 {
             throw .start(step: "network: \(String(cString: failure.step))", code: failure.code)
         }

@@ -69,10 +69,20 @@ public enum Sample {
     public static let memory = MemoryInfo(
         totalBytes: 1 << 24, zeroBytes: 1 << 22, inheritedBytes: 1 << 23, storedBytes: 1 << 22)
 
-    public static let snapshotInfo = SnapshotInfo(
-        id: "snap0", parent: "snap", children: ["snap1"], tags: ["good"], message: "before the test",
-        sandbox: "box", created: 1_700_000_000.5, spec: spec, layers: ["layer0"], processBytes: 1 << 20,
-        layerBytes: 1 << 16, standing: ["box"], processes: 3, timings: timings, memory: memory)
+    public static let snapshotInfo: SnapshotInfo = {
+        var info = SnapshotInfo(
+            id: "snap0", parent: "snap", children: ["snap1"], tags: ["good"], message: "before the test",
+            sandbox: "box", created: 1_700_000_000.5, spec: spec, layers: ["layer0"], processBytes: 1 << 20,
+            layerBytes: 1 << 16, standing: ["box"], processes: 3, timings: timings, memory: memory)
+        info.warnings = ["process 14 (redis-server) loses something"]
+        return info
+    }()
+
+    public static let restoreResult: RestoreResult = {
+        var result = RestoreResult(sandbox: sandboxInfo, snapshot: "snap0", timings: timings)
+        result.warnings = ["the CPU affinity of process 14 (redis-server) could not be put back"]
+        return result
+    }()
 
     public static let saveProblem = SaveProblem(
         id: "io-uring", pid: 14, command: "redis-server",
@@ -148,7 +158,7 @@ public enum Sample {
         saveProblem, checkResult,
         TreeInfo(snapshots: [snapshotInfo], sandboxes: [sandboxInfo]),
         RestoreRequest(snapshot: "snap0"),
-        RestoreResult(sandbox: sandboxInfo, snapshot: "snap0", timings: timings),
+        restoreResult,
         ForkRequest(source: "snap0", count: 2, prefix: "try"),
         ForkResult(sandboxes: [sandboxInfo], snapshot: "snap0", timings: timings, eachMs: [1.5]),
         DeleteResult(deleted: ["snap0"], freedBytes: 7), GCResult(removed: ["layers/x"], freedBytes: 9),

@@ -12,6 +12,7 @@
 #include "criu_spawn.h"
 #include "daemon.h"
 #include "sandbox_spawn.h"
+#include "task_attributes.h"
 
 /// pidfd_open(2).
 int clinux_pidfd_open(pid_t pid);

@@ -32,6 +32,7 @@ extension Command {
         let client = call.client()
         let snapshot = try call.waiting("saving \(name)") { try client.save(name, request) }
         try call.console.print(snapshot, lines: [snapshot.id])
+        snapshot.warnings?.forEach { call.console.note("warning: \($0)") }
         call.console.noteTimings(snapshot.timings)
         return 0
     }

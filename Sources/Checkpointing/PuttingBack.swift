@@ -1,0 +1,105 @@
+import CLinux
+import Criu
+import Glibc
+import LinuxSystem
+import SandboxRuntime
+
+/// Puts back into a restored tree what CRIU lost, before any of its processes runs.
+///
+/// Nothing of it keeps a tree from running: what cannot be put back, on a machine with fewer processors for example,
+/// is told in `warnings`.
+struct PuttingBack {
+    let lost: LostState
+    private(set) var warnings: [String] = []
+    /// The tree's root on the host, which not every notification tells.
+    private var root: Int32?
+
+    init(_ lost: LostState) { self.lost = lost }
+
+    /// Acts on what is due at a moment of a restore.
+    mutating func act(at moment: CriuNotification) {
+        root = moment.pid ?? root
+        guard let root, !lost.isEmpty else { return }
+        switch moment.moment {
+        case .setupNamespaces:
+            let failed = NetworkSettings.set(lost.network, in: root)
+            warnings += failed.map { "net/\($0.key) could not be set to \($0.value) again" }
+        case .postRestore: setFromOutside(TreeOfTasks(root: root))
+        case .preResume: setPersonalities(TreeOfTasks(root: root), worker: moment.worker)
+        default: break
+        }
+    }
+
+    private mutating func setFromOutside(_ tree: TreeOfTasks) {
+        let ids = hostIDs(in: tree) { _ in true }
+        for process in lost.processes {
+            if let filter = process.coredumpFilter, let id = ids[process.process] {
+                write("/proc/\(id)/coredump_filter", "\(filter)", "core dump filter", process)
+            }
+            for thread in process.threads {
+                guard let id = ids[thread.thread] else { continue }
+                if let cpus = thread.affinity, clinux_set_affinity(id, cpus, Int32(cpus.count)) != 0 {
+                    warn(process, "CPU affinity", .last("sched_setaffinity"))
+                }
+                if let priority = thread.ioPriority, clinux_set_io_priority(id, priority) != 0 {
+                    warn(process, "I/O priority", .last("ioprio_set"))
+                }
+                if let slack = thread.timerSlack {
+                    write("/proc/\(id)/timerslack_ns", "\(slack)", "timer slack", process)
+                }
+            }
+        }
+    }
+
+    /// A process alone can change its personality: so each is made to, by CRIU, which holds it.
+    private mutating func setPersonalities(_ tree: TreeOfTasks, worker: Int32) {
+        let concerned = lost.processes.filter { $0.threads.contains { $0.personality != nil } }
+        if concerned.isEmpty { return }
+        let ids = hostIDs(in: tree) { $0.personality != nil }
+        for process in concerned {
+            do throws(SystemError) {
+                let tasks = try HeldTasks(of: worker)
+                for thread in process.threads {
+                    guard let personality = thread.personality, let id = ids[thread.thread] else { continue }
+                    guard let instruction = TreeOfTasks.systemCallInstruction(of: id) else {
+                        throw SystemError(call: "personality", code: ENOEXEC)
+                    }
+                    let result = try tasks.call(
+                        id, Self.personalityCall, [UInt64(personality)], instruction: instruction)
+                    if result < 0 { throw SystemError(call: "personality", code: Int32(-result)) }
+                }
+            } catch {
+                warn(process, "personality", error)
+            }
+        }
+    }
+
+    /// personality(2) of x86-64.
+    private static let personalityCall: UInt64 = 135
+
+    private func hostIDs(
+        in tree: TreeOfTasks, where isWanted: (ThreadAttributes) -> Bool
+    ) -> [Int32: Int32] {
+        tree.hostIDs(
+            of: lost.processes.flatMap { process in
+                [(process.process, process.process)]
+                    + process.threads.filter(isWanted).map { (process.process, $0.thread) }
+            })
+    }
+
+    private mutating func write(
+        _ path: String, _ text: String, _ what: String, _ process: ProcessAttributes
+    ) {
+        do throws(SystemError) {
+            try Descriptor.open(path, O_WRONLY).writeAll(Array(text.utf8))
+        } catch {
+            warn(process, what, error)
+        }
+    }
+
+    private mutating func warn(_ process: ProcessAttributes, _ what: String, _ error: SystemError) {
+        warnings.append(
+            "the \(what) of process \(process.process) (\(process.command)) could not be put back: \(error.reason)"
+        )
+    }
+}
