@@ -58,7 +58,7 @@ let package = Package(
         module("Digests", ["CXXHash"], libraries: ["xxhash"]),
         // Level 2
         module("CommandInterface", ["Messages"]),
-        module("LocalArchive", ["CArchive"], libraries: ["archive", "acl"]),
+        module("LocalArchive", ["CArchive", "CLinux"], libraries: ["archive", "acl"]),
         module("SandboxRuntime", ["LinuxSystem", "Messages", "CLinux"]),
         module("CriuImages", ["LinuxSystem", "Messages", "Digests", "CCriuImages", "CProtobufC"]),
         module(

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "clinux.h"
 
+#include <linux/magic.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/statfs.h>
@@ -21,9 +22,32 @@ long clinux_filesystem_type(const char *path) {
     return statfs(path, &status) ? -1 : (long)status.f_type;
 }
 
-long clinux_filesystem_type_of(int file) {
+int clinux_is_kernel_view(int file) {
     struct statfs status;
-    return fstatfs(file, &status) ? -1 : (long)status.f_type;
+    if (fstatfs(file, &status)) return 0;
+    switch ((unsigned long)status.f_type) {
+    case PROC_SUPER_MAGIC:
+    case SYSFS_MAGIC:
+    case CGROUP_SUPER_MAGIC:
+    case CGROUP2_SUPER_MAGIC:
+    case DEBUGFS_MAGIC:
+    case TRACEFS_MAGIC:
+    case SECURITYFS_MAGIC:
+    case BPF_FS_MAGIC:
+    case EFIVARFS_MAGIC:
+    case PSTOREFS_MAGIC:
+    case BINFMTFS_MAGIC:
+    case NSFS_MAGIC:
+    case DEVPTS_SUPER_MAGIC:
+    case SELINUX_MAGIC:
+    case SMACK_MAGIC:
+    case 0x62656570:  // CONFIGFS_MAGIC (fs/configfs/mount.c)
+    case 0x65735543:  // FUSE_CTL_SUPER_MAGIC (fs/fuse/control.c)
+    case 0x19800202:  // MQUEUE_MAGIC (ipc/mqueue.c)
+        return 1;
+    default:
+        return 0;
+    }
 }
 
 int clinux_set_xattr(const char *path, const char *name, const char *value) {
@@ -31,9 +55,3 @@ int clinux_set_xattr(const char *path, const char *name, const char *value) {
 }
 
 int clinux_unshare_mounts(void) { return unshare(CLONE_NEWNS); }
-
-int clinux_enter_root(const char *path) {
-    if (unshare(CLONE_FS)) return -1;
-    if (chroot(path)) return -1;
-    return chdir("/");
-}

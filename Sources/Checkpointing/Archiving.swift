@@ -1,4 +1,3 @@
-import CLinux
 import Glibc
 import LinuxSystem
 import LocalArchive
@@ -6,35 +5,35 @@ public import Messages
 import SandboxRuntime
 
 extension CheckpointManager {
-    public func readArchive(sandbox name: String, path: String, to descriptor: Int32) throws(ErrorMessage) {
-        let running = try find(name).running(for: "copy from it")
-        try Self.checkAbsolute(path)
-        try insideRoot(of: running.process, doing: "copy \(path) out of sandbox \(name)") {
+    public func readArchive(
+        sandbox name: String, path: String, owners: Bool, to descriptor: Int32
+    ) throws(ErrorMessage) {
+        let doing = "copy \(path) out of sandbox \(name)"
+        let file = try withFiles(of: name, doing: "copy", path) { (files) throws(SystemError) in
             var resolved = path
             while resolved.count > 1, resolved.hasSuffix("/") { resolved.removeLast() }
-            _ = try FileStatus(resolved, follow: false)
-            let top = resolved.split(separator: "/").last.map(String.init) ?? ""
-            try packArchive(of: resolved, named: top) { bytes in
-                try Self.send(bytes, to: descriptor)
-            }
+            return try files.find(resolved, follow: false).release()
+        }
+        let handle = Descriptor(owning: file)
+        try explaining(doing) {
+            try packArchive(
+                at: handle.raw, path: path, named: path.split(separator: "/").last.map(String.init) ?? "",
+                keepingOwners: owners
+            ) { bytes in try Self.send(bytes, to: descriptor) }
         }
     }
 
-    public func writeArchive(sandbox name: String, path: String, from descriptor: Int32) throws(ErrorMessage)
-    {
-        let running = try find(name).running(for: "copy into it")
-        try Self.checkAbsolute(path)
-        try insideRoot(of: running.process, doing: "copy into \(path) of sandbox \(name)") {
-            guard try FileStatus(path).isDirectory else {
-                throw SystemError(call: "open", code: ENOTDIR, subject: path)
-            }
-            _ = try unpackArchive(from: { try Self.receive(from: descriptor) }, into: path)
+    public func writeArchive(
+        sandbox name: String, path: String, owners: Bool, from descriptor: Int32
+    ) throws(ErrorMessage) -> ArchiveResult {
+        let file = try withFiles(of: name, doing: "copy into", path) { (files) throws(SystemError) in
+            try files.place(path).release()
         }
-    }
-
-    private static func checkAbsolute(_ path: String) throws(ErrorMessage) {
-        guard path.hasPrefix("/"), !path.contains("\0") else {
-            throw ErrorMessage(.badValue, "the path \"\(path)\" is not absolute")
+        let directory = Descriptor(owning: file)
+        return try explaining("copy into \(path) of sandbox \(name)") {
+            ArchiveResult(
+                leftOut: try unpackArchive(
+                    from: { try Self.receive(from: descriptor) }, keepingOwners: owners, into: directory.raw))
         }
     }
 
@@ -59,27 +58,15 @@ extension CheckpointManager {
         }
     }
 
-    /// Runs `body` on a thread whose root directory is the sandbox's, so that no path and no symbolic link in it
-    /// leads out (chroot(2) and its root are a thread's own after unshare(CLONE_FS)).
-    private func insideRoot(
-        of process: SandboxProcess, doing what: String, _ body: @escaping @Sendable () throws -> Void
-    ) throws(ErrorMessage) {
-        let outcome = Monitor<Result<Void, ErrorMessage>?>(nil)
-        let pid = process.pid
-        startThread {
-            let result: Result<Void, ErrorMessage>
-            do {
-                try retrying("chroot", "/proc/\(pid)/root") { clinux_enter_root("/proc/\(pid)/root") }
-                try body()
-                result = .success(())
-            } catch let error as SystemError {
-                let code: ErrorMessage.Code = error.code == ENOENT ? .notFound : RuntimeError.kind(error.code)
-                result = .failure(ErrorMessage(code, "cannot \(what)", cause: error.reason))
-            } catch {
-                result = .failure(ErrorMessage(.internal, "cannot \(what)", cause: "\(error)"))
-            }
-            outcome.with(wake: true) { $0 = result }
+    private func explaining<Result>(_ what: String, _ body: () throws -> Result) throws(ErrorMessage)
+        -> Result
+    {
+        do { return try body() } catch let error as ErrorMessage { throw error } catch let error
+            as SystemError
+        {
+            throw .file(error, "cannot \(what)")
+        } catch {
+            throw ErrorMessage(.internal, "cannot \(what)", cause: "\(error)")
         }
-        try outcome.wait { $0 }!.get()
     }
 }

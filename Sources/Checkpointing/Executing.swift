@@ -55,9 +55,10 @@ extension CheckpointManager {
     ) throws(ErrorMessage) -> RunningCommand {
         let sandbox = try find(name)
         let running = try sandbox.running(for: "run a command")
+        if stdin, request.session != nil { throw Self.noSessionStdin }
         do throws(CommandError) {
             var spec = try Self.commandSpec(for: request, in: sandbox.record.spec, pid: running.process.pid)
-            spec.stdin = stdin && request.session == nil
+            spec.stdin = stdin
             spec.announced = announced
             return try running.channel.start(
                 spec, from: (request.stdoutOffset ?? 0, request.stderrOffset ?? 0),
@@ -136,12 +137,13 @@ extension CheckpointManager {
         return String(repeating: "0", count: 16 - number.count) + number
     }
 
+    /// The stdin of a session's bash is where its text comes from.
+    private static let noSessionStdin = ErrorMessage(
+        .badValue, "a call in a session has no stdin",
+        hint: "leave it out, or redirect from a file in the text: read line < /root/input")
+
     private static func stdin(of request: ExecRequest) throws(ErrorMessage) -> [UInt8] {
         guard let text = request.stdin, !text.isEmpty else { return [] }
-        if request.session != nil {
-            throw ErrorMessage(
-                .badValue, "a call in a session has no stdin", hint: "leave out stdin or session")
-        }
         guard let bytes = decodeBase64(text) else { throw ErrorMessage(.badValue, "stdin is no base64") }
         return bytes
     }

@@ -1,4 +1,3 @@
-import CLinux
 import Glibc
 import LinuxSystem
 public import Messages
@@ -75,7 +74,7 @@ extension CheckpointManager {
         }
     }
 
-    private func withFiles<Result>(
+    func withFiles<Result>(
         of name: String, doing what: String, _ path: String,
         _ body: (borrowing SandboxFiles) throws(SystemError) -> Result
     ) throws(ErrorMessage) -> Result {

@@ -7,17 +7,20 @@ extension Client {
     /// `file`.
     ///
     /// A stream that breaks off in the middle throws; what was written until then stays.
-    public func readArchive(_ name: String, path: String, to file: borrowing Descriptor) throws(ErrorMessage)
-    {
-        try download(archivePath(name, path), to: file)
+    public func readArchive(
+        _ name: String, path: String, owners: Bool = false, to file: borrowing Descriptor
+    ) throws(ErrorMessage) {
+        try download(archivePath(name, path, owners), to: file)
     }
 
     /// `PUT /v1/sandboxes/{name}/archive`: unpacks the tar stream from `file` into the directory `path` of
     /// the sandbox.
-    public func writeArchive(_ name: String, path: String, from file: borrowing Descriptor)
-        throws(ErrorMessage)
-    {
-        _ = try upload(Done.self, to: archivePath(name, path), type: "application/x-tar", from: file)
+    @discardableResult
+    public func writeArchive(
+        _ name: String, path: String, owners: Bool = false, from file: borrowing Descriptor
+    ) throws(ErrorMessage) -> ArchiveResult {
+        try upload(
+            ArchiveResult.self, to: archivePath(name, path, owners), type: "application/x-tar", from: file)
     }
 
     /// Writes the body of the answer to a GET to `file`.
@@ -55,8 +58,8 @@ extension Client {
         return try result.get()
     }
 
-    private func archivePath(_ name: String, _ inside: String) -> String {
-        "\(path(name, "archive"))?path=\(Client.encode(inside))"
+    private func archivePath(_ name: String, _ inside: String, _ owners: Bool) -> String {
+        "\(path(name, "archive"))?path=\(Client.encode(inside))" + (owners ? "&owners=true" : "")
     }
 }
 

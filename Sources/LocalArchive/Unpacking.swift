@@ -3,8 +3,9 @@ import Glibc
 
 /// The topmost entry of a tar stream, which comes first.
 public struct ArchiveTop: Equatable, Sendable {
-    /// Its name in the stream.
-    public let name: String
+    /// Its name in the stream; bytes that are no UTF-8 are replaced.
+    public var name: String { shown(bytes) }
+    let bytes: [UInt8]
     /// Whether it is a directory.
     public let isDirectory: Bool
 }
@@ -32,16 +33,18 @@ public struct ArchivePlace: Equatable, Sendable {
 
 /// Unpacks a tar stream at one place, and nowhere else.
 ///
-/// Names that are absolute or climb with `..` are refused, and nothing is written through a symbolic link.
-/// Modes and times are kept; owners, set-uid bits and device nodes are not, since what runs in a sandbox
-/// could otherwise hand a root shell to this machine.
+/// Names that are absolute or climb with `..` are refused, and nothing is written through a symbolic link, nor into
+/// a filesystem that is a view of the kernel. Modes, times and the extended attributes of users are kept; set-uid
+/// bits and device nodes are not, since what runs in a sandbox could otherwise hand a root shell to this machine.
 ///
 /// - Parameters:
+///   - keepingOwners: whether files get the owners that the stream names, by number; else they are the caller's.
 ///   - read: gives the next bytes, none at the end; what it throws ends the unpacking and is thrown on.
 ///   - place: says where the stream's topmost entry goes, once it is known.
 /// - Returns: the entries that were left out, by name.
 public func unpackArchive(
-    from read: @escaping () throws -> [UInt8], to place: (ArchiveTop) throws -> ArchivePlace
+    from read: @escaping () throws -> [UInt8], keepingOwners: Bool = false,
+    to place: (ArchiveTop) throws -> ArchivePlace
 ) throws -> [String] {
     let source = Source(read)
     return try source.withArchive { archive in
@@ -49,10 +52,13 @@ public func unpackArchive(
         guard try source.next(archive, &entry), let first = entry else {
             throw ArchiveError("the archive is empty")
         }
-        let top = topEntry(first)
+        let top = try topEntry(first)
         let place = try place(top)
-        var unpacker = try Unpacker(
-            top: EntryName(top.name), directory: place.directory, name: place.name, source: source)
+        guard let directory = OpenFile.open(Array(place.directory.utf8), in: AT_FDCWD, O_PATH | O_DIRECTORY)
+        else { throw ArchiveError("cannot unpack into \(place.directory): \(reason())") }
+        let unpacker = Unpacker(
+            top: try EntryName(top.bytes), directory: directory, name: place.name.map { Array($0.utf8) },
+            keepsOwners: keepingOwners, source: source)
         return try unpacker.run(archive, from: first)
     }
 }
@@ -63,11 +69,27 @@ public func unpackArchive(
 ///
 /// - Returns: the entries that were left out, by name.
 public func unpackArchive(
-    from read: @escaping () throws -> [UInt8], into directory: String
+    from read: @escaping () throws -> [UInt8], keepingOwners: Bool = false, into directory: String
+) throws -> [String] {
+    guard let file = OpenFile.open(Array(directory.utf8), in: AT_FDCWD, O_PATH | O_DIRECTORY) else {
+        throw ArchiveError("cannot unpack into \(directory): \(reason())")
+    }
+    return try unpackArchive(from: read, keepingOwners: keepingOwners, into: file.raw)
+}
+
+/// The same in a directory that is open, with or without the right to read it (open(2), O_PATH). The descriptor stays
+/// the caller's.
+public func unpackArchive(
+    from read: @escaping () throws -> [UInt8], keepingOwners: Bool = false, into directory: Int32
 ) throws -> [String] {
     let source = Source(read)
     return try source.withArchive { archive in
-        var unpacker = try Unpacker(top: EntryName("."), directory: directory, name: nil, source: source)
+        let copy = fcntl(directory, F_DUPFD_CLOEXEC, 3)
+        guard copy >= 0 else { throw ArchiveError("cannot unpack: \(reason())") }
+        let unpacker = Unpacker(
+            top: try EntryName([46]), directory: OpenFile(owning: copy), name: nil,
+            keepsOwners: keepingOwners,
+            source: source)
         var entry: OpaquePointer?
         guard try source.next(archive, &entry), let first = entry else { return [] }
         return try unpacker.run(archive, from: first)
@@ -81,18 +103,27 @@ public func archiveTop(from read: @escaping () throws -> [UInt8]) throws -> Arch
     let source = Source(read)
     return try source.withArchive { archive in
         var entry: OpaquePointer?
-        return try source.next(archive, &entry) ? entry.map(topEntry) : nil
+        return try source.next(archive, &entry) ? try entry.map(topEntry) : nil
     }
 }
 
-private func topEntry(_ entry: OpaquePointer) -> ArchiveTop {
+private func topEntry(_ entry: OpaquePointer) throws -> ArchiveTop {
     ArchiveTop(
-        name: String(cString: archive_entry_pathname(entry)),
+        bytes: try entryName(entry),
         isDirectory: archive_entry_filetype(entry) == S_IFDIR)
 }
 
+/// The name of an entry as it is in the stream. libarchive has only one of the two where the name does not fit the
+/// locale, which is C here.
+func entryName(_ entry: OpaquePointer) throws -> [UInt8] {
+    guard let name = archive_entry_pathname(entry) ?? archive_entry_pathname_utf8(entry) else {
+        throw ArchiveError("refused an entry of the archive: it has no name")
+    }
+    return Array(UnsafeRawBufferPointer(start: name, count: strlen(name)))
+}
+
 /// Where the stream comes from; libarchive's callback reaches it through a pointer.
-private final class Source {
+final class Source {
     let read: () throws -> [UInt8]
     var failure: (any Error)?
     /// Whether libarchive has asked for more than there was.
@@ -150,90 +181,5 @@ private func fetchPiece(
     } catch {
         source.failure = error
         return -1
-    }
-}
-
-private struct Unpacker {
-    let top: EntryName
-    let destination: String
-    let keepsDestination: Bool
-    let source: Source
-    var leftOut: [String] = []
-
-    init(top: EntryName, directory: String, name: String?, source: Source) throws {
-        guard let resolved = realpath(directory, nil) else {
-            throw ArchiveError("cannot unpack into \(directory): \(String(cString: strerror(errno)))")
-        }
-        defer { free(resolved) }
-        let directory = String(cString: resolved)
-        destination = name.map { "\(directory)/\($0)" } ?? directory
-        keepsDestination = name == nil
-        self.top = top
-        self.source = source
-    }
-
-    mutating func run(_ archive: OpaquePointer, from first: OpaquePointer) throws -> [String] {
-        guard let disk = archive_write_disk_new() else { throw ArchiveError("out of memory") }
-        defer { archive_write_free(disk) }
-        // The directory is resolved already, so any symbolic link that is met came with the stream or lies
-        // in its way.
-        archive_write_disk_set_options(
-            disk,
-            ARCHIVE_EXTRACT_TIME | ARCHIVE_EXTRACT_PERM | ARCHIVE_EXTRACT_SECURE_SYMLINKS
-                | ARCHIVE_EXTRACT_SECURE_NODOTDOT)
-        var entry: OpaquePointer? = first
-        repeat {
-            guard let current = entry else { break }
-            let name = String(cString: archive_entry_pathname(current))
-            if try place(current, named: name) { try copy(current, named: name, from: archive, to: disk) }
-        } while try source.next(archive, &entry)
-        // The times of directories are set here, after everything in them has been written.
-        guard archive_write_close(disk) == ARCHIVE_OK else { throw ArchiveError("cannot finish", disk) }
-        return leftOut
-    }
-
-    /// Points an entry at its place here; false when it is not to be made.
-    private mutating func place(_ entry: OpaquePointer, named name: String) throws -> Bool {
-        let parsed = try EntryName(name)
-        archive_entry_set_pathname(entry, try parsed.path(replacing: top, by: destination))
-        if let link = archive_entry_hardlink(entry) {
-            let target = try EntryName(String(cString: link)).path(replacing: top, by: destination)
-            archive_entry_set_hardlink(entry, target)
-            return true
-        }
-        switch archive_entry_filetype(entry) {
-        case S_IFDIR where parsed == top && keepsDestination: return false
-        case S_IFREG, S_IFDIR:
-            archive_entry_set_perm(entry, archive_entry_perm(entry) & 0o1777)
-            return true
-        case S_IFLNK, S_IFIFO: return true
-        default:
-            leftOut.append(name)
-            return false
-        }
-    }
-
-    private func copy(
-        _ entry: OpaquePointer, named name: String, from archive: OpaquePointer, to disk: OpaquePointer
-    ) throws {
-        guard archive_write_header(disk, entry) >= ARCHIVE_WARN else {
-            throw ArchiveError("cannot unpack \(name)", disk)
-        }
-        while true {
-            var block: UnsafeRawPointer?
-            var size = 0
-            var offset: Int64 = 0
-            let status = archive_read_data_block(archive, &block, &size, &offset)
-            if status == ARCHIVE_EOF { break }
-            guard status >= ARCHIVE_WARN else {
-                throw source.failure ?? ArchiveError("cannot read \(name) in the archive", archive)
-            }
-            guard archive_write_data_block(disk, block, size, offset) >= ARCHIVE_WARN else {
-                throw ArchiveError("cannot write \(name)", disk)
-            }
-        }
-        guard archive_write_finish_entry(disk) >= ARCHIVE_WARN else {
-            throw ArchiveError("cannot finish \(name)", disk)
-        }
     }
 }

@@ -48,14 +48,18 @@ public protocol EngineOperations: JobOperations, ProcessOperations, FileOperatio
 
     /// Writes what lies at `path` in the sandbox to `descriptor` as a tar stream.
     ///
+    /// With `owners` the stream names the owners by number, else everything belongs to root in it.
     /// `descriptor` is a pipe's end, borrowed for the call. EPIPE on it means that the client went away.
     /// An error thrown before the first byte reaches the client as it is; later ones break the stream off.
-    func readArchive(sandbox: String, path: String, to descriptor: Int32) throws(ErrorMessage)
+    func readArchive(sandbox: String, path: String, owners: Bool, to descriptor: Int32) throws(ErrorMessage)
     /// Unpacks the tar stream that comes from `descriptor` into the directory `path` of the sandbox.
     ///
+    /// With `owners` files get the owners that the stream names, else they belong to root.
     /// `descriptor` is a pipe's end, borrowed for the call. A client that broke off looks like an early end
     /// of the file: an archive without its end marker must be refused.
-    func writeArchive(sandbox: String, path: String, from descriptor: Int32) throws(ErrorMessage)
+    func writeArchive(sandbox: String, path: String, owners: Bool, from descriptor: Int32)
+        throws(ErrorMessage)
+        -> ArchiveResult
 }
 
 /// Stdout or stderr of a command.

@@ -52,6 +52,13 @@ public struct DirectoryListing: Codable, Sendable {
     }
 }
 
+/// The answer of `PUT /v1/sandboxes/{name}/archive`.
+public struct ArchiveResult: Codable, Sendable {
+    /// The entries that were not made, by name: device nodes.
+    public var leftOut: [String]
+    public init(leftOut: [String]) { self.leftOut = leftOut }
+}
+
 /// How a file is written.
 public struct WriteOptions: Sendable {
     /// The permission bits; those it has, or 0644 for a new file, when nil.

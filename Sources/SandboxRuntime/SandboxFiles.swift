@@ -27,6 +27,13 @@ public struct SandboxFiles: ~Copyable, Sendable {
         return try Self.reopen(handle, O_RDONLY | O_NONBLOCK, path)
     }
 
+    /// A handle on a directory that files may be made in.
+    public func place(_ path: String) throws(SystemError) -> Descriptor {
+        let directory = try open(path, O_PATH | O_DIRECTORY)
+        try Self.requireOrdinary(directory, path)
+        return directory
+    }
+
     /// Opens a directory for listing.
     public func list(_ path: String) throws(SystemError) -> Descriptor {
         try open(path, O_RDONLY | O_DIRECTORY)
@@ -45,8 +52,7 @@ public struct SandboxFiles: ~Copyable, Sendable {
                 try Self.requireOrdinary(handle, path)
                 return (try Self.reopen(handle, O_WRONLY | O_NONBLOCK | flags, path).release(), false)
             } catch  where error.code == ENOENT {}
-            let directory = try find(Self.parent(of: path))
-            try Self.requireOrdinary(directory, path)
+            _ = try directory(of: path)
             do throws(SystemError) {
                 let created = try open(path, O_WRONLY | O_CREAT | O_EXCL, mode: mode)
                 return (created.release(), true)
@@ -57,9 +63,7 @@ public struct SandboxFiles: ~Copyable, Sendable {
 
     /// A handle on the directory that holds `path`, fit to make a file in it.
     public func directory(of path: String) throws(SystemError) -> Descriptor {
-        let directory = try open(Self.parent(of: path), O_PATH | O_DIRECTORY)
-        try Self.requireOrdinary(directory, path)
-        return directory
+        try place(Self.parent(of: path))
     }
 
     /// Makes the directories above `path` that are missing, mode 0755.
@@ -107,19 +111,9 @@ public struct SandboxFiles: ~Copyable, Sendable {
 
     /// Refuses what is no storage: a write to /proc or /sys acts on the kernel, with rights the sandbox has not.
     private static func requireOrdinary(_ handle: borrowing Descriptor, _ path: String) throws(SystemError) {
-        if isKernel(filesystem: clinux_filesystem_type_of(handle.raw)) {
+        if clinux_is_kernel_view(handle.raw) == 1 {
             throw SystemError(call: "open", code: EROFS, subject: path)
         }
-    }
-
-    /// Whether a filesystem of this f_type is a view of the kernel (statfs(2), linux/magic.h).
-    public static func isKernel(filesystem type: Int) -> Bool {
-        let views: Set<Int> = [
-            0x9fa0, 0x6265_6572, 0x27_e0eb, 0x6367_7270, 0x6462_6720, 0x7472_6163, 0x7363_6673, 0xcafe_4a11,
-            0x6265_6570, 0xde5e_81e4, 0x6165_676c, 0x4249_4e4d, 0x6573_5543, 0x1980_0202, 0x6e73_6673, 0x1cd1,
-            0xf97c_ff8c, 0x5345_434d, 0x6165_676c,
-        ]
-        return views.contains(type)
     }
 
     /// Opens the very file of a handle (proc(5), /proc/PID/fd: the server's own).

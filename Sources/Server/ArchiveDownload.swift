@@ -24,6 +24,7 @@ final class ArchiveDownload {
     static func start(_ call: Call) throws(ErrorMessage) -> ArchiveDownload {
         let sandbox = call["name"]
         let path = try call.required("path")
+        let owners = try call.flag("owners")
         let pipe = try Pipe()
         let outcome = Monitor<ErrorMessage??>(nil)
         let engine = call.engine
@@ -31,7 +32,7 @@ final class ArchiveDownload {
         startThread {
             let pipe = Descriptor(owning: number)
             do throws(ErrorMessage) {
-                try engine.readArchive(sandbox: sandbox, path: path, to: pipe.raw)
+                try engine.readArchive(sandbox: sandbox, path: path, owners: owners, to: pipe.raw)
                 outcome.with(wake: true) { $0 = .some(nil) }
             } catch {
                 outcome.with(wake: true) { $0 = .some(error) }

@@ -5,9 +5,10 @@ import Messages
 /// Hands the body of a request to the engine through a pipe, at the speed the engine reads.
 final class ArchiveUpload: Upload {
     private var pipe: Int32?
-    private let outcome: Monitor<ErrorMessage??>
+    private let outcome: Outcome
+    private typealias Outcome = Monitor<Result<ArchiveResult, ErrorMessage>?>
 
-    private init(pipe: Int32, outcome: Monitor<ErrorMessage??>) {
+    private init(pipe: Int32, outcome: Outcome) {
         self.pipe = pipe
         self.outcome = outcome
     }
@@ -17,20 +18,22 @@ final class ArchiveUpload: Upload {
         do throws(ErrorMessage) {
             let sandbox = call["name"]
             let path = try call.required("path")
+            let owners = try call.flag("owners")
             let ends = try Pipe()
             let reading = ends.reading.release()
-            let outcome = Monitor<ErrorMessage??>(nil)
+            let outcome = Outcome(nil)
             let engine = call.engine
             startThread {
                 let pipe = Descriptor(owning: reading)
-                var result: ErrorMessage?
+                let result: Result<ArchiveResult, ErrorMessage>
                 do throws(ErrorMessage) {
-                    try engine.writeArchive(sandbox: sandbox, path: path, from: pipe.raw)
+                    result = .success(
+                        try engine.writeArchive(
+                            sandbox: sandbox, path: path, owners: owners, from: pipe.raw))
                 } catch {
-                    result = error
+                    result = .failure(error)
                 }
-                let told = result
-                outcome.with(wake: true) { $0 = .some(told) }
+                outcome.with(wake: true) { $0 = result }
             }
             return ArchiveUpload(pipe: ends.writing.release(), outcome: outcome)
         } catch {
@@ -54,8 +57,7 @@ final class ArchiveUpload: Upload {
     /// Ends the stream and waits for the engine's word.
     func finish() throws(ErrorMessage) -> [UInt8] {
         abandon()
-        if let error = outcome.wait({ $0 }) ?? nil { throw error }
-        return JSONBody.encode(Done())
+        return JSONBody.encode(try outcome.wait { $0 }!.get())
     }
 
     /// Ends the stream early; the engine sees an archive that breaks off.

@@ -72,9 +72,10 @@ extension Router {
 
     private static let streams: [Route] = [
         .stream("GET", "/v1/sandboxes/{name}/attach", "attach", .attach),
-        .stream("GET", "/v1/sandboxes/{name}/archive", "readArchive", query: ["path"], .download),
+        .stream("GET", "/v1/sandboxes/{name}/archive", "readArchive", query: ["path", "owners"], .download),
         .stream(
-            "PUT", "/v1/sandboxes/{name}/archive", "writeArchive", query: ["path"], gives: "Done", .upload),
+            "PUT", "/v1/sandboxes/{name}/archive", "writeArchive", query: ["path", "owners"],
+            gives: "ArchiveResult", .upload),
     ]
 
     private static let snapshots: [Route] = [

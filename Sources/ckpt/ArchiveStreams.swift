@@ -9,17 +9,17 @@ import Messages
 /// The reading closure throws what the client threw. With `toEnd` the stream is read to its end even where
 /// `body` had enough, so that a copy is only called done when the server says so.
 func readingArchive<Result>(
-    _ call: Invocation, _ name: String, _ path: String, toEnd: Bool = true,
+    _ call: Invocation, _ name: String, _ path: String, toEnd: Bool = true, owners: Bool = false,
     _ body: (@escaping () throws -> [UInt8]) throws -> Result
 ) throws -> Result {
     let pipe = try Pipe()
-    let transfer = Transfer()
+    let transfer = Transfer<Void>()
     let root = call.root
     let writing = pipe.writing
     startThread {
         let file = Descriptor(owning: writing)
         transfer.finish { () throws(ErrorMessage) in
-            try Client(root: root).readArchive(name, path: path, to: file)
+            try Client(root: root).readArchive(name, path: path, owners: owners, to: file)
         }
     }
     let reading = Descriptor(owning: pipe.reading)
@@ -36,17 +36,17 @@ func readingArchive<Result>(
 
 /// Lets `produce` write a tar stream that is unpacked in the directory `path` of a sandbox.
 func writingArchive(
-    _ call: Invocation, _ name: String, _ path: String,
+    _ call: Invocation, _ name: String, _ path: String, owners: Bool = false,
     _ produce: (@escaping (UnsafeRawBufferPointer) throws -> Void) throws -> Void
 ) throws {
     let pipe = try Pipe()
-    let transfer = Transfer()
+    let transfer = Transfer<ArchiveResult>()
     let root = call.root
     let reading = pipe.reading
     startThread {
         let file = Descriptor(owning: reading)
         transfer.finish { () throws(ErrorMessage) in
-            try Client(root: root).writeArchive(name, path: path, from: file)
+            try Client(root: root).writeArchive(name, path: path, owners: owners, from: file)
         }
     }
     do {
@@ -57,23 +57,27 @@ func writingArchive(
                 try writeAll(bytes, to: number)
             } catch is OutputClosed {
                 // The client gave up and closed its end; it knows why.
-                try transfer.wait()
+                _ = try transfer.wait()
                 throw ErrorMessage(.internal, "the server took only a part of the archive")
             }
         }
     }
-    try transfer.wait()
+    noteLeftOut(try transfer.wait().leftOut, call)
+}
+
+/// Says which entries of an archive were not made.
+func noteLeftOut(_ names: [String], _ call: Invocation) {
+    for name in names { call.console.note("left out \(name): it is a device node") }
 }
 
 /// How the client's side of a copy ended.
-private final class Transfer: Sendable {
-    private let outcome = Monitor<Result<Void, ErrorMessage>?>(nil)
+private final class Transfer<Value: Sendable>: Sendable {
+    private let outcome = Monitor<Result<Value, ErrorMessage>?>(nil)
 
-    func finish(_ body: () throws(ErrorMessage) -> Void) {
-        let result: Result<Void, ErrorMessage>
+    func finish(_ body: () throws(ErrorMessage) -> Value) {
+        let result: Result<Value, ErrorMessage>
         do throws(ErrorMessage) {
-            try body()
-            result = .success(())
+            result = .success(try body())
         } catch {
             result = .failure(error)
         }
@@ -81,9 +85,7 @@ private final class Transfer: Sendable {
     }
 
     /// Waits for the end; throws what the client threw.
-    func wait() throws {
-        try outcome.wait { $0 }?.get()
-    }
+    func wait() throws -> Value { try outcome.wait { $0 }!.get() }
 }
 
 /// Both ends of a pipe, close-on-exec.

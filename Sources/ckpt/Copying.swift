@@ -9,8 +9,9 @@ import Messages
 func copyOut(_ call: Invocation, _ name: String, _ source: CopyPath, _ target: CopyPath) throws {
     let there = localKind(target.path)
     let leftOut = try call.waiting("copying from \(name)") {
-        try readingArchive(call, name, source.mustBeDirectory ? source.path + "/." : source.path) { read in
-            try unpackArchive(from: read) { top in
+        let path = source.mustBeDirectory ? source.path + "/." : source.path
+        return try readingArchive(call, name, path, owners: call.words.has("archive")) { read in
+            try unpackArchive(from: read, keepingOwners: call.words.has("archive")) { top in
                 if source.mustBeDirectory, !top.isDirectory {
                     throw ErrorMessage(.badValue, "\(name):\(source.path) is no directory")
                 }
@@ -18,7 +19,7 @@ func copyOut(_ call: Invocation, _ name: String, _ source: CopyPath, _ target: C
             }
         }
     }
-    for entry in leftOut { call.console.note("left out \(entry): it is a device node") }
+    noteLeftOut(leftOut, call)
 }
 
 /// Where a copy lands on this machine.
@@ -62,8 +63,10 @@ func copyIn(_ call: Invocation, _ source: CopyPath, _ name: String, _ target: Co
         case .file, .missing: (target.parent, target.name)
         }
     try call.waiting("copying to \(name)") {
-        try writingArchive(call, name, directory) { write in
-            try packArchive(of: source.path, named: copyName, write: write)
+        let owners = call.words.has("archive")
+        try writingArchive(call, name, directory, owners: owners) { write in
+            let path = source.mustBeDirectory ? source.path + "/." : source.path
+            try packArchive(of: path, named: copyName, keepingOwners: owners, write: write)
         }
     }
 }
@@ -73,7 +76,7 @@ func copyToStdout(_ call: Invocation, _ name: String, _ path: String) throws {
     if isatty(STDOUT_FILENO) == 1 {
         throw UsageError("a tar stream is nothing for a terminal: send stdout elsewhere", command: "cp")
     }
-    try readingArchive(call, name, path) { read in
+    try readingArchive(call, name, path, owners: call.words.has("archive")) { read in
         while true {
             let bytes = try read()
             if bytes.isEmpty { return }
@@ -84,7 +87,7 @@ func copyToStdout(_ call: Invocation, _ name: String, _ path: String) throws {
 
 /// Unpacks the tar stream on stdin in the directory `path` of a sandbox.
 func copyFromStdin(_ call: Invocation, _ name: String, _ path: String) throws {
-    try writingArchive(call, name, path) { write in
+    try writingArchive(call, name, path, owners: call.words.has("archive")) { write in
         while true {
             let bytes = try readPiece(of: STDIN_FILENO)
             if bytes.isEmpty { return }

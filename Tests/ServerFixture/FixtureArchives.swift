@@ -5,7 +5,9 @@ import LinuxSystem
 /// Archives whose path says what happens to them.
 extension FixtureEngine {
     /// `/pattern/N` writes N bytes, `/late/N` fails after them; anything else is not there.
-    public func readArchive(sandbox: String, path: String, to descriptor: Int32) throws(ErrorMessage) {
+    public func readArchive(
+        sandbox: String, path: String, owners: Bool, to descriptor: Int32
+    ) throws(ErrorMessage) {
         _ = try self.sandbox(sandbox)
         let parts = path.split(separator: "/")
         guard parts.count == 2, let count = Int(parts[1]) else {
@@ -25,7 +27,9 @@ extension FixtureEngine {
     }
 
     /// Notes how much came and whether it was the pattern; `/refuse` stops after the first bytes.
-    public func writeArchive(sandbox: String, path: String, from descriptor: Int32) throws(ErrorMessage) {
+    public func writeArchive(
+        sandbox: String, path: String, owners: Bool, from descriptor: Int32
+    ) throws(ErrorMessage) -> ArchiveResult {
         _ = try self.sandbox(sandbox)
         var total = 0
         var whole = true
@@ -39,6 +43,7 @@ extension FixtureEngine {
             total += count
         }
         note("archive of \(total) bytes in \(path)\(whole ? "" : ", not the pattern")")
+        return ArchiveResult(leftOut: [])
     }
 }
 

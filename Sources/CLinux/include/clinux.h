@@ -30,16 +30,14 @@ int clinux_set_xattr(const char *path, const char *name, const char *value);
 /// unshare(2) with CLONE_NEWNS.
 int clinux_unshare_mounts(void);
 
-/// Makes `path` the root and working directory of the calling thread alone (unshare(2), CLONE_FS; chroot(2)).
-int clinux_enter_root(const char *path);
-
 /// openat2(2) that takes `root` for the root directory: no `..`, symbolic or magic link leads out of it.
 int clinux_open_in_root(int root, const char *path, int flags);
 /// The same with the mode of a file that O_CREAT makes.
 int clinux_create_in_root(int root, const char *path, int flags, unsigned mode);
 
-/// The f_type of the filesystem that holds an open file (fstatfs(2)), or -1.
-long clinux_filesystem_type_of(int file);
+/// Whether an open file lies in a filesystem that is a view of the kernel, such as proc or sysfs: to write there acts
+/// on the kernel, to read there may not be what stat(2) says.
+int clinux_is_kernel_view(int file);
 
 /// Sets the host name of the UTS namespace of process `pid`, from a thread that enters it for the while.
 int clinux_set_hostname(pid_t pid, const char *name);

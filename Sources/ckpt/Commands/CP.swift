@@ -11,11 +11,15 @@ extension Command {
                 "One side is NAME:PATH, the other a path of this machine, or - for a tar stream on stdin or "
                     + "stdout. A directory is copied with all that is in it. Where DST is a directory the copy "
                     + "goes into it, else it is called DST; SRC/. means what SRC contains.",
-                "Modes, times, links and holes are kept. What is copied in belongs to root there, what is "
-                    + "copied out belongs to you; set-uid bits and device nodes stay behind. A local path with "
-                    + "a colon is written ./with:colon.",
+                "Modes, times, links, holes and user's extended attributes are kept. What is copied in belongs to "
+                    + "root there, what is copied out belongs to you, unless -a keeps the owners; set-uid bits "
+                    + "and device nodes stay behind. A local path with a colon is written ./with:colon.",
             ],
             operands: [OperandDescription("SRC", .copyEnd), OperandDescription("DST", .copyEnd)],
+            options: [
+                OptionDescription(
+                    "archive", short: "a", "Keep the owners, by number; for a copy out that needs root")
+            ],
             examples: [
                 Example("ckpt cp ./project main:/root/", "Copy a directory to /root/project"),
                 Example("ckpt cp main:/var/log/app.log .", "Get a file out"),

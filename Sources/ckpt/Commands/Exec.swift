@@ -69,6 +69,11 @@ extension Command {
             request.argv = [try readStandardInput()]
             interactive = false
         }
+        if request.session != nil, interactive {
+            throw UsageError(
+                "a call in a session has no stdin: with -i its text comes from there, so leave out CMD or -i",
+                command: "exec")
+        }
         if words.has("shell") {
             request.command = .text(request.argv.joined(separator: " "))
             request.argv = []

@@ -9,7 +9,7 @@ extension Command {
             "logs", "print what commands in a sandbox wrote",
             discussion: [
                 "What went to stdout comes out on stdout, what went to stderr on stderr, in order. Old output "
-                    + "is dropped when there is much."
+                    + "is dropped when there is much. What a job printed is kept apart: ckpt job tells it."
             ],
             operands: [OperandDescription("NAME", .sandbox)],
             options: [
