@@ -56,11 +56,7 @@ extension SaveAttempt {
         let reader = TaskAttributeReader(root: root)
         for process in tree.processes {
             if let attributes = reader.attributes(of: process) { lost.processes.append(attributes) }
-            if let policy = reader.memoryPolicy(of: process), let inner = TreeOfTasks.inner(process) {
-                warnings.append(
-                    "process \(inner) (\(command(of: process))) has the memory policy \(policy), "
-                        + "which is not put back at a restore")
-            }
         }
+        warnings += TaskAttributeReader.lostPolicies(in: tree)
     }
 }

@@ -92,9 +92,11 @@ extension CheckpointManager {
             pid: attempt.running.process.pid, leaveRunning: !attempt.stops,
             external: Self.externalsForDump(attempt.running.root),
             searched: Self.searchedForWatches(attempt.running.process), deadline: began + Self.dumpLimit)
+        let inspection = attempt.inspect()
         do throws(CriuError) {
             let worker = try CriuWorker.spawn(criu(), in: CriuSurroundings(network: network.raw))
             try worker.dump(request, into: images) { notification in
+                if notification.moment == .preDump { try attempt.checkInspection(inspection) }
                 guard notification.moment == .postDump else { return }
                 attempt.timings.criuMs = milliseconds(since: began)
                 // First, for whatever fails from here on, the processes run on; and --stop publishes within.

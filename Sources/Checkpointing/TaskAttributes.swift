@@ -74,10 +74,21 @@ struct TaskAttributeReader {
             timerSlack: attributes.timerSlack, personality: attributes.personality)
     }
 
-    /// The memory policy of a process where it has one, as /proc/PID/numa_maps spells it; it cannot be put back.
+    /// One sentence for each process that has a memory policy (set_mempolicy(2)), which is not put back.
+    static func lostPolicies(in tree: TreeOfTasks) -> [String] {
+        tree.processes.compactMap { process in
+            guard let policy = memoryPolicy(of: process), let inner = TreeOfTasks.inner(process) else {
+                return nil
+            }
+            return "process \(inner) (\(command(of: process))) has the memory policy \(policy), "
+                + "which is not put back at a restore"
+        }
+    }
+
+    /// As /proc/PID/numa_maps spells it; nil for the default.
     ///
     /// The first mapping tells it, which is read alone: each costs a walk through its pages.
-    func memoryPolicy(of process: Int32) -> String? {
+    private static func memoryPolicy(of process: Int32) -> String? {
         guard let file = try? Descriptor.open("/proc/\(process)/numa_maps", O_RDONLY),
             let start = try? file.read(upTo: 40)
         else { return nil }

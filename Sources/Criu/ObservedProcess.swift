@@ -6,14 +6,24 @@ import LinuxSystem
 struct ObservedProcess {
     /// Its pid on the host.
     let pid: Int32
+    /// /proc/PID/status as it was once; nil reads it anew each time.
+    private var knownStatus: [UInt8]?
+
+    init(pid: Int32) { self.pid = pid }
+
+    /// A process of which the status is read once, for many questions.
+    init(lookingOnceAt pid: Int32) {
+        self.pid = pid
+        knownStatus = bytes("status") ?? []
+    }
 
     /// A descriptor of the process and what it refers to, for example 9 and `anon_inode:[io_uring]`.
     typealias OpenFile = (number: Int, target: String)
 
-    /// Its pid in the innermost pid namespace, and its command; nil when it is gone.
+    /// Its pid in the sandbox, the namespace below ours, and its command; nil when it is gone.
     var name: CriuRefusal.Process? {
         guard let status = field("NSpid"),
-            let inner = status.split(separator: "\t").last.flatMap({ Int32($0) }),
+            let inner = status.split(separator: "\t").prefix(2).last.flatMap({ Int32($0) }),
             let command = text("comm")
         else { return nil }
         return CriuRefusal.Process(pid: inner, command: command.trimmed)
@@ -108,21 +118,35 @@ struct ObservedProcess {
     /// One of its namespaces, as text that is equal for equal ones.
     func namespace(_ kind: String) -> String? { link("ns/\(kind)") }
 
-    /// The lines of one of its files in /proc.
-    func lines(_ file: String) -> [Substring] { text(file)?.split(separator: "\n") ?? [] }
+    /// The lines of one of its files in /proc that hold one of these words.
+    func lines(_ file: String, with words: [String]) -> [Substring] {
+        guard let bytes = bytes(file) else { return [] }
+        // Most files hold none, and Swift's strings are slow to search.
+        let isThere = words.contains { word in
+            bytes.withUnsafeBytes { text in
+                Array(word.utf8).withUnsafeBytes {
+                    memmem(text.baseAddress!, text.count, $0.baseAddress!, $0.count) != nil
+                }
+            }
+        }
+        guard isThere else { return [] }
+        return String(decoding: bytes, as: UTF8.self).split(separator: "\n").filter { line in
+            words.contains { line.firstRange(of: $0) != nil }
+        }
+    }
 
     /// A field of /proc/PID/status, without the white space around it.
     func field(_ key: String) -> String? {
-        text("status")?.split(separator: "\n").first { $0.hasPrefix(key + ":") }
-            .map { String($0.dropFirst(key.count + 1)).trimmed }
+        guard let status = knownStatus ?? bytes("status") else { return nil }
+        let start = Array((key + ":").utf8)
+        return status.split(separator: 10).first { $0.starts(with: start) }
+            .map { String(decoding: $0.dropFirst(start.count), as: UTF8.self).trimmed }
     }
 
-    private func text(_ file: String) -> String? {
-        guard let file = try? Descriptor.open("/proc/\(pid)/\(file)", O_RDONLY),
-            let bytes = try? file.readAll()
-        else { return nil }
-        return String(decoding: bytes, as: UTF8.self)
-    }
+    /// The bytes of one of its files in /proc.
+    func bytes(_ file: String) -> [UInt8]? { try? Files.read("/proc/\(pid)/\(file)") }
+
+    private func text(_ file: String) -> String? { bytes(file).map { String(decoding: $0, as: UTF8.self) } }
 
     private func link(_ file: String) -> String? {
         var buffer = [UInt8](repeating: 0, count: 4096)

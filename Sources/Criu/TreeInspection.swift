@@ -10,7 +10,7 @@ public enum TreeInspection {
         let first = ObservedProcess(pid: root)
         var found: [CriuRefusal] = []
         for pid in TreeOfTasks(root: root).processes {
-            let process = ObservedProcess(pid: pid)
+            let process = ObservedProcess(lookingOnceAt: pid)
             guard let name = process.name else { continue }
             found += ownState(of: process, name, in: first)
             found += process.openFiles.compactMap { file($0, of: process, name) }
@@ -18,6 +18,17 @@ public enum TreeInspection {
         }
         return found + filesystems(of: first)
     }
+
+    /// Those of `refusals` that CRIU is sure to make, too: not what may be gone when everything stands still, and not what
+    /// is told by its name alone.
+    public static func certain(_ refusals: [CriuRefusal]) -> [CriuRefusal] {
+        refusals.filter { !passing.contains($0.id) }
+    }
+
+    private static let passing: Set = [
+        "unaccepted-connection", "netlink-data", "device-mapping", "device", "kernel-object", "filesystem",
+        "internet-protocol",
+    ]
 
     private static func ownState(
         of process: ObservedProcess, _ name: CriuRefusal.Process, in first: ObservedProcess
@@ -29,13 +40,14 @@ public enum TreeInspection {
         if let tracer = process.tracer {
             found.append(CriuRefusal(.known("traced"), name, ["tracer": "\(tracer.nameOrNumber)"]))
         }
-        if process.field("NSsid")?.split(separator: "\t").last == "0" {
-            found.append(CriuRefusal(.known("outside-session"), name))
-        }
         for kind in ["pid", "user", "time"] {
             if let own = process.namespace(kind), let outer = first.namespace(kind), own != outer {
                 found.append(CriuRefusal(.known("nested-namespace"), name, ["kind": kind]))
             }
+        }
+        // In a namespace of its own the numbers mean something else.
+        if found.isEmpty, process.field("NSsid")?.split(separator: "\t").last == "0" {
+            found.append(CriuRefusal(.known("outside-session"), name))
         }
         return found
     }
@@ -103,7 +115,7 @@ public enum TreeInspection {
 
     private static func mappings(of process: ObservedProcess, _ name: CriuRefusal.Process) -> [CriuRefusal] {
         var found: [CriuRefusal] = []
-        for line in process.lines("maps") {
+        for line in process.lines("maps", with: ["[io_uring]", "/secretmem", "/dev/"]) {
             let words = line.split(separator: " ", maxSplits: 5, omittingEmptySubsequences: true)
             guard words.count == 6 else { continue }
             let target = words[5].drop { $0 == " " }
@@ -129,7 +141,7 @@ public enum TreeInspection {
 
     /// Filesystems that are named after no mount in the tree of ours and that CRIU does not mount again.
     private static func filesystems(of first: ObservedProcess) -> [CriuRefusal] {
-        first.lines("mountinfo").compactMap { line in
+        first.lines("mountinfo", with: [" fuse"]).compactMap { line in
             let words = line.split(separator: " ")
             guard let dash = words.firstIndex(of: "-"), dash + 1 < words.count, words.count > 4,
                 words[dash + 1].hasPrefix("fuse.") || words[dash + 1] == "fuseblk"

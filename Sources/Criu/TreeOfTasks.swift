@@ -32,10 +32,7 @@ public struct TreeOfTasks: Sendable {
 
     /// The id that a thread of the host has inside its sandbox (proc_pid_status(5), NSpid); nil when it is gone.
     public static func inner(_ thread: Int32) -> Int32? {
-        guard let status = text("/proc/\(thread)/status"),
-            let line = status.split(separator: "\n").first(where: { $0.hasPrefix("NSpid:") })
-        else { return nil }
-        return line.split(whereSeparator: \.isWhitespace).last.flatMap { Int32($0) }
+        ObservedProcess(pid: thread).field("NSpid")?.split(separator: "\t").last.flatMap { Int32($0) }
     }
 
     /// The host's ids of some threads, each given with its process, by the ids they have in the sandbox.

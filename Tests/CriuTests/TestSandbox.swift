@@ -65,6 +65,10 @@ let programs: Result<String, any Error> = Result {
         try shell(
             "gcc -O1 -static -Wall -Werror -o \(directory)/\(name) \(sourceDirectory)/Programs/\(name).c")
     }
+    // With a mode for each refusal; the end-to-end tests run it, too.
+    try shell(
+        "gcc -O1 -static -pthread -Wall -Werror -o \(directory)/refusals "
+            + "\(repository)/Tests/EndToEndTests/Programs/refusals.c -lrt")
     return String(directory)
 }
 

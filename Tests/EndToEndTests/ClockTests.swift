@@ -46,6 +46,9 @@ import Testing
             let box = try ckpt.create("tail")
             try box.say("echo one > /root/log; tail -F /root/log > /root/followed 2> /root/tail.err &")
             try box.waitFor("grep -q one /root/followed")
+            _ = try box.save()
+            try box.sh("echo saved >> /root/log")
+            try box.waitFor("grep -q saved /root/followed")
             let snapshot = try box.save()
             try box.restore(snapshot)
             for each in [box] + (try ckpt.fork(snapshot)) {

@@ -88,6 +88,21 @@ import Testing
         }
     }
 
+    /// A save that is refused for what shows beforehand stops nothing.
+    @Test(.enabled(if: Machine.has("gcc"), "needs gcc")) func aRefusedSaveInterruptsNothing() throws {
+        try withCkpt { ckpt in
+            let box = try ckpt.create("refused")
+            let waits = try Waits(box, "", count: 18)
+            try box.compile("refusals.c", "-pthread -lrt")
+            try box.say("/root/refusals packet-pipe > /root/out &")
+            try box.waitFor("grep -q ready /root/out")
+            for _ in 1...3 {
+                expectRefusal(try ckpt("save", "refused"), names: ["(refusals)", "packet mode"])
+            }
+            try waits.checkThatAllGoOn(in: box)
+        }
+    }
+
     /// A shell that sleeps in the background sleeps to the end, whatever is saved meanwhile.
     @Test func aSleepingShellSleepsOn() throws {
         try withCkpt { ckpt in
