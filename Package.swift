@@ -104,6 +104,10 @@ let package = Package(
         tests("SnapshotTreeTests", ["SnapshotTree", "LinuxSystem", "Messages", "Digests", "CLinux"]),
         tests("ScriptTests", []),
         tests("CommandLineTests", ["CommandInterface", "LocalArchive", "Messages"]),
+        // Reads mutated images under AddressSanitizer; scripts/build-image-fuzzer builds it, a test runs it.
+        .executableTarget(
+            name: "ImageFuzzer", dependencies: ["CriuImages", "LinuxSystem", "Messages"],
+            path: "Tests/ImageFuzzer", cSettings: gnu, swiftSettings: strict),
         // End to end: the real binary, the real kernel, the real CRIU.
         .testTarget(
             name: "EndToEndTests", dependencies: ["Messages"], resources: [.copy("Programs")], cSettings: gnu),

@@ -48,6 +48,13 @@ func secondsSince1970() -> Double {
     return Double(now.tv_sec) + Double(now.tv_nsec) / 1e9
 }
 
+/// What CLOCK_BOOTTIME shows here, in seconds.
+func secondsSinceBoot() -> Double {
+    var now = timespec()
+    clock_gettime(CLOCK_BOOTTIME, &now)
+    return Double(now.tv_sec) + Double(now.tv_nsec) / 1e9
+}
+
 /// Milliseconds from an instant of CLOCK_MONOTONIC to now.
 func milliseconds(since start: UInt64) -> Double {
     Double(monotonicNanoseconds() - start) / 1e6

@@ -54,6 +54,9 @@ extension CheckpointManager {
 
 /// Compares the files of two snapshots.
 enum FileComparison {
+    /// What ckpt keeps for itself in a sandbox.
+    private static let ownDirectory = Array(".ckpt".utf8CString.dropLast())
+
     static func changes(
         from old: SnapshotFiles, to new: SnapshotFiles, patches: Bool
     ) throws(SystemError) -> [FileChange] {
@@ -62,7 +65,8 @@ enum FileComparison {
             let empty = OverlayStack([])
             let before = old.parts.first { $0.path == path }?.stack ?? empty
             let after = new.parts.first { $0.path == path }?.stack ?? empty
-            for difference in try TreeComparison.differences(from: before, to: after) {
+            for difference in try TreeComparison.differences(from: before, to: after, skipped: [ownDirectory])
+            {
                 let below = displayed(difference.path)
                 let whole = "/" + (path.isEmpty ? below : "\(path)/\(below)")
                 changes.append(try change(whole, difference, patches: patches))

@@ -7,7 +7,9 @@ extension CheckpointManager {
     /// What a snapshot's process image holds.
     public func inspect(_ reference: String, _ request: InspectRequest) throws(ErrorMessage) -> Inspection {
         try reading(reference) { (record, images, files) throws(CriuImageError) in
-            try images.inspect(record.id, scope: InspectionScope(request), files: files)
+            try images.inspect(
+                record.id, scope: InspectionScope(request), files: files,
+                hostBoottime: record.manifest.hostBoottime)
         } orElse: { (record) throws(ErrorMessage) in
             throw .noProcess(request.pid ?? 0, in: record.id)
         }

@@ -17,7 +17,8 @@ struct ProcessComparison {
     func add(to diff: inout SnapshotDiff) throws(CriuImageError) {
         let olds = Dictionary(before.processes.map { ($0.pid, $0) }) { first, _ in first }
         let news = Dictionary(after.processes.map { ($0.pid, $0) }) { first, _ in first }
-        for pid in Set(olds.keys).union(news.keys).sorted() {
+        // PID 1 is ckpt's own, and what it does is no part of what happened.
+        for pid in Set(olds.keys).union(news.keys).subtracting([1]).sorted() {
             guard let old = olds[pid], let new = news[pid], isSame(old, new) else {
                 if let old = olds[pid] { diff.processes.append(Self.whole("gone", old)) }
                 if let new = news[pid] { diff.processes.append(Self.whole("born", new)) }

@@ -99,6 +99,7 @@ extension CheckpointManager {
                 if notification.moment == .preDump { try attempt.checkInspection(inspection) }
                 guard notification.moment == .postDump else { return }
                 attempt.timings.criuMs = milliseconds(since: began)
+                attempt.hostBoottime = secondsSinceBoot()
                 // First, for whatever fails from here on, the processes run on; and --stop publishes within.
                 try attempt.mendInterruptedCalls(worker: notification.worker, report)
                 attempt.noteWhatIsLost()
@@ -148,12 +149,13 @@ extension CheckpointManager {
         attempt.lost.network = network()
         try attempt.lost.write(to: attempt.staging.processPath)
         attempt.timings.totalMs = milliseconds(since: attempt.start)
-        let manifest = Manifest(
+        var manifest = Manifest(
             parent: record.position, sandbox: record.name, created: secondsSince1970(),
             message: attempt.request.message, spec: record.spec, layers: record.layers + [captured.layer],
             processes: processes, timings: attempt.timings, architecture: Host.architecture,
             kernel: Host.kernel,
             criu: CriuPin.version.description, engine: record.ground.encoded, memory: memory)
+        manifest.hostBoottime = attempt.hostBoottime
         var info = try mapping { () throws(SnapshotTreeError) in
             try store.publish(attempt.staging, manifest: manifest, tag: attempt.request.tag)
         }
@@ -192,6 +194,8 @@ final class SaveAttempt {
     let start: UInt64
     let cancelled: Cancellation
     var timings = Timings(totalMs: 0)
+    /// The host's CLOCK_BOOTTIME when everything stood still, in seconds.
+    var hostBoottime: Double?
     /// The calls that were broken off, once the tree stands still.
     var interrupted: [InterruptedCall] = []
     /// The processes, once they stand still.

@@ -34,9 +34,10 @@ struct SnapshotFiles: MappedFiles {
         return deepest.stack.find(below.joined(separator: "/"))
     }
 
-    func identity(of path: String) -> String? {
-        guard case .file(let place) = find(path) else { return nil }
-        return displayed(place)
+    func identity(of path: String) -> MappedFileIdentity? {
+        var status = stat()
+        guard case .file(let place) = find(path), lstat(place + [0], &status) == 0 else { return nil }
+        return MappedFileIdentity(name: displayed(place), size: UInt64(status.st_size))
     }
 
     func read(_ path: String, offset: UInt64, count: Int) -> [UInt8]? {

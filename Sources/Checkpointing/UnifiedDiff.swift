@@ -56,13 +56,31 @@ struct UnifiedDiff {
 
     /// The patch, with the names `a/…` and `b/…` before it, for patch -p1.
     func text(path: String) -> String {
-        var text = old.exists ? "--- a\(path)\n" : "--- /dev/null\n"
-        text += new.exists ? "+++ b\(path)\n" : "+++ /dev/null\n"
+        var text = "--- \(old.exists ? Self.name("a" + path) : "/dev/null")\n"
+        text += "+++ \(new.exists ? Self.name("b" + path) : "/dev/null")\n"
         let script = script()
         for hunk in Self.hunks(of: script) {
             text += self.text(of: script[hunk], before: script[..<hunk.lowerBound])
         }
         return text
+    }
+
+    /// A file's name as git writes it and patch(1) reads it: a tab after one with spaces, and one with control
+    /// characters quoted as in C.
+    private static func name(_ path: String) -> String {
+        guard path.utf8.contains(where: { $0 < 0x20 || $0 == 0x7f || $0 == UInt8(ascii: "\"") }) else {
+            return path.contains(" ") ? path + "\t" : path
+        }
+        let escaped = path.utf8.flatMap { byte -> [UInt8] in
+            switch byte {
+            case UInt8(ascii: "\""), UInt8(ascii: "\\"): return [UInt8(ascii: "\\"), byte]
+            case 0x20..<0x7f, 0x80...: return [byte]
+            default:
+                let digits = String(byte, radix: 8)
+                return Array(("\\" + String(repeating: "0", count: 3 - digits.count) + digits).utf8)
+            }
+        }
+        return "\"" + String(decoding: escaped, as: UTF8.self) + "\""
     }
 
     /// Every line of both texts, in order.

@@ -10,8 +10,21 @@ public protocol MappedFiles: Sendable {
     /// `path` is absolute, as the processes see it, and free of symbolic links.
     func read(_ path: String, offset: UInt64, count: Int) -> [UInt8]?
 
-    /// A name for what is at the path: two files of one name are the same file. Nil when there is no such file.
-    func identity(of path: String) -> String?
+    /// What is at the path; nil when there is no such file.
+    func identity(of path: String) -> MappedFileIdentity?
+}
+
+/// Which file it is, and how long.
+public struct MappedFileIdentity: Equatable, Sendable {
+    /// Two files of one name are the same file.
+    public let name: String
+    /// In bytes.
+    public let size: UInt64
+
+    public init(name: String, size: UInt64) {
+        self.name = name
+        self.size = size
+    }
 }
 
 /// What the images say about the files that are mapped, by their ids in `files.img`.

@@ -121,7 +121,12 @@ extension ImageDirectory {
             guard area.start >= regions.last?.end ?? 0 else {
                 throw CriuImageError(file, entry: 0, "has mapping \(index) over the one before it")
             }
-            regions.append(MemoryRegion(area))
+            let region = MemoryRegion(area)
+            // Above lies nothing of a process but vsyscall (Documentation/arch/x86/x86_64/5level-paging.rst).
+            guard region.end <= 1 << 56 || region.kind == .kernelData && region.size <= 1 << 20 else {
+                throw CriuImageError(file, entry: 0, "has mapping \(index) where no process can have one")
+            }
+            regions.append(region)
         }
         return regions
     }

@@ -16,7 +16,7 @@ public struct ProcessMemory: Sendable {
         case zero
         /// The mapped file, which the root filesystem has.
         case file
-        /// Not saved: data that the kernel provides anew (vvar, vsyscall).
+        /// Not saved: data that the kernel provides anew (vvar, vsyscall), and what lies behind the end of a file.
         case notSaved
     }
 
@@ -192,7 +192,12 @@ extension ProcessMemory {
             return (.pages(pages, level: level, offset: place), stop)
         }
         switch region.file.flatMap({ objects.objects[$0] }) {
-        case .path(let path): return (.path(path, offset: offset), end)
+        case .path(let path):
+            guard let size = files.identity(of: path)?.size else { return (.path(path, offset: offset), end) }
+            // What is mapped behind the file's last page is there for nobody.
+            let pages = size / Page.size + (size % Page.size == 0 ? 0 : 1)
+            guard offset / Page.size < pages else { return (.notSaved, end) }
+            return (.path(path, offset: offset), min(end, address + (pages * Page.size - offset)))
         case .deleted(let id, _): return (ghosts[id].map { .ghost($0, offset: offset) } ?? .notSaved, end)
         case .memory, nil: return (region.file == nil ? .zero : .notSaved, end)
         }
@@ -214,7 +219,8 @@ extension ProcessMemory {
         case .notSaved:
             throw CriuImageError(
                 "mm-\(pid).img",
-                "maps \(hexadecimal(address)) to what the kernel provides, which is not saved")
+                "maps \(hexadecimal(address)) to what is not saved: the kernel's data, or behind a file's end"
+            )
         case .pages(let pages, let level, let offset):
             bytes = [UInt8](repeating: 0, count: count)
             var failure: CriuImageError?

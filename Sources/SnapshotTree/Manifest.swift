@@ -34,6 +34,8 @@ public struct Manifest: Codable, Equatable, Sendable {
     public var processes: Int
     /// What the save took.
     public var timings: Timings?
+    /// What the host's CLOCK_BOOTTIME showed when everything stood still, in seconds.
+    public var hostBoottime: Double?
     /// The machine's architecture, as uname(2) calls it.
     public var architecture: String
     /// The kernel's release, as uname(2) calls it.

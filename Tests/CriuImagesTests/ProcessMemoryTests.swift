@@ -47,7 +47,9 @@ private let memoryFiles = image(
 
 /// A root filesystem with one file of a page and a half.
 private struct OneFile: MappedFiles {
-    func identity(of path: String) -> String? { path }
+    func identity(of path: String) -> MappedFileIdentity? {
+        path == "/usr/lib/a.so" ? MappedFileIdentity(name: path, size: UInt64(page + page / 2)) : nil
+    }
     func read(_ path: String, offset: UInt64, count: Int) -> [UInt8]? {
         guard path == "/usr/lib/a.so" else { return nil }
         let content = [UInt8](repeating: 0xAA, count: page) + [UInt8](repeating: 0xBB, count: page / 2)
@@ -92,9 +94,10 @@ private struct OneFile: MappedFiles {
             ["pagemap-1.img": pageMap(1, [(0x1000, 1, 4)]), "pages-1.img": filled(5)])
         let memory = try memory(own)
         let half = [UInt8](repeating: 0xBB, count: page / 2) + [UInt8](repeating: 0, count: page / 2)
-        #expect(try memory.read(0x1000, count: 3 * page) == filled(5) + half + filled(0))
+        #expect(try memory.read(0x1000, count: 2 * page) == filled(5) + half)
+        #expect(throws: CriuImageError.self, "behind the file's end") { try memory.read(0x3000, count: 1) }
         #expect(memory.name(of: memory.map.regions[0]) == "/usr/lib/a.so")
-        #expect(try memory.runs(of: memory.map.regions[0]).map(\.source) == [.stored, .file])
+        #expect(try memory.runs(of: memory.map.regions[0]).map(\.source) == [.stored, .file, .notSaved])
     }
 
     @Test func sharedMemoryIsReadByItsOffset() throws {

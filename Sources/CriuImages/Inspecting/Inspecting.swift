@@ -23,9 +23,10 @@ public struct InspectionScope: Sendable {
 extension ImageDirectory {
     /// Tells what the images of a snapshot hold.
     ///
-    /// `files` reads the snapshot's root filesystem, and `snapshot` is its id. Nil when there is no process `scope.pid`.
+    /// `files` reads the snapshot's root filesystem, `snapshot` is its id, and `hostBoottime` is what the host's
+    /// CLOCK_BOOTTIME showed at that instant, in seconds. Nil when there is no process `scope.pid`.
     public func inspect(
-        _ snapshot: String, scope: InspectionScope, files: any MappedFiles
+        _ snapshot: String, scope: InspectionScope, files: any MappedFiles, hostBoottime: Double? = nil
     ) throws(CriuImageError) -> Inspection? {
         let processes = try processes()
         guard scope.pid == nil || processes.contains(where: { $0.pid == scope.pid }) else { return nil }
@@ -36,7 +37,7 @@ extension ImageDirectory {
         let origin = try inspectedOrigin()
         let root = processes.first.flatMap { namespaces[$0.pid] }
         let surroundings = try root.map { root throws(CriuImageError) in
-            try Surroundings(self, root, hostUptime: origin.uptime)
+            try Surroundings(self, root, hostBoottime: hostBoottime)
         }
         let open = try OpenFiles(
             self,
@@ -61,15 +62,14 @@ extension ImageDirectory {
     }
 
     private func inspectedOrigin() throws(CriuImageError) -> (
-        version: UInt32, uptime: UInt64?, worker: TaskNamespaces?
+        version: UInt32, worker: TaskNamespaces?
     ) {
         try file("inventory.img", .inventory).decodeOnly(
             inventory_entry__unpack, inventory_entry__free_unpacked
         ) {
             let entry = $0.pointee
             return (
-                entry.img_version, entry.has_dump_uptime != 0 ? entry.dump_uptime : nil,
-                entry.root_ids.map { TaskNamespaces($0.pointee) }
+                entry.img_version, entry.root_ids.map { TaskNamespaces($0.pointee) }
             )
         }
     }

@@ -11,7 +11,7 @@ struct Surroundings {
 
     /// `ids` are the namespaces of the root of the tree; the files are named by their numbers.
     init(
-        _ images: borrowing ImageDirectory, _ ids: TaskNamespaces, hostUptime: UInt64?
+        _ images: borrowing ImageDirectory, _ ids: TaskNamespaces, hostBoottime: Double?
     ) throws(CriuImageError) {
         if let file = try images.fileIfPresent("utsns-\(ids.numbers["uts"] ?? 0).img", .hostname) {
             hostname = try file.decodeOnly(utsns_entry__unpack, utsns_entry__free_unpacked) {
@@ -20,7 +20,7 @@ struct Surroundings {
         }
         if let file = try images.fileIfPresent("timens-\(ids.numbers["time"] ?? 0).img", .clocks) {
             clocks = try file.decodeOnly(timens_entry__unpack, timens_entry__free_unpacked) {
-                Self.clocks($0.pointee, hostUptime: hostUptime)
+                Self.clocks($0.pointee, hostBoottime: hostBoottime)
             }
         }
         if let file = try images.fileIfPresent("userns-\(ids.numbers["user"] ?? 0).img", .users) {
@@ -40,14 +40,14 @@ struct Surroundings {
         }
     }
 
-    private static func clocks(_ entry: TimensEntry, hostUptime: UInt64?) -> InspectedClocks? {
+    private static func clocks(_ entry: TimensEntry, hostBoottime: Double?) -> InspectedClocks? {
         guard let monotonic = entry.monotonic?.pointee, let boottime = entry.boottime?.pointee else {
             return nil
         }
         let since = seconds(boottime.tv_sec, nanoseconds: boottime.tv_nsec)
         return InspectedClocks(
             monotonicSeconds: seconds(monotonic.tv_sec, nanoseconds: monotonic.tv_nsec),
-            boottimeSeconds: since, boottimeOffsetSeconds: hostUptime.map { since - Double($0) / 1e6 })
+            boottimeSeconds: since, boottimeOffsetSeconds: hostBoottime.map { since - $0 })
     }
 
     private static func ranges(

@@ -13,6 +13,8 @@ final class Ckpt: @unchecked Sendable {
     private let lock = NSLock()
     // Guarded by the lock.
     private var seenServers: Set<pid_t> = []
+    /// Snapshots whose images a test has damaged on purpose, by id: they are not held to the schema.
+    var damaged: Set<String> = []
 
     /// The binary under test: CKPT_BIN, or the release build beside the sources.
     static let binary: String = {
@@ -158,6 +160,7 @@ func withCkpt(
         Issue.record("server's log:\n\(ckpt.serverLog)")
     }
     ckpt.rememberServer()
+    if program == nil { SnapshotSchema.check(ckpt) }
     let names = ((try? ckpt.sandboxes()) ?? []).map(\.name)
     if !names.isEmpty { #expect(try ckpt.call(["rm", "-f"] + names).status == 0, "rm -f \(names)") }
     // What was removed is emptied in the background.

@@ -1,0 +1,162 @@
+import CriuImages
+import Glibc
+import LinuxSystem
+import Messages
+
+/// One run of mutations over a copy of a dump.
+struct Fuzzing {
+    private let scratch: String
+    /// The bytes of each file, as the dump wrote them.
+    private let originals: [(name: String, bytes: [UInt8])]
+    /// Those that have something to parse.
+    private let parsed: [Int]
+    private var mutator: Mutator
+    private(set) var refused = 0
+    private(set) var read = 0
+
+    init(images: String, scratch: String, seed: UInt64) throws {
+        self.scratch = scratch
+        mutator = Mutator(seed: seed)
+        var found: [(name: String, bytes: [UInt8])] = []
+        for name in try Files.names(in: images).sorted() where name.hasSuffix(".img") || name == "stats-dump"
+        {
+            found.append((name, try Files.read("\(images)/\(name)")))
+        }
+        originals = found
+        parsed = found.indices.filter { !found[$0].name.hasPrefix("pages-") }
+        for file in found { try Files.write("\(scratch)/\(file.name)", file.bytes) }
+        guard !parsed.isEmpty else { throw Failure(what: "\(images) holds no images") }
+        // What nobody touched must be readable, or the mutations show nothing.
+        try exercise(edits: true)
+        for file in found { try Files.write("\(scratch)/\(file.name)", file.bytes) }
+    }
+
+    mutating func run(_ count: Int) throws {
+        for number in 0..<count {
+            try Files.write("\(scratch)/progress", Array("mutation \(number)".utf8))
+            // Now and then the length of a file of pages, of which nothing else is parsed.
+            let index =
+                mutator.below(40) == 0 ? mutator.below(originals.count) : parsed[mutator.below(parsed.count)]
+            let other = originals[parsed[mutator.below(parsed.count)]].bytes
+            let (name, bytes) = originals[index]
+            let edits = mutator.below(16) == 0
+            if let mutated = mutator.mutate(bytes, with: other) {
+                try Files.write("\(scratch)/\(name)", mutated)
+            } else {
+                unlink("\(scratch)/\(name)")
+            }
+            do throws(CriuImageError) {
+                try exercise(edits: edits)
+                read += 1
+            } catch {
+                guard !error.file.isEmpty, !error.problem.isEmpty else {
+                    throw Failure(what: "an error says nothing")
+                }
+                refused += 1
+            }
+            try Files.write("\(scratch)/\(name)", bytes)
+            if edits { for file in originals where file.name != name { try restore(file) } }
+        }
+    }
+
+    private func restore(_ file: (name: String, bytes: [UInt8])) throws {
+        if try Files.read("\(scratch)/\(file.name)") != file.bytes {
+            try Files.write("\(scratch)/\(file.name)", file.bytes)
+        }
+    }
+
+    /// Reads all there is to read, and changes what ckpt changes before it publishes a snapshot.
+    private func exercise(edits: Bool) throws(CriuImageError) {
+        let images = try ImageDirectory(scratch)
+        let processes = try images.processes()
+        _ = try images.inventory()
+        _ = try images.sharedWritableFiles()
+        guard let told = try images.inspect("fuzz", scope: InspectionScope(), files: NoFiles()) else {
+            return
+        }
+        precondition(told.processes.count == processes.count, "processes were lost")
+        for process in processes.prefix(3) where process.state != .zombie {
+            let memory = try ProcessMemory(of: process.pid, in: images, files: NoFiles())
+            let again = try ProcessMemory(of: process.pid, in: images, files: NoFiles())
+            for region in memory.map.regions.prefix(10) {
+                guard region.size <= 1 << 20 else { continue }
+                _ = try? memory.search(.bytes(Array("PATH=".utf8)), in: region, limit: 10)
+                let differing = try memory.differingPages(from: again, in: region.range)
+                precondition(differing == 0, "memory differs from itself")
+            }
+        }
+        guard edits else { return }
+        try images.giveTreeItsOwnNetwork()
+        try images.keepTimersGoing()
+        _ = try images.inspect("fuzz", scope: InspectionScope(), files: NoFiles())
+    }
+
+    /// The fuzzer found something that is no crash.
+    struct Failure: Error {
+        let what: String
+    }
+}
+
+/// The images alone: there is no root filesystem.
+private struct NoFiles: MappedFiles {
+    func read(_ path: String, offset: UInt64, count: Int) -> [UInt8]? { nil }
+    func identity(of path: String) -> MappedFileIdentity? { nil }
+}
+
+/// Changes bytes as chance, a broken disk or somebody's ill will might.
+struct Mutator {
+    private var state: UInt64
+
+    init(seed: UInt64) { state = seed &* 0x9E37_79B9_7F4A_7C15 | 1 }
+
+    /// The next number of xorshift64*.
+    private mutating func next() -> UInt64 {
+        state ^= state >> 12
+        state ^= state << 25
+        state ^= state >> 27
+        return state &* 0x2545_F491_4F6C_DD1D
+    }
+
+    mutating func below(_ limit: Int) -> Int { Int(next() >> 11) % max(limit, 1) }
+
+    /// Numbers at the edges of what a length or a field can hold, as they lie in memory and as protobuf writes them.
+    private static let edges: [[UInt8]] = [
+        [0, 0, 0, 0], [255, 255, 255, 255], [255, 255, 255, 127], [0, 0, 0, 128], [1, 0, 0, 0],
+        [0, 0, 0, 16],
+        [UInt8](repeating: 255, count: 9) + [1], [UInt8](repeating: 128, count: 9) + [1], [0],
+        [255, 255, 255, 255, 15],
+        [255, 255, 255, 255, 255, 255, 255, 255, 127], [128, 128, 128, 128, 16],
+    ]
+
+    /// The bytes changed in one to four places; nil where the file is to be missing.
+    mutating func mutate(_ original: [UInt8], with other: [UInt8]) -> [UInt8]? {
+        if below(200) == 0 { return nil }
+        var bytes = original
+        for _ in 0...below(4) { change(&bytes, other) }
+        return bytes
+    }
+
+    private mutating func change(_ bytes: inout [UInt8], _ other: [UInt8]) {
+        // Large files are mostly of one kind: what is near their start differs most.
+        let near = below(2) == 0 ? min(bytes.count, 400) : bytes.count
+        let at = below(near + 1)
+        let length = min(1 << below(8), bytes.count - at)
+        switch below(10) {
+        case 0, 1, 2:
+            if at < bytes.count { bytes[at] ^= 1 << UInt8(below(8)) }
+        case 3:
+            if at < bytes.count { bytes[at] = UInt8(below(256)) }
+        case 4, 5:
+            let edge = Self.edges[below(Self.edges.count)]
+            let end = min(bytes.count, at + (below(2) == 0 ? edge.count : 1))
+            bytes.replaceSubrange(at..<end, with: edge)
+        case 6: bytes.removeSubrange(at..<at + length)
+        case 7: bytes.insert(contentsOf: bytes[at..<at + length], at: below(bytes.count + 1))
+        case 8:
+            let from = below(other.count + 1)
+            let piece = other[from..<min(other.count, from + 1 << below(8))]
+            bytes.replaceSubrange(at..<min(bytes.count, at + (below(2) == 0 ? piece.count : 0)), with: piece)
+        default: bytes.removeSubrange(at...)
+        }
+    }
+}
