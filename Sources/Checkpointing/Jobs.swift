@@ -30,7 +30,12 @@ extension CheckpointManager {
         } catch {
             throw error.message
         }
-        return Self.describe(try find(job: request.id!, in: name).entry)
+        guard let entry = try entries(in: name).entries.first(where: { $0.id == request.id! }) else {
+            throw ErrorMessage(
+                .versionMismatch, "the PID 1 of sandbox \(name) is of an earlier ckpt and keeps no jobs",
+                hint: "ckpt reset \(name), or a new sandbox, has one that does")
+        }
+        return Self.describe(entry)
     }
 
     public func jobs(_ name: String) throws(ErrorMessage) -> JobList {

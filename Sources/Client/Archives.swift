@@ -1,5 +1,6 @@
 public import LinuxSystem
 public import Messages
+import FoundationEssentials
 import Glibc
 
 extension Client {
@@ -38,6 +39,12 @@ extension Client {
                     retry: head.retry)
             }
             try connection.readBody(head) { (piece) throws(TransportError) in try writeAll(piece, to: file) }
+            if let text = connection.trailingError {
+                let error =
+                    (try? JSONDecoder().decode(ErrorMessage.self, from: Data(text.utf8)))
+                    ?? ErrorMessage(.internal, "the server could not go on", cause: text)
+                return Reply(result: .failure(error), closes: head.closes, retry: false)
+            }
             return Reply(result: .success(Done()), closes: head.closes, retry: false)
         }
         _ = try result.get()

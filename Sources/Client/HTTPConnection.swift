@@ -1,5 +1,6 @@
 import Glibc
 import LinuxSystem
+import Messages
 
 /// One HTTP/1.1 connection, seen from the client: one request after the other, strictly.
 final class HTTPConnection {
@@ -9,6 +10,8 @@ final class HTTPConnection {
     private let socket: Descriptor
     private var buffer: [UInt8] = []
     private var start = 0
+    /// What the server said after the body, where that is not whole.
+    private(set) var trailingError: String?
     /// Whether anything of the current answer has arrived.
     private var answered = false
 
@@ -37,6 +40,7 @@ final class HTTPConnection {
     /// Sends all of `bytes`.
     func send(_ bytes: [UInt8]) throws(TransportError) {
         answered = false
+        trailingError = nil
         do throws(SystemError) {
             try socket.sendAll(bytes)
         } catch {
@@ -84,7 +88,14 @@ final class HTTPConnection {
                 guard try readLine().isEmpty else { throw .violation("a chunk is longer than it said") }
             }
             // Trailer fields, if any, up to the empty line.
-            while try !readLine().isEmpty {}
+            while true {
+                let line = try readLine()
+                if line.isEmpty { break }
+                let parts = line.split(separator: ":", maxSplits: 1)
+                if parts.count == 2, parts[0].lowercased() == ArchiveTrailer.error.lowercased() {
+                    trailingError = String(parts[1])
+                }
+            }
         }
     }
 

@@ -52,6 +52,12 @@ public struct DirectoryListing: Codable, Sendable {
     }
 }
 
+/// What comes after the body of `GET /v1/sandboxes/{name}/archive`.
+public enum ArchiveTrailer {
+    /// The trailer field with an `ErrorMessage` as JSON, where the archive is not whole.
+    public static let error = "Ckpt-Error"
+}
+
 /// The answer of `PUT /v1/sandboxes/{name}/archive`.
 public struct ArchiveResult: Codable, Sendable {
     /// The entries that were not made, by name: device nodes.

@@ -11,6 +11,8 @@ final class ArchiveDownload {
     private let outcome: Monitor<ErrorMessage??>
     private var first: [UInt8]
     var connection: OpaquePointer?
+    /// Borrowed: it lives as long as it is being sent.
+    var response: OpaquePointer?
     var stallSeconds: UInt32 = 0
 
     private init(source: consuming Descriptor, outcome: Monitor<ErrorMessage??>, first: [UInt8]) {
@@ -72,8 +74,13 @@ final class ArchiveDownload {
             let count = read(source.raw, buffer.baseAddress, buffer.count)
             if count > 0 { return count }
             if count < 0, errno == EINTR { continue }
-            let whole = count == 0 && outcome.wait({ $0 })! == nil
-            return whole ? -1 : -2  // MHD_CONTENT_READER_END_OF_STREAM, …_END_WITH_ERROR
+            guard count == 0 else { return -2 }  // MHD_CONTENT_READER_END_WITH_ERROR
+            // The archive has no end marker then; who knows of trailers is told why (RFC 9112, 7.1.2).
+            if let error = outcome.wait({ $0 })! {
+                let text = String(decoding: JSONBody.encode(error), as: UTF8.self)
+                MHD_add_response_footer(response, ArchiveTrailer.error, text)
+            }
+            return -1  // MHD_CONTENT_READER_END_OF_STREAM
         }
     }
 }

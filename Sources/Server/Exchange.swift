@@ -180,6 +180,7 @@ extension Exchange {
         let response = MHD_create_response_from_callback(
             length, ArchiveDownload.blockSize, ArchiveDownload.readBlock,
             Unmanaged.passRetained(download).toOpaque(), ArchiveDownload.release)
+        download.response = response
         return send(response, 200, [("Content-Type", "application/x-tar")])
     }
 

@@ -175,6 +175,42 @@ import Testing
         }
     }
 
+    /// Whoever is root inside may put anything where the output goes; that harms nothing but the output.
+    @Test func outputFilesThatAreTamperedWith() throws {
+        try withCkpt { ckpt in
+            let box = try ckpt.create("tampered")
+            let text = """
+                echo first; until test -e /root/go; do sleep 0.02; done
+                head -c 300000 /dev/zero | tr '\\0' x; exit 4
+                """
+            for trick in ["ln -s /etc/passwd", "mkfifo", "mkdir", "ln -s /dev/full", "ln -s /dev/zero"] {
+                let id = try start(box, text)
+                #expect(try eventually { try ckpt("job", "tampered", id).stdout == "first\n" })
+                let before = try box.sh("md5sum < /etc/passwd")
+                try box.sh("cd /.ckpt/job && rm \(id).1.0 && \(trick) \(id).1.0; touch /root/go")
+                let end = try ckpt("job", "--follow", "tampered", id, deadline: 30)
+                #expect(end.status == 4, "\(trick): \(end)")
+                #expect(end.stdout == "", "\(trick): \(end)")
+                #expect(try jobs(box).first { $0.id == id }?.truncated == true, "\(trick)")
+                #expect(try box.sh("rm -f /root/go; md5sum < /etc/passwd") == before)
+            }
+            #expect(try box.exec("true").status == 0)
+        }
+    }
+
+    @Test func runInTheBackground() throws {
+        try withCkpt { ckpt in
+            let words = try ckpt.ok("run", "-d", "--name", "back", "--shell", "echo $0; exit 9").line.split(
+                separator: " ")
+            #expect(words.count == 2 && words[0] == "back")
+            let end = try ckpt("job", "-f", "back", String(words[1]))
+            #expect(end.status == 9 && end.stdout == "/bin/bash\n", "\(end)")
+            #expect(try ckpt("run", "-d", "--rm", "--", "true").status == 2)
+            let other = try ckpt("run", "--rm", "--max-output", "4", "--", "echo", "cut off")
+            #expect(other.status == 0 && other.stdout == "cut ", "\(other)")
+        }
+    }
+
     @Test func textForAShell() throws {
         try withCkpt { ckpt in
             let box = try ckpt.create("shell")

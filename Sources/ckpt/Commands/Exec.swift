@@ -32,10 +32,7 @@ extension Command {
                         "user", short: "u", value: "U", .text,
                         "Run as this user: name, uid, name:group or uid:gid"),
                     ExecOptions.timeout,
-                    OptionDescription(
-                        "detach", short: "d", "Start it as a job in the background and print the job's id"),
-                    OptionDescription(
-                        "shell", "Hand the words to a shell as text: bash where there is one, else /bin/sh"),
+                    ExecOptions.detach, ExecOptions.shell,
                     ExecOptions.maxOutput,
                 ],
             examples: [
@@ -74,10 +71,7 @@ extension Command {
                 "a call in a session has no stdin: with -i its text comes from there, so leave out CMD or -i",
                 command: "exec")
         }
-        if words.has("shell") {
-            request.command = .text(request.argv.joined(separator: " "))
-            request.argv = []
-        }
+        if words.has("shell") { request = ExecOptions.textForShell(request) }
         let name = words.operand("NAME")
         let client = call.client()
         if words.has("detach") {
@@ -107,26 +101,27 @@ enum ExecOptions {
         OptionDescription("interactive", short: "i", "Pass stdin on"),
         OptionDescription("tty", short: "t", "Give the command a terminal; stderr comes with stdout then"),
     ]
+    static let detach = OptionDescription(
+        "detach", short: "d", "Start it as a job in the background and print the job's id")
+    static let shell = OptionDescription(
+        "shell", "Hand the words to a shell as text: bash where there is one, else /bin/sh")
     static let timeout = OptionDescription(
         "timeout", value: "SEC", .seconds, "Kill the command and what it started after so many seconds")
     static let maxOutput = OptionDescription(
-        "max-output", value: "SIZE", .text,
+        "max-output", value: "SIZE", .spec(.size),
         "Pass on so much of each stream (as in 64k, 10m) and drop the rest; the command goes on")
 
     /// The value of `--max-output`, in bytes.
     static func maxOutput(_ words: ParsedWords) throws -> UInt64? {
-        guard let text = words.value("max-output") else { return nil }
-        let units: [Character: UInt64] = ["k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40]
-        var digits = text.lowercased()
-        if digits.hasSuffix("b") { digits.removeLast() }
-        let unit = digits.last.flatMap { units[$0] }
-        if unit != nil { digits.removeLast() }
-        guard let size = Double(digits), size >= 0, size * Double(unit ?? 1) < 1e18 else {
-            throw UsageError(
-                "bad value '\(text)' for --max-output: it must be a size such as 4096, 64k, 1.5m or 2g",
-                command: words.command.name)
-        }
-        return UInt64(size * Double(unit ?? 1))
+        try words.value("max-output").map { UInt64(try ByteSize($0).bytes) }
+    }
+
+    /// The words as one text.
+    static func textForShell(_ request: ExecRequest) -> ExecRequest {
+        var request = request
+        request.command = .text(request.argv.joined(separator: " "))
+        request.argv = []
+        return request
     }
 
     static let exitCodes = [

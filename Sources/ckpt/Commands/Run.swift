@@ -8,13 +8,15 @@ extension Command {
             "run", "make a sandbox, run one command in it, exit with its code",
             discussion: [
                 "The sandbox stays, to be saved or looked into, unless --rm is given. Its made-up name is said "
-                    + "on stderr. Options after CMD are its own."
+                    + "on stderr. Options after CMD are its own.",
+                "With -d the command is a job of the sandbox: both names are printed, and ckpt job tells the rest.",
             ],
             operands: [OperandDescription("CMD", .program, .rest)],
             options: [
                 OptionDescription("rm", "Remove the sandbox when the command has ended, however it ended"),
                 OptionDescription("name", value: "N", .newSandbox, "Its name; one is made up otherwise"),
-            ] + SpecOptions.all + ExecOptions.streams + [ExecOptions.timeout],
+            ] + SpecOptions.all + ExecOptions.streams
+                + [ExecOptions.timeout, ExecOptions.detach, ExecOptions.shell, ExecOptions.maxOutput],
             examples: [
                 Example(
                     "ckpt run --rm -- python3 -c 'print(6 * 7)'", "Run something and leave nothing behind"),
@@ -25,12 +27,18 @@ extension Command {
             exitCodes: ExecOptions.exitCodes, triedAs: ["try"])
     ) { call in
         let words = call.words
+        if words.has("detach"),
+            words.has("rm") || words.has("interactive") || words.value("max-output") != nil
+        {
+            throw UsageError("--rm, -i and --max-output are nothing for a job", command: "run")
+        }
         let client = call.client()
         let request = CreateRequest(name: words.value("name"), spec: try SpecOptions.spec(words))
         let sandbox = try call.waiting("making a sandbox") { try client.create(request) }
         if words.value("name") == nil, !words.has("rm"), !call.console.json {
             call.console.note("the sandbox is called \(sandbox.name)")
         }
+        if words.has("detach") { return try startJob(call, client, sandbox.name) }
         let result: ExecResult
         do {
             result = try runCommand(call, client, sandbox.name)
@@ -51,12 +59,32 @@ extension Command {
 
     private static func runCommand(_ call: Invocation, _ client: Client, _ name: String) throws -> ExecResult
     {
-        var request = ExecRequest(argv: call.words.operands("CMD"))
-        request.timeout = call.words.seconds("timeout")
+        let request = try request(call)
         let interactive = call.words.has("interactive")
         if call.console.json { return try bufferedExec(client, name, request, interactive: interactive) }
         return try ExecOptions.run(
             request, in: name, client, interactive: interactive, tty: call.words.has("tty"))
+    }
+
+    private static func request(_ call: Invocation) throws -> ExecRequest {
+        var request = ExecRequest(argv: call.words.operands("CMD"))
+        request.timeout = call.words.seconds("timeout")
+        request.maxOutput = try ExecOptions.maxOutput(call.words)
+        return call.words.has("shell") ? ExecOptions.textForShell(request) : request
+    }
+
+    /// Leaves the command running in the sandbox; a sandbox whose command never ran is of no use.
+    private static func startJob(_ call: Invocation, _ client: Client, _ name: String) throws -> Int32 {
+        do {
+            var request = try request(call)
+            request.tty = call.words.has("tty") ? true : nil
+            let job = try client.startJob(name, request)
+            try call.console.print(StartedRun(sandbox: name, job: job), lines: ["\(name) \(job.id)"])
+            return 0
+        } catch let error as ErrorMessage {
+            remove(name, call, client)
+            throw error
+        }
     }
 
     /// Removes the sandbox of a finished run; a failure is reported and changes nothing else.
@@ -70,6 +98,12 @@ extension Command {
             return false
         }
     }
+}
+
+/// What `ckpt run -d --json` prints.
+private struct StartedRun: Encodable {
+    let sandbox: String
+    let job: JobInfo
 }
 
 /// What `ckpt run --json` prints.
