@@ -82,11 +82,16 @@ static bool handle_spawn(uint32_t tag, char *payload, size_t length) {
         refuse(tag, EBUSY, "a forgotten command of that id still runs");
         return true;
     }
+    bool job = r.head->flags & CKPT_SPAWN_JOB;
+    if (c && c->job != job) {
+        refuse(tag, EEXIST, job ? "a command of that id is followed" : "a job has that id");
+        return true;
+    }
     if (c) {
         attach(c, tag, r.head->from);
         return true;
     }
-    if (r.head->flags & CKPT_SPAWN_JOB) job_make_room(CKPT_INIT_ENDED_JOBS);
+    if (job) job_make_room(CKPT_INIT_ENDED_JOBS);
     c = command_claim(r.id);
     if (!c) {
         refuse(tag, EAGAIN, "as many commands as a sandbox may have are running or not fetched yet");
@@ -94,7 +99,7 @@ static bool handle_spawn(uint32_t tag, char *payload, size_t length) {
     }
     const uint64_t from[2] = {0, 0};
     attach(c, tag, from);
-    if (r.head->flags & CKPT_SPAWN_JOB) job_begin(c, &r);
+    if (job) job_begin(c, &r);
     c->quiet = r.head->flags & CKPT_SPAWN_QUIET;
     c->tell_stdin = !c->quiet || r.head->flags & (CKPT_SPAWN_STDIN | CKPT_SPAWN_TTY);
     if (!*r.session) {

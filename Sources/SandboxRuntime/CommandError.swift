@@ -30,7 +30,8 @@ public enum CommandError: Error, Sendable, Equatable {
         switch self {
         case .refused(let code, let reason):
             ErrorMessage(
-                code == EAGAIN ? .noSpace : .internal, "the sandbox refused the command: \(reason)",
+                code == EAGAIN ? .noSpace : code == EEXIST ? .nameTaken : .internal,
+                "the sandbox refused the command: \(reason)",
                 cause: String(cString: strerror(code)))
         case .disconnected: ErrorMessage(.wrongState, "the sandbox's processes are gone")
         case .rolledBack:

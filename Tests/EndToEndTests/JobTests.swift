@@ -206,6 +206,10 @@ import Testing
             let end = try ckpt("job", "-f", "back", String(words[1]))
             #expect(end.status == 9 && end.stdout == "/bin/bash\n", "\(end)")
             #expect(try ckpt("run", "-d", "--rm", "--", "true").status == 2)
+            let body = #"{"id": "\#(words[1])", "argv": ["true"]}"#
+            let target = "http://ckpt/v1/sandboxes/back/exec"
+            let taken = try run(["curl", "-s", "--unix-socket", ckpt.socket, "-d", body, target])
+            #expect(taken.stdout.contains("name_taken"), "exec took the id of a job: \(taken)")
             let other = try ckpt("run", "--rm", "--max-output", "4", "--", "echo", "cut off")
             #expect(other.status == 0 && other.stdout == "cut ", "\(other)")
         }
