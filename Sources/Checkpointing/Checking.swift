@@ -12,22 +12,22 @@ extension CheckpointManager {
         return try sandbox.exclusively { () throws(ErrorMessage) in
             let running = try sandbox.running(for: "check")
             let root = running.process.pid
-            let refusals = TreeInspection.refusals(root: root)
+            let found = TreeInspection.findings(root: root)
             return CheckResult(
                 sandbox: name,
-                problems: refusals.map { refusal in
+                problems: found.refusals.map { refusal in
                     SaveProblem(
                         id: refusal.id, pid: refusal.process?.pid, command: refusal.process?.command,
                         message: refusal.description, hint: refusal.hint)
                 },
-                warnings: TaskAttributeReader.lostPolicies(in: TreeOfTasks(root: root)))
+                warnings: found.losses + TaskAttributeReader.lostPolicies(in: TreeOfTasks(root: root)))
         }
     }
 }
 
 extension SaveAttempt {
     /// What a thread finds out about the tree while CRIU starts.
-    typealias Inspection = Monitor<[CriuRefusal]?>
+    typealias Inspection = Monitor<TreeInspection.Findings?>
 
     /// Begins to look for what CRIU would refuse.
     ///
@@ -37,15 +37,17 @@ extension SaveAttempt {
         let found = Inspection(nil)
         let root = running.process.pid
         startThread {
-            let refusals = TreeInspection.certain(TreeInspection.refusals(root: root))
-            found.with(wake: true) { $0 = refusals }
+            let findings = TreeInspection.findings(root: root)
+            found.with(wake: true) { $0 = findings }
         }
         return found
     }
 
-    /// Refuses the save for the first thing that was found.
+    /// Refuses the save for the first thing that was found, and keeps what it loses.
     func checkInspection(_ inspection: Inspection) throws(ErrorMessage) {
-        guard let refusal = inspection.wait({ $0 })?.first else { return }
+        guard let found = inspection.wait({ $0 }) else { return }
+        warnings += found.losses
+        guard let refusal = TreeInspection.certain(found.refusals).first else { return }
         throw ErrorMessage(
             .cannotSave, "sandbox \(sandbox.name) cannot be saved: \(refusal)", hint: refusal.hint)
     }

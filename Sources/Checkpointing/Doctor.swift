@@ -55,11 +55,32 @@ extension CheckpointManager {
             hint: isNew ? nil : "Linux 5.11 or newer is needed")
     }
 
+    /// What CRIU and the making of namespaces and mounts take (capabilities(7)), by their numbers.
+    private static let neededCapabilities = [
+        0: "CAP_CHOWN", 1: "CAP_DAC_OVERRIDE", 3: "CAP_FOWNER", 5: "CAP_KILL", 6: "CAP_SETGID",
+        7: "CAP_SETUID",
+        8: "CAP_SETPCAP", 12: "CAP_NET_ADMIN", 18: "CAP_SYS_CHROOT", 19: "CAP_SYS_PTRACE",
+        21: "CAP_SYS_ADMIN",
+        27: "CAP_MKNOD",
+    ]
+
     private static func rightsCheck() -> DoctorCheck {
-        let isRoot = geteuid() == 0
-        return DoctorCheck(
-            name: "rights", status: isRoot ? .ok : .failed, detail: "the server runs as uid \(geteuid())",
-            hint: isRoot ? nil : "run ckpt as root")
+        guard geteuid() == 0 else {
+            return DoctorCheck(
+                name: "rights", status: .failed, detail: "the server runs as uid \(geteuid())",
+                hint: "run ckpt as root")
+        }
+        let status = String(decoding: (try? Files.read("/proc/self/status")) ?? [], as: UTF8.self)
+        let line = status.split(separator: "\n").first { $0.hasPrefix("CapEff:") }
+        let held = line?.split(separator: "\t").last.flatMap { UInt64($0, radix: 16) } ?? 0
+        let missing = neededCapabilities.keys.sorted().filter { held & 1 << UInt64($0) == 0 }
+            .compactMap { neededCapabilities[$0] }
+        return missing.isEmpty
+            ? DoctorCheck(name: "rights", status: .ok, detail: "the server runs as root with what it needs")
+            : DoctorCheck(
+                name: "rights", status: .failed,
+                detail: "the server runs as root without \(missing.joined(separator: ", "))",
+                hint: "start it with all capabilities (docker run --privileged, no CapabilityBoundingSet=)")
     }
 
     private static func namespaceCheck() -> DoctorCheck {

@@ -4,7 +4,7 @@ extension KnownRefusal {
     static let processes: [KnownRefusal] = [
         KnownRefusal(
             "nested-namespace", "is in a {kind} namespace of its own, which cannot be checkpointed",
-            why: "CRIU saves one pid, user and time namespace a tree",
+            why: "CRIU saves one such namespace a tree; only mount and network namespaces may be several",
             hint:
                 "start it without a sandbox of its own (--no-sandbox of a browser, no bubblewrap, no unshare)",
             beforehand: true, lines: ["Can't dump nested {kind} namespace for {pid}"]),

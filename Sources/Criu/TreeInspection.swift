@@ -5,18 +5,27 @@ import Glibc
 /// It finds what `KnownRefusal.isFoundBeforehand` says. Nothing is stopped; a process that changes meanwhile may be seen
 /// before or after.
 public enum TreeInspection {
-    /// What is found in the tree below `root`, the host's pid of its PID 1, in the order of its processes.
-    public static func refusals(root: Int32) -> [CriuRefusal] {
+    /// What was found, in the order of the processes.
+    public struct Findings: Sendable {
+        /// What would keep the tree from being saved.
+        public var refusals: [CriuRefusal] = []
+        /// What a save would lose, one sentence each.
+        public var losses: [String] = []
+    }
+
+    /// Looks through the tree below `root`, the host's pid of its PID 1.
+    public static func findings(root: Int32) -> Findings {
         let first = ObservedProcess(pid: root)
-        var found: [CriuRefusal] = []
+        var found = Findings()
         for pid in TreeOfTasks(root: root).processes {
             let process = ObservedProcess(lookingOnceAt: pid)
             guard let name = process.name else { continue }
-            found += ownState(of: process, name, in: first)
-            found += process.openFiles.compactMap { file($0, of: process, name) }
-            found += mappings(of: process, name)
+            found.refusals += ownState(of: process, name, in: first)
+            found.refusals += process.openFiles.compactMap { file($0, of: process, name) }
+            mappings(of: process, name, &found)
         }
-        return found + filesystems(of: first)
+        found.refusals += filesystems(of: first)
+        return found
     }
 
     /// Those of `refusals` that CRIU is sure to make, too: not what may be gone when everything stands still, and not what
@@ -40,7 +49,7 @@ public enum TreeInspection {
         if let tracer = process.tracer {
             found.append(CriuRefusal(.known("traced"), name, ["tracer": "\(tracer.nameOrNumber)"]))
         }
-        for kind in ["pid", "user", "time"] {
+        for kind in ["pid", "user", "time", "uts", "ipc", "cgroup"] {
             if let own = process.namespace(kind), let outer = first.namespace(kind), own != outer {
                 found.append(CriuRefusal(.known("nested-namespace"), name, ["kind": kind]))
             }
@@ -113,30 +122,37 @@ public enum TreeInspection {
         }
     }
 
-    private static func mappings(of process: ObservedProcess, _ name: CriuRefusal.Process) -> [CriuRefusal] {
-        var found: [CriuRefusal] = []
-        for line in process.lines("maps", with: ["[io_uring]", "/secretmem", "/dev/"]) {
+    private static func mappings(
+        of process: ObservedProcess, _ name: CriuRefusal.Process, _ found: inout Findings
+    ) {
+        var ids: Set<String> = []
+        for line in process.lines("maps", with: ["[io_uring]", "/secretmem", "/dev/", "/[aio]"]) {
             let words = line.split(separator: " ", maxSplits: 5, omittingEmptySubsequences: true)
-            guard words.count == 6 else { continue }
-            let target = words[5].drop { $0 == " " }
-            let id =
-                if target.hasPrefix("anon_inode:[io_uring]") {
-                    "io-uring-mapping"
-                } else if target.hasPrefix("/secretmem") {
-                    "secret-memory"
-                } else if target.hasPrefix("/dev/"), words[3] != "00:01", !target.hasPrefix("/dev/zero"),
-                    !target.hasPrefix("/dev/shm/")
-                {
-                    "device-mapping"
-                } else {
-                    ""
-                }
-            // One of a kind is enough to know.
-            if id.isEmpty || found.contains(where: { $0.id == id }) { continue }
-            found.append(
-                CriuRefusal(.known(id), name, ["range": String(words[0])], place: "at \(words[0])"))
+            guard words.count == 6, let kind = kind(ofMapping: words[5].drop { $0 == " " }),
+                // One of a kind is enough to know.
+                ids.insert(kind).inserted
+            else { continue }
+            if kind == asynchronousRing {
+                found.losses.append(
+                    "process \(name) uses asynchronous I/O (io_submit): requests that are under way at the save never "
+                        + "complete after a restore")
+            } else {
+                let range = String(words[0])
+                found.refusals.append(
+                    CriuRefusal(.known(kind), name, ["range": range], place: "at \(range)"))
+            }
         }
-        return found
+    }
+
+    /// The mapping that io_setup(2) makes. CRIU makes it again, empty, and cannot know what was under way.
+    private static let asynchronousRing = "/[aio]"
+
+    private static func kind(ofMapping target: Substring) -> String? {
+        if target.hasPrefix("anon_inode:[io_uring]") { return "io-uring-mapping" }
+        if target.hasPrefix("/secretmem") { return "secret-memory" }
+        if target.hasPrefix(asynchronousRing) { return asynchronousRing }
+        let isMemory = target.hasPrefix("/dev/zero") || target.hasPrefix("/dev/shm/")
+        return target.hasPrefix("/dev/") && !isMemory ? "device-mapping" : nil
     }
 
     /// Filesystems that are named after no mount in the tree of ours and that CRIU does not mount again.

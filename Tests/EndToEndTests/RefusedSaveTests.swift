@@ -25,6 +25,7 @@ import Testing
         ("netlink-data", ["has not read yet", "(fd 9)"], "netlink-data"),
         ("nested-pid", ["a pid namespace of its own"], "nested-namespace"),
         ("nested-user", ["a user namespace of its own"], "nested-namespace"),
+        ("nested-uts", ["a uts namespace of its own"], "nested-namespace"),
         ("traced", ["is traced by process"], "traced"),
         ("dead-leader", ["has ended its first thread"], "dead-leader"),
         ("secret-memory", ["secret memory"], "secret-memory"),

@@ -159,6 +159,11 @@ static void nested_user(void) {
 		cannot("unshare");
 }
 
+static void nested_uts(void) {
+	if (unshare(CLONE_NEWUTS))
+		cannot("unshare");
+}
+
 static void traced(void) {
 	pid_t child = fork();
 	if (child == 0)
@@ -285,6 +290,7 @@ static const struct {
 	{ "netlink-data", netlink_data },
 	{ "nested-pid", nested_pid },
 	{ "nested-user", nested_user },
+	{ "nested-uts", nested_uts },
 	{ "traced", traced },
 	{ "dead-leader", dead_leader },
 	{ "secret-memory", secret_memory },
