@@ -367,7 +367,7 @@ void   criu_resp__free_unpacked
   assert(message->base.descriptor == &criu_resp__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
-static const ProtobufCFieldDescriptor criu_opts__field_descriptors[20] =
+static const ProtobufCFieldDescriptor criu_opts__field_descriptors[21] =
 {
   {
     "images_dir_fd",
@@ -609,6 +609,18 @@ static const ProtobufCFieldDescriptor criu_opts__field_descriptors[20] =
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "leave_stopped",
+    69,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_BOOL,
+    offsetof(CriuOpts, has_leave_stopped),
+    offsetof(CriuOpts, leave_stopped),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned criu_opts__field_indices_by_name[] = {
   16,   /* field[16] = empty_ns */
@@ -618,6 +630,7 @@ static const unsigned criu_opts__field_indices_by_name[] = {
   0,   /* field[0] = images_dir_fd */
   14,   /* field[14] = irmap_scan_paths */
   2,   /* field[2] = leave_running */
+  20,   /* field[20] = leave_stopped */
   10,   /* field[10] = link_remap */
   6,   /* field[6] = log_file */
   5,   /* field[5] = log_level */
@@ -632,7 +645,7 @@ static const unsigned criu_opts__field_indices_by_name[] = {
   17,   /* field[17] = timeout */
   9,   /* field[9] = work_dir_fd */
 };
-static const ProtobufCIntRange criu_opts__number_ranges[10 + 1] =
+static const ProtobufCIntRange criu_opts__number_ranges[11 + 1] =
 {
   { 1, 0 },
   { 5, 3 },
@@ -644,7 +657,8 @@ static const ProtobufCIntRange criu_opts__number_ranges[10 + 1] =
   { 45, 17 },
   { 50, 18 },
   { 64, 19 },
-  { 0, 20 }
+  { 69, 20 },
+  { 0, 21 }
 };
 const ProtobufCMessageDescriptor criu_opts__descriptor =
 {
@@ -654,10 +668,10 @@ const ProtobufCMessageDescriptor criu_opts__descriptor =
   "CriuOpts",
   "",
   sizeof(CriuOpts),
-  20,
+  21,
   criu_opts__field_descriptors,
   criu_opts__field_indices_by_name,
-  10,  criu_opts__number_ranges,
+  11,  criu_opts__number_ranges,
   (ProtobufCMessageInit) criu_opts__init,
   NULL,NULL,NULL    /* reserved[123] */
 };

@@ -48,7 +48,7 @@ extension CheckpointManager {
         return bytes
     }
 
-    private static func send(_ bytes: UnsafeRawBufferPointer, to descriptor: Int32) throws {
+    static func send(_ bytes: UnsafeRawBufferPointer, to descriptor: Int32) throws(SystemError) {
         var sent = 0
         while sent < bytes.count {
             let from = sent

@@ -39,9 +39,11 @@ extension CheckpointManager {
         }
     }
 
-    /// Restores a snapshot's files and processes as the next incarnation of a sandbox; what could not be put back.
+    /// Restores a snapshot's files and processes as the next incarnation of a sandbox, with `stopped` all of them but
+    /// PID 1 standing still at the snapshot's instant; what could not be put back.
     func bringToLife(
-        _ snapshot: SnapshotTree.Record, in sandbox: LiveSandbox, _ timings: inout Timings
+        _ snapshot: SnapshotTree.Record, in sandbox: LiveSandbox, stopped: Bool = false,
+        _ timings: inout Timings
     ) throws(ErrorMessage) -> [String] {
         let began = monotonicNanoseconds()
         let ground = try Ground(manifest: snapshot.manifest)
@@ -59,7 +61,9 @@ extension CheckpointManager {
         let warnings: [String]
         do throws(ErrorMessage) {
             let instant = monotonicNanoseconds()
-            (process, warnings) = try restoreTree(snapshot, onto: root, logsIn: sandbox.directory)
+            (process, warnings) = try restoreTree(
+                snapshot, onto: root, stopped: stopped, logsIn: sandbox.directory)
+            if stopped { process.resume() }
             timings.criuMs = milliseconds(since: instant)
         } catch {
             removeRoot(root)
@@ -73,7 +77,7 @@ extension CheckpointManager {
     }
 
     private func restoreTree(
-        _ snapshot: SnapshotTree.Record, onto root: RootFilesystem, logsIn directory: String
+        _ snapshot: SnapshotTree.Record, onto root: RootFilesystem, stopped: Bool, logsIn directory: String
     ) throws(ErrorMessage) -> (SandboxProcess, warnings: [String]) {
         let images = try opening { () throws(SystemError) in
             try Descriptor.open(store.processPath(snapshot.id), O_RDONLY | O_DIRECTORY)
@@ -83,7 +87,7 @@ extension CheckpointManager {
             return try Descriptor.open("\(directory)/criu", O_RDONLY | O_DIRECTORY)
         }
         let request = Criu.RestoreRequest(
-            root: root.mountPoint, external: Self.externalsForRestore(root),
+            root: root.mountPoint, leaveStopped: stopped, external: Self.externalsForRestore(root),
             deadline: monotonicNanoseconds() + Self.restoreLimit)
         var puttingBack = PuttingBack(try LostState(readingFrom: store.processPath(snapshot.id)))
         let pid: Int32

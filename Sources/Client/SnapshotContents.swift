@@ -47,7 +47,7 @@ extension Client {
         return try call("GET", "/v1/diff?\(ends)" + (request.patch ? "&patch=true" : ""))
     }
 
-    private func contents(_ reference: String, _ what: String, _ query: [String]) -> String {
+    func contents(_ reference: String, _ what: String, _ query: [String]) -> String {
         "/v1/snapshots/\(Client.encode(reference))/\(what)"
             + (query.isEmpty ? "" : "?" + query.joined(separator: "&"))
     }

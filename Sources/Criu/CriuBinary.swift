@@ -19,7 +19,7 @@ public struct CriuBinary: Equatable, Sendable {
             }
             return CriuBinary(path: absolute(named), isPinned: false)
         }
-        let directory = programDirectory()
+        let directory = programDirectory
         // The last one is for a build directory, .build/TRIPLE/release, whose CRIU all configurations share.
         let places = ["..", ".", "../.."].map { "\(directory)/\($0)/libexec/ckpt/criu" }
         guard let path = places.first(where: { access($0, F_OK) == 0 }) else {
@@ -57,11 +57,12 @@ public struct CriuBinary: Equatable, Sendable {
     }
 }
 
-/// The directory this program lies in, with symbolic links resolved.
-private func programDirectory() -> String {
+/// The directory this program lies in, with symbolic links resolved; looked up once, as an upgrade that replaces the
+/// program leaves a running one without a name.
+private let programDirectory: String = {
     let program = absolute("/proc/self/exe")
     return program.lastIndex(of: "/").map { String(program[..<$0]) } ?? "."
-}
+}()
 
 private func absolute(_ path: String) -> String {
     guard let resolved = realpath(path, nil) else { return path }

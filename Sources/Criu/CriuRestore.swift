@@ -9,14 +9,20 @@ public struct RestoreRequest: Sendable {
     /// Whether the tree gets an empty network namespace of its own, for images that were made ready for that by
     /// `ImageDirectory.giveTreeItsOwnNetwork()`; else it joins the worker's.
     public var ownNetwork: Bool
+    /// Whether every process is left stopped (SIGSTOP) at the very instant of its dump.
+    public var leaveStopped: Bool
     /// Mounts and the like that are not part of the tree, as CRIU spells them: `mnt[data]:/path`.
     public var external: [String]
     /// When to give up, in nanoseconds of CLOCK_MONOTONIC; nil never does.
     public var deadline: UInt64?
 
     /// A restore onto the filesystem mounted at `root`.
-    public init(root: String, ownNetwork: Bool = true, external: [String] = [], deadline: UInt64? = nil) {
+    public init(
+        root: String, ownNetwork: Bool = true, leaveStopped: Bool = false, external: [String] = [],
+        deadline: UInt64? = nil
+    ) {
         self.root = root
+        self.leaveStopped = leaveStopped
         self.ownNetwork = ownNetwork
         self.external = external
         self.deadline = deadline
@@ -43,6 +49,10 @@ extension CriuWorker {
             options.root = cString(request.root)
             options.has_rst_sibling = 1
             options.rst_sibling = 1
+            if request.leaveStopped {
+                options.has_leave_stopped = 1
+                options.leave_stopped = 1
+            }
             if request.ownNetwork {
                 options.has_empty_ns = 1
                 options.empty_ns = UInt32(CLONE_NEWNET)

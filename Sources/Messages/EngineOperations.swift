@@ -46,6 +46,15 @@ public protocol EngineOperations: JobOperations, ProcessOperations, FileOperatio
     /// What is different in one snapshot from another.
     func diff(_ request: DiffRequest) throws(ErrorMessage) -> SnapshotDiff
 
+    /// Writes an ELF core file of a process of a snapshot to `descriptor`, a pipe's end, borrowed for the call.
+    func core(_ reference: String, pid: Int?, to descriptor: Int32) throws(ErrorMessage)
+    /// Writes a regular file of a snapshot's root filesystem to `descriptor`, a pipe's end.
+    func readSnapshotFile(_ reference: String, path: String, to descriptor: Int32) throws(ErrorMessage)
+    /// Restores a snapshot into a fresh sandbox, with every process but PID 1 stopped at its instant.
+    func debug(_ request: DebugRequest) throws(ErrorMessage) -> DebugSession
+    /// Waits until the caller goes away, and removes the sandbox then; returns when somebody else removed it.
+    func hold(_ name: String, cancelled: Cancellation) throws(ErrorMessage)
+
     /// Writes what lies at `path` in the sandbox to `descriptor` as a tar stream.
     ///
     /// With `owners` the stream names the owners by number, else everything belongs to root in it.

@@ -74,6 +74,8 @@ public struct SnapshotInfo: Codable, Sendable {
     public var processes: Int
     /// What the save took.
     public var timings: Timings?
+    /// The crash that made it, where one did.
+    public var crash: CrashInfo?
 
     public init(
         id: String, parent: String?, children: [String], tags: [String], message: String?, sandbox: String,

@@ -53,6 +53,11 @@ public final class SandboxProcess: Sendable {
         _ = clinux_pidfd_send_signal(handle.raw, SIGKILL)
     }
 
+    /// Lets it go on after a stop.
+    public func resume() {
+        _ = clinux_pidfd_send_signal(handle.raw, SIGCONT)
+    }
+
     /// Its network namespace.
     public func networkNamespace() throws(SystemError) -> Descriptor {
         try Descriptor.open("/proc/\(pid)/ns/net", O_RDONLY)

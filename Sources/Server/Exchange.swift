@@ -126,7 +126,8 @@ final class Exchange {
         do throws(ErrorMessage) {
             switch route.action {
             case .answer(let run): return queue(200, try run(call, body))
-            case .download: return queue(try ArchiveDownload.start(call))
+            case .download(let type, let writer):
+                return queue(try StreamDownload.start(try writer(call)), type)
             case .readFile: return queue(try FileDownload(call))
             case .upload, .writeFile: return false
             case .attach: break
@@ -173,15 +174,15 @@ extension Exchange {
         return send(response, status, [("Content-Type", type)] + headers)
     }
 
-    private func queue(_ download: ArchiveDownload) -> Bool {
+    private func queue(_ download: StreamDownload, _ type: String) -> Bool {
         let length = UInt64(bitPattern: -1)  // MHD_SIZE_UNKNOWN: chunked
         download.connection = connection
         download.stallSeconds = service.limits.stallSeconds
         let response = MHD_create_response_from_callback(
-            length, ArchiveDownload.blockSize, ArchiveDownload.readBlock,
-            Unmanaged.passRetained(download).toOpaque(), ArchiveDownload.release)
+            length, StreamDownload.blockSize, StreamDownload.readBlock,
+            Unmanaged.passRetained(download).toOpaque(), StreamDownload.release)
         download.response = response
-        return send(response, 200, [("Content-Type", "application/x-tar")])
+        return send(response, 200, [("Content-Type", type)])
     }
 
     private func queue(_ download: FileDownload) -> Bool {

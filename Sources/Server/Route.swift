@@ -54,8 +54,8 @@ struct Route: Sendable {
     enum Action: Sendable {
         /// Read a JSON body, call the engine, answer with JSON.
         case answer(@Sendable (Call, [UInt8]) throws(ErrorMessage) -> [UInt8])
-        /// Answer with a tar stream.
-        case download
+        /// Answer with a stream of bytes of that media type, which a call of the engine writes into a pipe.
+        case download(type: String, @Sendable (Call) throws(ErrorMessage) -> Writer)
         /// Read a tar stream.
         case upload
         /// Answer with the bytes of a file.
@@ -65,6 +65,9 @@ struct Route: Sendable {
         /// Become an exec stream.
         case attach
     }
+
+    /// Writes a stream to a pipe's end, which it borrows.
+    typealias Writer = @Sendable (Int32) throws(ErrorMessage) -> Void
 
     /// Whether the body is a stream of any length.
     var takesStream: Bool {

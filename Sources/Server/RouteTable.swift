@@ -3,7 +3,8 @@ import Messages
 extension Router {
     /// Version 1 of the API; `docs/openapi.yaml` describes the same rows.
     static let v1 = Router(
-        routes: service + sandboxes + jobs + processes + files + streams + snapshots + snapshotContents)
+        routes: service + sandboxes + jobs + processes + files + streams + snapshots + snapshotContents
+            + debugging)
 
     private static let service: [Route] = [
         .plain("GET", "/v1/version", "getVersion", gives: VersionInfo.self) { (call) throws(ErrorMessage) in
@@ -72,7 +73,15 @@ extension Router {
 
     private static let streams: [Route] = [
         .stream("GET", "/v1/sandboxes/{name}/attach", "attach", .attach),
-        .stream("GET", "/v1/sandboxes/{name}/archive", "readArchive", query: ["path", "owners"], .download),
+        .stream(
+            "GET", "/v1/sandboxes/{name}/archive", "readArchive", query: ["path", "owners"],
+            .download(type: "application/x-tar") { (call) throws(ErrorMessage) in
+                let (engine, sandbox, path) = (call.engine, call["name"], try call.required("path"))
+                let owners = try call.flag("owners")
+                return { (pipe) throws(ErrorMessage) in
+                    try engine.readArchive(sandbox: sandbox, path: path, owners: owners, to: pipe)
+                }
+            }),
         .stream(
             "PUT", "/v1/sandboxes/{name}/archive", "writeArchive", query: ["path", "owners"],
             gives: "ArchiveResult", .upload),

@@ -28,6 +28,8 @@ public struct Manifest: Codable, Equatable, Sendable {
     public var layerBytes: Int64
     /// Bytes on disk of the process image, without files it shares with other snapshots; set by `publish`.
     public var processBytes: Int64
+    /// The crash that made it, where one did.
+    public var crash: CrashInfo?
     /// What its memory takes, and how much of that it inherits; nil for a snapshot of files alone.
     public var memory: MemoryInfo?
     /// How many processes it holds, PID 1 included; 0 for a snapshot of files alone.

@@ -51,5 +51,6 @@ extension SnapshotInfo {
             spec: manifest.spec, layers: manifest.layers, processBytes: manifest.processBytes,
             layerBytes: manifest.layerBytes, standing: standing, processes: manifest.processes,
             timings: manifest.timings, memory: manifest.memory)
+        crash = manifest.crash
     }
 }

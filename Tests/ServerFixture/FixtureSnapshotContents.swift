@@ -1,4 +1,5 @@
 public import Messages
+import Glibc
 
 /// What the engine of the tests says about the contents of snapshots: the samples, with what was asked for in them.
 extension FixtureEngine {
@@ -38,5 +39,30 @@ extension FixtureEngine {
         (diff.from, diff.to) = (try snapshot(request.from).id, try snapshot(request.to).id)
         if !request.patch { diff.files[0].patch = nil }
         return diff
+    }
+}
+
+/// Stands in for debugging; the end-to-end tests have the real one.
+extension FixtureEngine {
+    public func core(_ reference: String, pid: Int?, to descriptor: Int32) throws(ErrorMessage) {
+        let text = Array("core of \(try snapshot(reference).id) \(pid.map(String.init) ?? "-")".utf8)
+        _ = write(descriptor, text, text.count)
+    }
+
+    public func readSnapshotFile(
+        _ reference: String, path: String, to descriptor: Int32
+    ) throws(ErrorMessage) {
+        let text = Array("\(path) of \(try snapshot(reference).id)".utf8)
+        _ = write(descriptor, text, text.count)
+    }
+
+    public func debug(_ request: DebugRequest) throws(ErrorMessage) -> DebugSession {
+        var session = Sample.debugSession
+        session.snapshot = try snapshot(request.snapshot).id
+        return session
+    }
+
+    public func hold(_ name: String, cancelled: Cancellation) throws(ErrorMessage) {
+        _ = try sandbox(name)
     }
 }

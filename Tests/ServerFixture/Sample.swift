@@ -75,6 +75,7 @@ public enum Sample {
             sandbox: "box", created: 1_700_000_000.5, spec: spec, layers: ["layer0"], processBytes: 1 << 20,
             layerBytes: 1 << 16, standing: ["box"], processes: 3, timings: timings, memory: memory)
         info.warnings = ["process 14 (redis-server) loses something"]
+        info.crash = crash
         return info
     }()
 
@@ -90,6 +91,13 @@ public enum Sample {
         hint: "turn it off")
     public static let checkResult = CheckResult(
         sandbox: "box", problems: [saveProblem], warnings: ["process 14 (redis-server) loses something"])
+
+    public static let crash = CrashInfo(
+        pid: 14, thread: 15, command: "app", signal: 11, code: 1, address: 4096)
+
+    public static let debugSession = DebugSession(
+        sandbox: "debug-1", snapshot: "snap0",
+        processes: [DebuggedProcess(pid: 14, hostPid: 4711, command: "app -x")], crash: crash)
 
     public static let logRecord = LogRecord(
         time: 1_700_000_000.5, exec: "e1", stream: "stdout", text: "hello\n")
@@ -154,7 +162,8 @@ public enum Sample {
         doctorReport, doctorReport.checks[0], Done(), spec, limits, security, timings,
         CreateRequest(name: "box", spec: spec), sandboxInfo, SandboxList(sandboxes: [sandboxInfo]),
         KillRequest(signal: 9), logRecord, LogList(records: [logRecord]),
-        SaveRequest(tag: "good", message: "before the test", stop: true), memory, snapshotInfo,
+        SaveRequest(tag: "good", message: "before the test", stop: true), memory, snapshotInfo, crash,
+        DebugRequest(snapshot: "good"), debugSession, debugSession.processes[0],
         saveProblem, checkResult,
         TreeInfo(snapshots: [snapshotInfo], sandboxes: [sandboxInfo]),
         RestoreRequest(snapshot: "snap0"),

@@ -73,6 +73,8 @@ struct  CriuOpts
    */
   protobuf_c_boolean has_rst_sibling;
   protobuf_c_boolean rst_sibling;
+  protobuf_c_boolean has_leave_stopped;
+  protobuf_c_boolean leave_stopped;
   protobuf_c_boolean has_empty_ns;
   uint32_t empty_ns;
   /*
@@ -116,7 +118,7 @@ struct  CriuOpts
 };
 #define CRIU_OPTS__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&criu_opts__descriptor) \
-    , 0, 0, 0, NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,NULL, 0,NULL, 0, 0, 0, 0, 0, CRIU_NETWORK_LOCK_METHOD__IPTABLES, 0, CRIU_CG_MODE__IGNORE, 0, 0, NULL, 0, 0 }
+    , 0, 0, 0, NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,NULL, 0,NULL, 0, 0, 0, 0, 0, CRIU_NETWORK_LOCK_METHOD__IPTABLES, 0, CRIU_CG_MODE__IGNORE, 0, 0, NULL, 0, 0 }
 
 
 struct  CriuFeatures

@@ -4,7 +4,7 @@ import LinuxSystem
 import Messages
 
 /// Sends what the engine writes into a pipe as the body of an answer.
-final class ArchiveDownload {
+final class StreamDownload {
     static let blockSize = 64 << 10
 
     private let source: Descriptor
@@ -21,43 +21,38 @@ final class ArchiveDownload {
         self.first = first
     }
 
-    /// Begins the archive and waits for its first bytes, so that an early error is still an answer of its
-    /// own.
-    static func start(_ call: Call) throws(ErrorMessage) -> ArchiveDownload {
-        let sandbox = call["name"]
-        let path = try call.required("path")
-        let owners = try call.flag("owners")
+    /// Begins the stream and waits for its first bytes, so that an early error is still an answer of its own.
+    static func start(_ write: @escaping Route.Writer) throws(ErrorMessage) -> StreamDownload {
         let pipe = try Pipe()
         let outcome = Monitor<ErrorMessage??>(nil)
-        let engine = call.engine
         let number = pipe.writing.release()
         startThread {
             let pipe = Descriptor(owning: number)
             do throws(ErrorMessage) {
-                try engine.readArchive(sandbox: sandbox, path: path, owners: owners, to: pipe.raw)
+                try write(pipe.raw)
                 outcome.with(wake: true) { $0 = .some(nil) }
             } catch {
                 outcome.with(wake: true) { $0 = .some(error) }
             }
         }
         let reading = pipe.reading
-        let first = try explaining("the archive cannot be read") { () throws(SystemError) in
+        let first = try explaining("the stream cannot be read") { () throws(SystemError) in
             try reading.read(upTo: blockSize)
         }
         if first.isEmpty, let error = outcome.wait({ $0 }) ?? nil { throw error }
-        return ArchiveDownload(source: reading, outcome: outcome, first: first)
+        return StreamDownload(source: reading, outcome: outcome, first: first)
     }
 
     /// MHD_ContentReaderCallback: fills the buffer, waiting for the engine where it must.
     static let readBlock: MHD_ContentReaderCallback = { context, _, buffer, size in
         guard let context, let buffer else { return -2 }
-        let download = Unmanaged<ArchiveDownload>.fromOpaque(context).takeUnretainedValue()
+        let download = Unmanaged<StreamDownload>.fromOpaque(context).takeUnretainedValue()
         return download.fill(UnsafeMutableRawBufferPointer(start: buffer, count: size))
     }
 
     /// MHD_ContentReaderFreeCallback: closes our end, so that an engine still writing gets EPIPE.
     static let release: MHD_ContentReaderFreeCallback = { context in
-        if let context { Unmanaged<ArchiveDownload>.fromOpaque(context).release() }
+        if let context { Unmanaged<StreamDownload>.fromOpaque(context).release() }
     }
 
     private func fill(_ buffer: UnsafeMutableRawBufferPointer) -> Int {
