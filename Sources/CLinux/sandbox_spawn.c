@@ -30,9 +30,9 @@ struct report {
 };
 
 static const char *const steps[] = {
-    "wait for the id map", "setgroups",  "mount --make-rprivate /", "attach the root", "bind /sys",
-    "mount /proc",         "pivot_root", "detach the old root",     "hand over descriptors",
-    "execve ckpt-init",
+    "wait for the id map", "setgroups",  "mount --make-rprivate /",         "attach a mount of the root",
+    "mount /proc",         "bind /sys and what is hidden below /proc and it", "pivot_root",
+    "detach the old root", "hand over descriptors",                           "execve ckpt-init",
 };
 
 static void reset_signals(void) {
@@ -55,6 +55,26 @@ static int place(int a, int b) {
     return 0;
 }
 
+// Binds what lies at `path` on itself and lets that be written, whatever the mount it lies on.
+static int make_writable(const char *path) {
+    if (mount(path, path, 0, MS_BIND, 0)) return -1;
+    struct mount_attr change = {.attr_clr = MOUNT_ATTR_RDONLY};
+    return mount_setattr(AT_FDCWD, path, 0, &change, sizeof change);
+}
+
+static int attach(const struct clinux_sandbox *sandbox) {
+    for (int i = 0; i < sandbox->mounts; i++) {
+        const char *target = i ? sandbox->mount_paths[i] : sandbox->staging;
+        if (sandbox->mount_fds[i] < 0) {
+            if (make_writable(target)) return -1;
+        } else if (move_mount(sandbox->mount_fds[i], "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH)) {
+            return -1;
+        }
+        if (i == 0 && chdir(target)) return -1;
+    }
+    return 0;
+}
+
 static int enter(const struct clinux_sandbox *sandbox, int go, int *step) {
     char byte;
     *step = 0;
@@ -65,17 +85,14 @@ static int enter(const struct clinux_sandbox *sandbox, int go, int *step) {
     if (mount(0, "/", 0, MS_REC | MS_PRIVATE, 0)) return -1;
     *step = 3;
     // Attached here, and not inherited: an inherited mount is locked, and pivot_root refuses a locked one.
-    for (int i = 0; i < sandbox->mounts; i++) {
-        const char *target = i ? sandbox->mount_paths[i] : sandbox->staging;
-        if (move_mount(sandbox->mount_fds[i], "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH)) return -1;
-        if (i == 0 && chdir(target)) return -1;
-    }
+    if (attach(sandbox)) return -1;
     *step = 4;
-    if (mount(sandbox->sysfs, "sys", 0, MS_BIND, 0)) return -1;
-    *step = 5;
     // While the host's is still in this namespace: in a user namespace the kernel mounts proc only where an
     // unobscured one is visible already (fs/namespace.c, mount_too_revealing).
     if (mount("proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, 0)) return -1;
+    *step = 5;
+    for (int i = 0; i < sandbox->binds; i++)
+        if (mount(sandbox->bind_sources[i], sandbox->bind_paths[i], 0, MS_BIND, 0)) return -1;
     *step = 6;
     if (syscall(SYS_pivot_root, ".", ".")) return -1;
     *step = 7;

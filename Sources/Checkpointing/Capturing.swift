@@ -21,17 +21,24 @@ extension CheckpointManager {
         let upper = attempt.running.root.upper
         let previous = attempt.sandbox.with { $0.capture }
         let hot = try attempt.hotFiles()
+        let tmpfs = attempt.running.root.tmpfs
         return try mapping { () throws(SnapshotTreeError) in
             try attempt.staging.makeLayer()
             let capture = LayerCapture(upper: upper, layer: attempt.staging.layerPath)
             let before = previous.map {
                 LayerCapture.Previous(index: $0.index, layer: store.layerPath($0.layer))
             }
-            switch try capture.capture(previous: before, hot: hot) {
+            // What is in a tmpfs is stored with each snapshot's own layer.
+            switch try capture.capture(previous: before, hot: hot, always: !tmpfs.isEmpty) {
             case .unchanged:
                 rmdir(attempt.staging.layerPath)
                 return previous!
             case .captured(let captured):
+                for part in tmpfs {
+                    try captureTmpfs(
+                        part.path, of: attempt.running.process.pid,
+                        into: "\(attempt.staging.layerPath)/\(part.key)")
+                }
                 return CapturedUpper(layer: attempt.staging.layerID, index: captured.index)
             }
         }

@@ -28,6 +28,8 @@ extension CheckpointManager {
             view = try bases.view(of: request.spec.base, initID: initProgram.currentID)
         } catch { throw error.message }
         let ground = Ground(initID: initProgram.currentID, parts: view.parts.map(\.path))
+        // Before a name is taken.
+        _ = try checkedView(of: request.spec, on: ground)
         let sandbox = try register(named: request.name) { name in
             SandboxRecord(name: name, spec: request.spec, created: secondsSince1970(), ground: ground)
         }

@@ -47,14 +47,16 @@ extension CheckpointManager {
     ) throws(ErrorMessage) -> [String] {
         let began = monotonicNanoseconds()
         let ground = try Ground(manifest: snapshot.manifest)
-        let view = try view(of: snapshot.spec, on: ground)
+        let view = try checkedView(of: snapshot.spec, on: ground)
         let (root, incarnation) = nextRoot(of: sandbox, view: view)
         defer { root.release() }
-        do throws(RuntimeError) {
-            try root.mount(over: snapshot.layers.reversed().map { store.layerPath($0) })
+        let layers = snapshot.layers.reversed().map { store.layerPath($0) }
+        do throws(ErrorMessage) {
+            do throws(RuntimeError) { try root.mount(over: layers) } catch { throw error.message }
+            try fillTmpfs(of: root, from: layers)
         } catch {
             removeRoot(root)
-            throw error.message
+            throw error
         }
         timings.filesystemMs = milliseconds(since: began)
         let process: SandboxProcess
@@ -120,8 +122,8 @@ extension CheckpointManager {
         return Dictionary(processes.map { ($0.pid, $0.command) }, uniquingKeysWith: { first, _ in first })
     }
 
-    /// Where the parts of the root and sysfs lie for the worker.
+    /// Where what is mounted beside the root lies for the worker.
     static func externalsForRestore(_ root: RootFilesystem) -> [String] {
-        root.submounts.map { "mnt[\(externalKey($0.path))]:\($0.source)" }
+        root.submounts.map { "mnt[\($0.key)]:\($0.source)" }
     }
 }

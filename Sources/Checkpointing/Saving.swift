@@ -167,9 +167,9 @@ extension CheckpointManager {
         return info
     }
 
-    /// The parts of the root and sysfs, which CRIU is to leave to us.
+    /// What is mounted beside the root, which CRIU is to leave to us.
     static func externalsForDump(_ root: RootFilesystem) -> [String] {
-        root.submounts.map { "mnt[/\($0.path)]:\(externalKey($0.path))" }
+        root.submounts.map { "mnt[/\($0.path)]:\($0.key)" }
     }
 
     /// The top of a sandbox's tree as CRIU shall search it for what is watched: the large directories of programs
@@ -182,7 +182,6 @@ extension CheckpointManager {
             .map { "/\($0)" }
     }
 
-    static func externalKey(_ path: String) -> String { path.split(separator: "/").joined(separator: "+") }
 }
 
 /// One save under way.

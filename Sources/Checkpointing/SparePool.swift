@@ -12,8 +12,21 @@ struct Spare: Sendable {
 
 /// What a spare stands on; it serves whoever wants the same.
 struct SpareKind: Hashable, Sendable {
-    let base: Base
+    /// The least that a sandbox of this kind is started with.
+    let spec: SandboxSpec
     let ground: Ground
+
+    /// Nil where a sandbox needs more at its start than a spare has.
+    init?(_ spec: SandboxSpec, on ground: Ground) {
+        let security = spec.security
+        guard spec.volumes.isEmpty, spec.tmpfs.isEmpty, spec.shmSize == nil, !spec.readOnly, spec.dns.isEmpty,
+            spec.addHosts.isEmpty, spec.devices.isEmpty, security.writable == nil, security.readable == nil,
+            spec.net == .none
+        else { return nil }
+        var least = SandboxSpec(base: spec.base)
+        least.security.maskPaths = security.maskPaths
+        (self.spec, self.ground) = (least, ground)
+    }
 }
 
 /// The spares of the base that was asked for last.
@@ -105,7 +118,7 @@ extension CheckpointManager {
     /// Nil when it cannot be made: whoever needs a sandbox next learns why.
     private func makeSpare(_ kind: SpareKind, number: Int) -> Spare? {
         let directory = self.directory(of: "\(Self.prefix)\(getpid())-\(number)")
-        guard let view = try? view(of: SandboxSpec(base: kind.base), on: kind.ground) else { return nil }
+        guard let view = try? view(of: kind.spec, on: kind.ground) else { return nil }
         let root = RootFilesystem(
             sandboxDirectory: directory, workspace: workspace, sandbox: "spare", number: number, view: view)
         guard (try? Files.makeDirectory(directory)) != nil,

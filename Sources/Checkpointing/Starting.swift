@@ -15,12 +15,19 @@ extension CheckpointManager {
         do throws(RuntimeError) { view = try bases.view(of: spec.base, initID: ground.initID) } catch {
             throw error.message
         }
-        guard let fitting = view.keeping(ground.parts) else {
+        guard let kept = view.keeping(ground.parts) else {
             throw ErrorMessage(
                 .cannotRestore, "the base \(spec.base) no longer has every directory it had: \(ground.parts)",
                 hint: "bring the missing ones back on the host")
         }
-        return fitting
+        do throws(RuntimeError) { return try bases.furnish(kept, for: spec) } catch { throw error.message }
+    }
+
+    /// The same, once it is known that what the spec names on the host is there.
+    func checkedView(of spec: SandboxSpec, on ground: Ground) throws(ErrorMessage) -> BaseView {
+        let view = try view(of: spec, on: ground)
+        do throws(RuntimeError) { try view.check(stateRoot: root) } catch { throw error.message }
+        return view
     }
 
     func rootFilesystem(of sandbox: LiveSandbox, incarnation: Int, view: BaseView) -> RootFilesystem {
@@ -42,8 +49,8 @@ extension CheckpointManager {
     /// Starts PID 1 at the base, with an empty writable layer.
     func startFresh(_ sandbox: LiveSandbox, position: String?) throws(ErrorMessage) {
         let record = sandbox.record
-        let view = try view(of: record)
-        if let spare = takeSpare(SpareKind(base: record.spec.base, ground: record.ground)) {
+        let view = try checkedView(of: record.spec, on: record.ground)
+        if let kind = SpareKind(record.spec, on: record.ground), let spare = takeSpare(kind) {
             return try adopt(spare, by: sandbox, view: view, position: position)
         }
         let (root, incarnation) = nextRoot(of: sandbox, view: view)

@@ -8,6 +8,8 @@ public struct FileStatus: Sendable {
     public let size: Int64
     public let device: UInt64
     public let inode: UInt64
+    /// Which device a device node stands for; 0 for other files.
+    public let deviceNumber: UInt64
     public var isDirectory: Bool { mode & S_IFMT == S_IFDIR }
     public var isRegular: Bool { mode & S_IFMT == S_IFREG }
     /// The permission bits, setuid, setgid and sticky included.
@@ -25,6 +27,7 @@ public struct FileStatus: Sendable {
         size = Int64(status.st_size)
         device = UInt64(status.st_dev)
         inode = UInt64(status.st_ino)
+        deviceNumber = UInt64(status.st_rdev)
     }
 }
 

@@ -1,6 +1,17 @@
 internal import CLinux
 import Glibc
 
+/// Attributes of one mount (mount_setattr(2)); the values are the kernel's.
+public struct MountAttributes: OptionSet, Sendable {
+    public let rawValue: UInt32
+    public init(rawValue: UInt32) { self.rawValue = rawValue }
+
+    public static let readOnly = MountAttributes(rawValue: 1)
+    public static let noSetUID = MountAttributes(rawValue: 2)
+    public static let noDevices = MountAttributes(rawValue: 4)
+    public static let noExecution = MountAttributes(rawValue: 8)
+}
+
 /// Mounts in this process's mount namespace.
 public enum Mount {
     /// Mounts overlayfs, attached nowhere, with the lower directories given from top to bottom.
@@ -9,25 +20,56 @@ public enum Mount {
     /// options; an older kernel gets the one string. `upper` nil makes it read-only. At most 500 lowers
     /// (fs/overlayfs/params.h, OVL_MAX_STACK).
     public static func overlay(
-        lowers: [String], upper: (directory: String, work: String)? = nil, inodes: Bool = false
+        lowers: [String], upper: (directory: String, work: String)? = nil, inodes: Bool = false,
+        attributes: MountAttributes = []
     ) throws(SystemError) -> Descriptor {
         var settings = [("source", "ckpt")]
         if let upper { settings += [("upperdir", upper.directory), ("workdir", upper.work)] }
         if inodes { settings.append(("xino", "on")) }
         do {
-            return try overlay(lowers.map { ("lowerdir+", $0) } + settings)
+            return try make("overlay", lowers.map { ("lowerdir+", $0) } + settings, attributes)
         } catch  where error.code == EINVAL && error.call == "fsconfig(lowerdir+)" {
-            return try overlay([("lowerdir", lowers.joined(separator: ":"))] + settings)
+            return try make("overlay", [("lowerdir", lowers.joined(separator: ":"))] + settings, attributes)
         }
     }
 
-    private static func overlay(_ settings: [(String, String)]) throws(SystemError) -> Descriptor {
-        let context = Descriptor(owning: try retrying("fsopen", "overlay") { fsopen("overlay", 1) })
+    /// Mounts an empty tmpfs, attached nowhere; `size` is in bytes, half of the machine's memory when nil.
+    public static func tmpfs(
+        size: Int64?, mode: UInt32, attributes: MountAttributes
+    ) throws(SystemError) -> Descriptor {
+        let settings = [("source", "ckpt"), ("mode", String(mode, radix: 8))]
+        return try make("tmpfs", settings + (size.map { [("size", String($0))] } ?? []), attributes)
+    }
+
+    /// A twin of what is mounted at `path`, or of a directory or file below, attached nowhere (open_tree(2)).
+    ///
+    /// What is mounted below it is left out. The attributes are given to the twin or taken from it.
+    public static func clone(
+        _ path: String, giving given: MountAttributes = [], taking taken: MountAttributes = []
+    ) throws(SystemError) -> Descriptor {
+        let flags = UInt32(OPEN_TREE_CLONE) | UInt32(bitPattern: O_CLOEXEC)
+        let twin = Descriptor(owning: try retrying("open_tree", path) { open_tree(AT_FDCWD, path, flags) })
+        if !given.isEmpty || !taken.isEmpty {
+            var change = mount_attr()
+            (change.attr_set, change.attr_clr) = (UInt64(given.rawValue), UInt64(taken.rawValue))
+            let number = twin.raw
+            try retrying("mount_setattr", path) {
+                mount_setattr(number, "", UInt32(AT_EMPTY_PATH), &change, MemoryLayout<mount_attr>.size)
+            }
+        }
+        return twin
+    }
+
+    private static func make(
+        _ type: String, _ settings: [(String, String)], _ attributes: MountAttributes
+    ) throws(SystemError) -> Descriptor {
+        let context = Descriptor(owning: try retrying("fsopen", type) { fsopen(type, 1) })
         for (key, value) in settings {
             try retrying("fsconfig(\(key))", value) { fsconfig(context.raw, 1, key, value, 0) }
         }
-        try retrying("fsconfig(create)", "overlay") { fsconfig(context.raw, 6, nil, nil, 0) }
-        return Descriptor(owning: try retrying("fsmount", "overlay") { fsmount(context.raw, 1, 0) })
+        try retrying("fsconfig(create)", type) { fsconfig(context.raw, 6, nil, nil, 0) }
+        return Descriptor(
+            owning: try retrying("fsmount", type) { fsmount(context.raw, 1, attributes.rawValue) })
     }
 
     /// Attaches a mount that is attached nowhere (move_mount(2)).
@@ -39,6 +81,18 @@ public enum Mount {
     /// Mounts an empty tmpfs on `target`, mode 0700.
     public static func tmpfs(at target: String, size: String = "64m") throws(SystemError) {
         try call("ckpt", target, "tmpfs", 0, "mode=0700,size=\(size)")
+    }
+
+    /// Mounts a proc of the caller's pid namespace on `target`, with a superblock that nobody can write to.
+    public static func readOnlyProc(at target: String) throws(SystemError) {
+        let flags = UInt(MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC)
+        try call("proc", target, "proc", flags, nil)
+    }
+
+    /// Makes the filesystem mounted on `target` read-only for everybody.
+    public static func makeReadOnly(_ target: String) throws(SystemError) {
+        let flags = UInt(MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC)
+        try call(nil, target, nil, flags, nil)
     }
 
     /// Binds `source`, and what is mounted below it, on `target`.

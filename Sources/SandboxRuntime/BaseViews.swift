@@ -2,28 +2,24 @@ import Glibc
 import LinuxSystem
 public import Messages
 
-/// One overlay of a sandbox's root filesystem.
-public struct RootPart: Sendable, Hashable {
-    /// Where it lies below the root: empty for the root itself, else for example `usr`.
-    public let path: String
-    /// The name of its directory in every upper and layer: `root`, `usr`, `var+lib+dpkg`.
-    public let key: String
-    /// The base's directories it starts from, topmost first.
-    public let lowers: [String]
-
-    init(path: String, lowers: [String]) {
-        self.path = path
-        key = path.isEmpty ? "root" : path.split(separator: "/").joined(separator: "+")
-        self.lowers = lowers
-    }
-}
-
-/// A base made ready for mounting.
+/// A base made ready for mounting, and what a spec mounts beside it.
 public struct BaseView: Sendable, Hashable {
-    /// The overlays of the root, the root itself first.
-    public let parts: [RootPart]
+    /// What the root is made of, in an order in which it can be mounted; the root itself first.
+    public internal(set) var mounts: [RootMount]
     /// A read-only sysfs to bind on /sys, which shows loopback and no other network device.
     public let sysfs: String
+    /// What hides or locks parts of /proc and /sys.
+    public internal(set) var masks: [PathMask] = []
+    /// What is put into a fresh writable layer.
+    var additions = Additions()
+
+    init(parts: [RootMount], sysfs: String) {
+        mounts = parts
+        self.sysfs = sysfs
+    }
+
+    /// The overlays, the root itself first.
+    public var parts: [RootMount] { mounts.filter(\.isOverlay) }
 
     /// The view with just the parts of the given paths; nil when it has not all of them.
     public func keeping(_ paths: [String]) -> BaseView? {
@@ -39,13 +35,17 @@ public struct BaseView: Sendable, Hashable {
 /// filesystem; an overlay of an overlay shows mapped files under a mount that CRIU cannot find. So each directory
 /// of programs is an overlay of its own, and the top level is ours.
 public final class BaseViews: Sendable {
-    private let workspace: String
-    private let stateRoot: String
+    let workspace: String
+    let stateRoot: String
     private let initProgram: InitProgram
     private let sysfs: String
+    /// What Docker hides or locks below /proc and /sys, as far as this kernel has it.
+    let masks: [PathMask]
     /// An empty directory on which a new sandbox attaches its root for a moment, in its own mount namespace.
     public let staging: String
     private let made = Monitor<[String: BaseView]>([:])
+    /// The layers that hide what may not be read, by base and what may.
+    let hiding = Monitor<[String: String]>([:])
 
     /// Top-level directories of the host that hold programs; where they are symbolic links they stay links.
     static let programs = [
@@ -62,6 +62,7 @@ public final class BaseViews: Sendable {
         self.staging = staging
         try system { () throws(SystemError) in try Files.makeDirectory(staging) }
         try SandboxNetwork.mountSysfs(at: sysfs)
+        masks = try PathMask.prepare(in: workspace, sysfs: sysfs)
     }
 
     /// The base under PID 1 of the given version.
@@ -98,7 +99,7 @@ public final class BaseViews: Sendable {
 
     private func directoryParts(
         _ base: String, skeleton: String, program: [UInt8]
-    ) throws(RuntimeError) -> [RootPart] {
+    ) throws(RuntimeError) -> [RootMount] {
         let root = try system { () throws(SystemError) in try Files.canonical(stateRoot) }
         if base == "/" || root == base || root.hasPrefix(base + "/") {
             throw .noBase(
@@ -110,10 +111,10 @@ public final class BaseViews: Sendable {
             try layer.buildCommon(initProgram: program)
             try layer.completeDirectory(base)
         }
-        return [RootPart(path: "", lowers: [skeleton, base])]
+        return [.part("", lowers: [skeleton, base])]
     }
 
-    private func hostParts(skeleton: String, program: [UInt8]) throws(RuntimeError) -> [RootPart] {
+    private func hostParts(skeleton: String, program: [UInt8]) throws(RuntimeError) -> [RootMount] {
         var paths = Self.programs.filter { (try? FileStatus("/\($0)", follow: false))?.isDirectory == true }
         // The package database belongs to the programs, wherever it is kept.
         paths += ["var/lib/dpkg", "var/lib/rpm"].filter { (try? FileStatus("/\($0)"))?.isDirectory == true }
@@ -125,8 +126,7 @@ public final class BaseViews: Sendable {
             try root.imitateHost(parts: parts)
             try Skeleton(directory: "\(skeleton)/etc").maskSecrets()
         }
-        let root = RootPart(path: "", lowers: ["\(skeleton)/root"])
-        return [root]
-            + parts.map { RootPart(path: $0, lowers: ($0 == "etc" ? ["\(skeleton)/etc"] : []) + ["/\($0)"]) }
+        return [.part("", lowers: ["\(skeleton)/root"])]
+            + parts.map { .part($0, lowers: ($0 == "etc" ? ["\(skeleton)/etc"] : []) + ["/\($0)"]) }
     }
 }

@@ -11,7 +11,7 @@ public struct RootFilesystem: Sendable {
     public let work: String
     /// Where the server mounts the root itself while it is handed to a sandbox.
     public let mountPoint: String
-    private let view: BaseView
+    let view: BaseView
 
     /// Names the directories of incarnation `number`; nothing is made yet.
     public init(sandboxDirectory: String, workspace: String, sandbox: String, number: Int, view: BaseView) {
@@ -21,76 +21,119 @@ public struct RootFilesystem: Sendable {
         self.view = view
     }
 
-    /// The parts beside the root: their mount points in the server's namespace and their paths below the root.
+    /// What is mounted beside the root itself: the name CRIU is told, where it lies in the server's namespace while it
+    /// is handed to a sandbox, and its path below the root.
     ///
-    /// They are not mounted below `mountPoint`: a mount with locked children cannot be bound in a user namespace
+    /// Nothing is mounted below `mountPoint`: a mount with locked children cannot be bound in a user namespace
     /// (fs/namespace.c, has_locked_children).
-    public var submounts: [(source: String, path: String)] {
-        view.parts.dropFirst().map { ("\(mountPoint)-\($0.key)", $0.path) } + [(view.sysfs, "sys")]
+    public var submounts: [(key: String, source: String, path: String)] {
+        view.mounts.dropFirst().map { ($0.key, place(of: $0), $0.path) } + [("sys", view.sysfs, "sys")]
+            + view.masks.map { ($0.key, $0.source, $0.path) }
+    }
+
+    /// Its memory-backed directories: the name of each in every layer, and where it lies as in `submounts`.
+    public var tmpfs: [(key: String, source: String, path: String)] {
+        view.mounts.filter(\.isTmpfs).map { ($0.key, place(of: $0), $0.path) }
     }
 
     /// Where a file of the sandbox lies below `upper` once it has been changed.
     public func pathInUpper(of path: String) -> String {
-        let parts = path.split(separator: "/")
-        let deepest = view.parts.map { (part: $0, names: $0.path.split(separator: "/")) }
-            .filter { parts.starts(with: $0.names) }.max { $0.names.count < $1.names.count }!
-        return ([deepest.part.key[...]] + parts.dropFirst(deepest.names.count)).joined(separator: "/")
+        let (part, below) = view.parts.holding(path)
+        return ([part.key[...]] + below).joined(separator: "/")
     }
 
-    /// The path of each part below the root, the root itself first.
-    var paths: [String] { view.parts.map(\.path) }
+    /// Where the server mounts one of the mounts.
+    private func place(of mount: RootMount) -> String {
+        mount.path.isEmpty ? mountPoint : "\(mountPoint)-\(mount.key)"
+    }
 
-    /// A sysfs to bind on /sys.
-    var sysfs: String { view.sysfs }
-
-    /// Makes the directories and mounts every part over the layers given, topmost first, and the base.
+    /// Makes the directories and opens every mount that can be without another, attached nowhere; nil for what lies
+    /// there anyway. `layers` are those over the base, topmost first.
     ///
-    /// `use` gets one mount after the other, attached nowhere, in the order of `paths`.
+    /// `use` gets one mount after the other, in the order they are to be attached.
     func open(
-        over layers: [String], use: (consuming Descriptor, RootPart) throws(SystemError) -> Void
+        over layers: [String], use: (consuming Descriptor?, RootMount) throws(SystemError) -> Void
     ) throws(RuntimeError) {
-        for part in view.parts {
-            try system { () throws(SystemError) in
-                let mount = try Self.mount(
-                    part, over: layers, upper: "\(upper)/\(part.key)", work: "\(work)/\(part.key)")
-                try use(mount, part)
-            }
+        for mount in view.mounts {
+            try system { () throws(SystemError) in try use(try open(mount, over: layers), mount) }
         }
     }
 
-    /// Mounts every part at `mountPoint` and beside it, for a restore.
-    public func mount(over layers: [String]) throws(RuntimeError) {
-        try open(over: layers) { (mount, part) throws(SystemError) in
-            let target = part.path.isEmpty ? mountPoint : "\(mountPoint)-\(part.key)"
-            try Files.makeDirectory(target)
-            try Mount.attach(mount, at: target)
+    private func open(_ mount: RootMount, over layers: [String]) throws(SystemError) -> Descriptor? {
+        switch mount.kind {
+        case .overlay(let lowers, let readOnly):
+            // Device nodes are ckpt's affair, and all of those lie in the root's own part.
+            let attributes: MountAttributes = mount.path.isEmpty ? [] : .noDevices
+            return try Self.overlay(
+                mount, lowers, over: layers, upper: "\(upper)/\(mount.key)", work: "\(work)/\(mount.key)",
+                readOnly ? attributes.union(.readOnly) : attributes)
+        case .bind(let source, let readOnly):
+            return try Mount.clone(source, giving: readOnly ? [.readOnly, .noDevices] : .noDevices)
+        case .tmpfs(let size, let mode, let exec):
+            let attributes: MountAttributes = [.noSetUID, .noDevices]
+            let tmpfs = try Mount.tmpfs(
+                size: size, mode: mode, attributes: exec ? attributes : attributes.union(.noExecution))
+            try makePlaces(in: mount, mountedAs: tmpfs)
+            return tmpfs
+        case .writable: return nil
         }
+    }
+
+    /// Mounts everything at `mountPoint` and beside it, for a restore.
+    public func mount(over layers: [String]) throws(RuntimeError) {
+        try prepareVolumes()
+        try open(over: layers) { (detached, mount) throws(SystemError) in
+            let target = place(of: mount)
+            let opened: Descriptor
+            if let detached {
+                opened = detached
+            } else {
+                let (holder, below) = holder(of: mount)
+                let source = ([place(of: holder)[...]] + below).joined(separator: "/")
+                opened = try Mount.clone(source, taking: .readOnly)
+            }
+            if try Self.isDirectory(opened) {
+                try Files.makeDirectory(target)
+            } else {
+                try Files.write(target, [])
+            }
+            try Mount.attach(opened, at: target)
+        }
+    }
+
+    private static func isDirectory(_ file: borrowing Descriptor) throws(SystemError) -> Bool {
+        var status = stat()
+        let number = file.raw
+        try retrying("fstat") { fstat(number, &status) }
+        return status.st_mode & S_IFMT == S_IFDIR
     }
 
     /// Takes the mounts out of the server's namespace; the sandbox keeps its own.
     public func release() {
-        for part in view.parts {
-            let target = part.path.isEmpty ? mountPoint : "\(mountPoint)-\(part.key)"
+        for mount in view.mounts {
+            let target = place(of: mount)
             try? Mount.detach(target)
-            rmdir(target)
+            if rmdir(target) != 0 && errno == ENOTDIR { unlink(target) }
         }
     }
 
-    private static func mount(
-        _ part: RootPart, over layers: [String], upper: String, work: String
+    private static func overlay(
+        _ part: RootMount, _ base: [String], over layers: [String], upper: String, work: String,
+        _ attributes: MountAttributes
     ) throws(SystemError) -> Descriptor {
         for directory in [upper, work] { try Files.makeDirectory(directory, mode: 0o755) }
         let changed = layers.map { "\($0)/\(part.key)" }
         // The merged directory shows the upper's own attributes: keep those of the layer below.
-        if let top = changed.first ?? part.lowers.first { try copyAttributes(from: top, to: upper) }
+        if let top = changed.first ?? base.first { try copyAttributes(from: top, to: upper) }
         // An empty layer changes nothing but costs a place of the 500.
         var lowers: [String] = []
         for layer in changed where try !Files.isEmpty(layer) { lowers.append(layer) }
-        lowers += part.lowers
-        return try Mount.overlay(lowers: lowers, upper: (upper, work), inodes: part.path.isEmpty)
+        lowers += base
+        return try Mount.overlay(
+            lowers: lowers, upper: (upper, work), inodes: part.path.isEmpty, attributes: attributes)
     }
 
-    private static func copyAttributes(from source: String, to target: String) throws(SystemError) {
+    static func copyAttributes(from source: String, to target: String) throws(SystemError) {
         var status = stat()
         try retrying("stat", source) { stat(source, &status) }
         try retrying("chown", target) { chown(target, status.st_uid, status.st_gid) }

@@ -6,6 +6,10 @@ public import Messages
 public enum RuntimeError: Error, Sendable {
     /// The base directory is not there or is none.
     case noBase(path: String, reason: String)
+    /// A directory, file or device of the host that a spec names cannot be used.
+    case noSource(path: String, reason: String)
+    /// Nothing can be mounted at a path inside.
+    case badPlace(path: String, reason: String)
     /// ckpt-init is not beside the binary.
     case noInit(searched: [String])
     /// A step of starting the sandbox failed, outside or inside.
@@ -20,6 +24,14 @@ public enum RuntimeError: Error, Sendable {
             ErrorMessage(
                 .notFound, "the base \(path) cannot be used: \(reason)",
                 hint: "give an existing directory that holds a root filesystem, or host")
+        case .noSource(let path, let reason):
+            ErrorMessage(
+                .notFound, "\(path) of the host cannot be shown inside: \(reason)",
+                hint: "volumes are HOST:BOX[:ro|rw|cow], devices HOST[:BOX][:rwm], where HOST must exist")
+        case .badPlace(let path, let reason):
+            ErrorMessage(
+                .badValue, "nothing can be mounted on \(path): \(reason)",
+                hint: "choose another path inside")
         case .noInit(let searched):
             ErrorMessage(
                 .notInstalled, "ckpt-init is not installed: looked at \(searched.joined(separator: ", "))",

@@ -69,6 +69,29 @@ struct Skeleton {
         for prefix in Self.secretFiles { try hideFiles(beginning: prefix) }
     }
 
+    /// A layer that hides what `base` has but for its programs and the paths in `shown`, each in its parts.
+    ///
+    /// Directories are there and empty, for programs expect them; other files are not there.
+    func hide(
+        _ relative: String = "", of base: String, but shown: [ArraySlice<Substring>]
+    ) throws(SystemError) {
+        for name in try Files.names(in: "\(base)/\(relative)") {
+            let below = shown.filter { $0.first.map(String.init) == name }.map { $0.dropFirst() }
+            let isSystem = relative.isEmpty && (BaseViews.programs + ["proc", "sys", "dev"]).contains(name)
+            if isSystem || below.contains(where: \.isEmpty) { continue }
+            let child = relative.isEmpty ? name : "\(relative)/\(name)"
+            let status = try FileStatus("\(base)/\(child)", follow: false)
+            if status.isDirectory {
+                try likeHost(child, of: base)
+                if below.isEmpty { try opaque(child) } else { try hide(child, of: base, but: below) }
+            } else if !relative.isEmpty || status.mode & S_IFMT != S_IFLNK {
+                // A whiteout. The top level's links stay: where they lead to shows what may be seen.
+                try retrying("mknod", child) { mknod(path(child), S_IFCHR, 0) }
+            }
+        }
+        if relative.isEmpty { try copyAttributes(from: base, to: directory) }
+    }
+
     private func path(_ relative: String) -> String { "\(directory)/\(relative)" }
 
     private static func isLink(_ path: String) -> Bool {

@@ -11,6 +11,7 @@ extension SandboxProcess {
         root: RootFilesystem, staging: String, hostname: String
     ) throws(RuntimeError) -> SandboxProcess {
         let plan = try planFile(hostname: hostname)
+        try root.prepare(hostname: hostname)
         var ends: [Int32] = [-1, -1]
         try system { () throws(SystemError) in _ = try retrying("pipe2") { pipe2(&ends, O_CLOEXEC) } }
         let status = Descriptor(owning: ends[0])
@@ -54,22 +55,25 @@ extension SandboxProcess {
     ) throws(RuntimeError) -> Int32 {
         // Descriptors are ~Copyable and cannot sit in an array: closed by hand.
         var mounts: [Int32] = []
-        defer { for mount in mounts { close(mount) } }
-        try root.open(over: []) { (mount, _) throws(SystemError) in mounts.append(mount.release()) }
-        let paths = root.paths.map { strdup($0) }
-        let strings = [strdup(staging), strdup(root.sysfs), strdup("/.ckpt/init")]
-        defer { (paths + strings).forEach { free($0) } }
+        defer { for mount in mounts where mount >= 0 { close(mount) } }
+        try root.open(over: []) { (mount, _) throws(SystemError) in
+            if let mount { mounts.append(mount.release()) } else { mounts.append(-1) }
+        }
+        let binds =
+            [(source: root.view.sysfs, path: "sys")]
+            + root.view.masks.map { (source: $0.source, path: $0.path) }
+        let paths = CStrings(root.view.mounts.map(\.path))
+        let (sources, targets) = (CStrings(binds.map(\.source)), CStrings(binds.map(\.path)))
+        let names = CStrings([staging, "/.ckpt/init"])
         var failure = clinux_spawn_failure()
         var pidfd: Int32 = -1
         let (planNumber, statusNumber) = (plan.raw, status.raw)
-        let pid = paths.map { UnsafePointer($0) }.withUnsafeBufferPointer { paths in
-            mounts.withUnsafeBufferPointer { mounts in
-                var sandbox = clinux_sandbox(
-                    staging: strings[0], mount_fds: mounts.baseAddress, mount_paths: paths.baseAddress,
-                    mounts: Int32(mounts.count), sysfs: strings[1], init: strings[2], plan_fd: planNumber,
-                    status_fd: statusNumber)
-                return clinux_spawn_sandbox(&sandbox, &pidfd, &failure)
-            }
+        let pid = mounts.withUnsafeBufferPointer { mounts in
+            var sandbox = clinux_sandbox(
+                staging: names.base[0], mount_fds: mounts.baseAddress, mount_paths: paths.base,
+                mounts: Int32(mounts.count), bind_sources: sources.base, bind_paths: targets.base,
+                binds: Int32(binds.count), init: names.base[1], plan_fd: planNumber, status_fd: statusNumber)
+            return clinux_spawn_sandbox(&sandbox, &pidfd, &failure)
         }
         guard pid > 0 else { throw .start(step: String(cString: failure.step), code: failure.code) }
         close(pidfd)
@@ -102,5 +106,24 @@ extension SandboxProcess {
         _ = try system { () throws(SystemError) in
             try retrying("sethostname", name) { clinux_set_hostname(pid, name) }
         }
+    }
+}
+
+/// Strings for C, as long as this lives.
+private final class CStrings {
+    let base: UnsafeMutablePointer<UnsafePointer<CChar>?>
+    private let count: Int
+
+    init(_ strings: [String]) {
+        count = strings.count
+        base = .allocate(capacity: max(count, 1))
+        for (index, string) in strings.enumerated() {
+            (base + index).initialize(to: UnsafePointer(strdup(string)))
+        }
+    }
+
+    deinit {
+        for index in 0..<count { free(UnsafeMutablePointer(mutating: base[index])) }
+        base.deallocate()
     }
 }

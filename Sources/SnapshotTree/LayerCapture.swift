@@ -61,15 +61,17 @@ public struct LayerCapture: Sendable {
     /// it then shows a link count above 1 in a sandbox that stands on the layer. `hot` are the files that
     /// a process has mapped shared and writable, by their path relative to the upper directory: a store
     /// to mapped memory need not change a file's times, so those are copied, and also by the capture after.
+    /// With `always` the layer holds a copy also where nothing changed.
     /// When it throws, what the layer's directory holds by then is the caller's to remove.
     public func capture(
-        previous: Previous? = nil, hot: [[UInt8]] = []
+        previous: Previous? = nil, hot: [[UInt8]] = [], always: Bool = false
     ) throws(SnapshotTreeError) -> Outcome {
         try wrapping { () throws(SystemError) in
             let source = try Descriptor.directory(upper)
             let hotNow = inodes(of: hot, below: source)
             let hotSince = hotNow.union(previous?.index.hot ?? [])
-            if let previous, try !ChangeScan.hasChanged(source, since: previous.index, hot: hotSince) {
+            if !always, let previous, try !ChangeScan.hasChanged(source, since: previous.index, hot: hotSince)
+            {
                 return .unchanged
             }
             let copy = try LayerCopy(source, into: try Descriptor.directory(layer), hot: hotNow)

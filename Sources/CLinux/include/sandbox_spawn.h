@@ -9,12 +9,15 @@ struct clinux_sandbox {
     /// Where the new root is mounted for a moment, in the child's namespace alone: any directory.
     const char *staging;
     /// Mounts that are attached nowhere (fsmount(2)), and where each goes below the new root; the first is the root
-    /// itself, its path is not used.
+    /// itself, its path is not used. A descriptor of -1 makes what lies at the path a writable mount of its own.
     const int *mount_fds;
     const char *const *mount_paths;
     int mounts;
-    /// A mount point of the caller's namespace that is bound on /sys.
-    const char *sysfs;
+    /// Mounts, directories and files of the caller's namespace, and what each is bound on below the new root once
+    /// /proc is there.
+    const char *const *bind_sources;
+    const char *const *bind_paths;
+    int binds;
     /// The program that becomes PID 1, by its path inside the root.
     const char *init;
     /// Handed over as descriptors 3 and 4: the plan to read and the pipe to report on.
