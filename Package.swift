@@ -110,7 +110,8 @@ let package = Package(
             path: "Tests/ImageFuzzer", cSettings: gnu, swiftSettings: strict),
         // End to end: the real binary, the real kernel, the real CRIU.
         .testTarget(
-            name: "EndToEndTests", dependencies: ["Messages"], resources: [.copy("Programs")], cSettings: gnu),
+            name: "EndToEndTests", dependencies: ["Messages", "Digests"], resources: [.copy("Programs")],
+            cSettings: gnu),
         .target(
             name: "ServerFixture", dependencies: ["LinuxSystem", "Messages"], path: "Tests/ServerFixture",
             cSettings: gnu, swiftSettings: strict),

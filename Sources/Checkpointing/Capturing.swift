@@ -34,6 +34,7 @@ extension CheckpointManager {
                 rmdir(attempt.staging.layerPath)
                 return previous!
             case .captured(let captured):
+                if let previous { attempt.unchanged = (previous.layer, captured) }
                 for part in tmpfs {
                     try captureTmpfs(
                         part.path, of: attempt.running.process.pid,

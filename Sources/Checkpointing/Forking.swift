@@ -14,6 +14,9 @@ extension CheckpointManager {
             throw ErrorMessage(.badValue, "\(count) forks cannot be made at once", hint: "1 to 1000")
         }
         let snapshot = try resolve(request.source)
+        try leasing(snapshot) { () throws(ErrorMessage) in
+            try checkBeforeUse(snapshot, thoroughly: request.verify)
+        }
         let names = try forkNames(request, count: count, snapshot: snapshot)
         let ground = try Ground(manifest: snapshot.manifest)
         var made: [LiveSandbox] = []

@@ -30,7 +30,8 @@ extension CheckpointManager {
             let snapshot = try resolve(reference)
             var timings = Timings(totalMs: 0)
             let warnings = try leasing(snapshot) { () throws(ErrorMessage) in
-                try bringToLife(snapshot, in: sandbox, &timings)
+                try checkBeforeUse(snapshot, thoroughly: request.verify)
+                return try bringToLife(snapshot, in: sandbox, &timings)
             }
             timings.totalMs = milliseconds(since: start)
             var result = RestoreResult(sandbox: sandbox.info(), snapshot: snapshot.id, timings: timings)

@@ -145,7 +145,10 @@ extension CheckpointManager {
         if let images = try? Descriptor.open(attempt.staging.processPath, O_RDONLY | O_DIRECTORY) {
             attempt.warnings += KnownLoss.losses(in: images, tree: attempt.tree)
         }
-        let memory = try shareMemory(attempt, parent: record.position)
+        var known = KnownDigests()
+        let memory = try shareMemory(attempt, parent: record.position, &known)
+        if let unchanged = attempt.unchanged { known.add(unchangedIn: unchanged.layer, unchanged.captured) }
+        let machine = Machine.current
         attempt.lost.network = network()
         try attempt.lost.write(to: attempt.staging.processPath)
         attempt.timings.totalMs = milliseconds(since: attempt.start)
@@ -154,10 +157,11 @@ extension CheckpointManager {
             message: attempt.request.message, spec: record.spec, layers: record.layers + [captured.layer],
             processes: processes, timings: attempt.timings, architecture: Host.architecture,
             kernel: Host.kernel,
-            criu: CriuPin.version.description, engine: record.ground.encoded, memory: memory)
+            criu: CriuPin.version.description, engine: record.ground.encoded, memory: memory,
+            cpu: machine.model, cpuFeatures: machine.features)
         manifest.hostBoottime = attempt.hostBoottime
         var info = try mapping { () throws(SnapshotTreeError) in
-            try store.publish(attempt.staging, manifest: manifest, tag: attempt.request.tag)
+            try store.publish(attempt.staging, manifest: manifest, tag: attempt.request.tag, known: known)
         }
         attempt.timings.publishMs = milliseconds(since: began)
         attempt.timings.totalMs = milliseconds(since: attempt.start)
@@ -203,6 +207,8 @@ final class SaveAttempt {
     var lost = LostState()
     /// What is lost for good, one sentence each.
     var warnings: [String] = []
+    /// What the capture found unchanged since an earlier one's layer.
+    var unchanged: (layer: String, captured: LayerCapture.Captured)?
 
     init(
         sandbox: LiveSandbox, running: LiveSandbox.Running, staging: Staging, request: SaveRequest,

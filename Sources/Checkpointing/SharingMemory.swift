@@ -8,7 +8,10 @@ extension CheckpointManager {
     /// Stores only the memory that differs from the parent snapshot's.
     ///
     /// The sandbox goes on meanwhile, but for one that is stopped. Memory that cannot be compared is stored whole.
-    func shareMemory(_ attempt: SaveAttempt, parent: String?) throws(ErrorMessage) -> MemoryInfo {
+    /// `known` gets the digests of what was read and written for that.
+    func shareMemory(
+        _ attempt: SaveAttempt, parent: String?, _ known: inout KnownDigests
+    ) throws(ErrorMessage) -> MemoryInfo {
         let began = monotonicNanoseconds()
         let shares: MemoryShares
         do throws(CriuImageError) {
@@ -20,6 +23,7 @@ extension CheckpointManager {
         for problem in shares.problems {
             report("sandbox \(attempt.sandbox.name): some memory is stored whole: \(problem)")
         }
+        (known.process, known.processLinks) = (shares.digests, shares.links)
         attempt.timings.memoryMs = milliseconds(since: began)
         return MemoryInfo(
             totalBytes: Int64(shares.pages) * Int64(Page.size),

@@ -29,12 +29,16 @@ extension CheckpointManager {
         _ = try mapping { () throws(SnapshotTreeError) in try store.untag(tag) }
     }
 
-    /// Deletes a snapshot; with `subtree` all that came from it too. Layers that a sandbox uses stay until it goes.
-    public func delete(_ reference: String, subtree: Bool) throws(ErrorMessage) -> DeleteResult {
+    /// Deletes a snapshot; with `subtree` all that came from it too, with `keepingChildren` it alone. Layers that a sandbox uses stay until it goes.
+    public func delete(
+        _ reference: String, subtree: Bool, keepingChildren: Bool
+    ) throws(ErrorMessage) -> DeleteResult {
         let record = try resolve(reference)
         return try deleting { (standing, layers) throws(ErrorMessage) in
             try mapping { () throws(SnapshotTreeError) in
-                try store.delete(record.id, subtree: subtree, standing: standing, layersInUse: layers)
+                try store.delete(
+                    record.id, subtree: subtree, keepingChildren: keepingChildren, standing: standing,
+                    layersInUse: layers)
             }
         }
     }

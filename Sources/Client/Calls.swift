@@ -102,9 +102,23 @@ extension Client {
     }
 
     /// `DELETE /v1/snapshots/{ref}`.
-    public func delete(_ reference: String, subtree: Bool = false) throws(ErrorMessage) -> DeleteResult {
-        let query = subtree ? "?subtree=true" : ""
+    public func delete(
+        _ reference: String, subtree: Bool = false, keepingChildren: Bool = false
+    ) throws(ErrorMessage) -> DeleteResult {
+        let query = subtree ? "?subtree=true" : keepingChildren ? "?keepChildren=true" : ""
         return try call("DELETE", "/v1/snapshots/\(Client.encode(reference))\(query)", repeatable: false)
+    }
+
+    /// `POST /v1/verify`: some snapshots by reference, or all and the store itself.
+    public func verify(_ references: [String] = []) throws(ErrorMessage) -> VerifyReport {
+        let request = VerifyRequest(snapshots: references.isEmpty ? nil : references)
+        return try call("POST", "/v1/verify", body: try Client.encode(request))
+    }
+
+    /// `POST /v1/usage`: of some snapshots by reference, or of all.
+    public func usage(_ references: [String] = []) throws(ErrorMessage) -> UsageReport {
+        let request = UsageRequest(snapshots: references.isEmpty ? nil : references)
+        return try call("POST", "/v1/usage", body: try Client.encode(request))
     }
 
     func path(_ name: String, _ more: String? = nil) -> String {

@@ -114,6 +114,8 @@ public struct OperandDescription: Sendable {
         case one, optional
         /// One or more.
         case many
+        /// Any number.
+        case optionalMany
         /// This word and all that follow, dashes or not: the sandbox's command.
         case rest
         /// The same, or none at all.
@@ -139,13 +141,15 @@ public struct OperandDescription: Sendable {
         case .one: name
         case .optional: "[\(name)]"
         case .many: "\(name)…"
+        case .optionalMany: "[\(name)…]"
         case .rest: "[--] \(name)…"
         case .optionalRest: "[[--] \(name)…]"
         }
     }
 
+    var takesMany: Bool { count == .many || count == .optionalMany }
     var takesRest: Bool { count == .rest || count == .optionalRest }
-    var mayBeMissing: Bool { count == .optional || count == .optionalRest }
+    var mayBeMissing: Bool { count == .optional || count == .optionalMany || count == .optionalRest }
 }
 
 /// A call worth copying.

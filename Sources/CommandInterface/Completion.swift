@@ -64,7 +64,7 @@ public struct Completer: Sendable {
     private func operand(of command: CommandDescription, at index: Int) -> OperandDescription? {
         if index < command.operands.count { return command.operands[index] }
         guard let last = command.operands.last else { return nil }
-        return last.count == .many || last.takesRest ? last : nil
+        return last.takesMany || last.takesRest ? last : nil
     }
 }
 

@@ -151,7 +151,7 @@ private struct WordReader {
                 let need = "\(parsed.command.name) needs \(operand.kind.meaning)"
                 throw complaint("missing \(operand.name): \(need)", parsed)
             }
-            let takesAll = operand.takesRest || operand.count == .many
+            let takesAll = operand.takesRest || operand.takesMany
             let taken = takesAll ? Array(left) : [left[left.startIndex]]
             left = left.dropFirst(taken.count)
             for word in taken {

@@ -15,11 +15,17 @@ public func sheet(of snapshot: SnapshotInfo, now: Double, style: Style) -> [Stri
     sheet.add("sandboxes here", snapshot.standing.joined(separator: " "))
     sheet.add("processes", "\(snapshot.processes)")
     sheet.add("process image", sizeText(bytes: snapshot.processBytes))
+    if let storage = snapshot.storage { sheet.add("on disk", storageText(storage)) }
     if let memory = snapshot.memory { sheet.add("memory", memoryText(memory)) }
     sheet.add("new layer", snapshot.layerBytes == 0 ? "none" : sizeText(bytes: snapshot.layerBytes))
     let layers = snapshot.layers.count
     sheet.add("layers", layers == 0 ? "none: only the base" : "\(layers) over the base")
     sheet.add(snapshot.spec)
+    if let origin = snapshot.origin {
+        sheet.add("made with", "CRIU \(origin.criu), format \(origin.format), kernel \(origin.kernel)")
+        sheet.add("on", "\(origin.architecture) \(style.clean(origin.cpu))")
+        sheet.add("CPU features", origin.cpuFeatures.joined(separator: " "))
+    }
     if let timings = snapshot.timings { sheet.add("the save took", timingText(timings)) }
     return sheet.lines()
 }
@@ -39,6 +45,12 @@ public func sheet(of sandbox: SandboxInfo, now: Double, style: Style) -> [String
     sheet.add("sessions", sandbox.sessions.joined(separator: " "))
     sheet.add(sandbox.spec)
     return sheet.lines()
+}
+
+/// What a snapshot takes, one line.
+func storageText(_ share: DiskShare) -> String {
+    let (own, shared) = (sizeText(bytes: share.ownBytes), sizeText(bytes: share.sharedBytes))
+    return "\(own) own, \(shared) shared, \(sizeText(bytes: share.logicalBytes)) logical"
 }
 
 /// What became of a snapshot's memory, one line.

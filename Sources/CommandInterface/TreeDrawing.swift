@@ -108,6 +108,10 @@ public struct TreeDrawing {
         row.message = style.clean(snapshot.message ?? "")
         row.age = ageText(seconds: now - snapshot.created)
         row.size = sizeText(bytes: snapshot.processBytes) + " + " + sizeText(bytes: snapshot.layerBytes)
+        if let storage = snapshot.storage {
+            row.size += ", \(sizeText(bytes: storage.sharedBytes)) shared"
+            row.size += " of \(sizeText(bytes: storage.logicalBytes))"
+        }
         return row
     }
 

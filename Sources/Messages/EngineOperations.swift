@@ -31,8 +31,12 @@ public protocol EngineOperations: JobOperations, ProcessOperations, FileOperatio
     func snapshot(_ reference: String) throws(ErrorMessage) -> SnapshotInfo
     func tag(_ reference: String, _ tag: String) throws(ErrorMessage) -> SnapshotInfo
     func untag(_ tag: String) throws(ErrorMessage)
-    func delete(_ reference: String, subtree: Bool) throws(ErrorMessage) -> DeleteResult
+    func delete(
+        _ reference: String, subtree: Bool, keepingChildren: Bool
+    ) throws(ErrorMessage) -> DeleteResult
     func gc() throws(ErrorMessage) -> GCResult
+    func verify(_ request: VerifyRequest) throws(ErrorMessage) -> VerifyReport
+    func usage(_ request: UsageRequest) throws(ErrorMessage) -> UsageReport
 
     /// What a snapshot's process image holds.
     func inspect(_ reference: String, _ request: InspectRequest) throws(ErrorMessage) -> Inspection

@@ -54,5 +54,5 @@ public enum Product {
     public static let version = "0.1.0"
     public static let api = "v1"
     /// The snapshot store's format.
-    public static let storeFormat = 1
+    public static let storeFormat = 2
 }

@@ -46,6 +46,32 @@ public struct MemoryInfo: Codable, Hashable, Sendable {
     }
 }
 
+/// Where a snapshot was made: a process image may need the same.
+public struct OriginInfo: Codable, Hashable, Sendable {
+    /// As uname(2) calls the machine, for example `x86_64`.
+    public var architecture: String
+    /// The kernel's release, as uname(2) tells it.
+    public var kernel: String
+    /// The version of the CRIU that wrote the process image.
+    public var criu: String
+    /// The version of the manifest's form.
+    public var format: Int
+    /// The processor's model, as /proc/cpuinfo calls it.
+    public var cpu: String
+    /// The extensions of the instruction set that programs can use, as /proc/cpuinfo calls them, sorted.
+    public var cpuFeatures: [String]
+    public init(
+        architecture: String, kernel: String, criu: String, format: Int, cpu: String, cpuFeatures: [String]
+    ) {
+        self.architecture = architecture
+        self.kernel = kernel
+        self.criu = criu
+        self.format = format
+        self.cpu = cpu
+        self.cpuFeatures = cpuFeatures
+    }
+}
+
 /// One node of the snapshot tree.
 public struct SnapshotInfo: Codable, Sendable {
     public var id: String
@@ -76,6 +102,10 @@ public struct SnapshotInfo: Codable, Sendable {
     public var timings: Timings?
     /// The crash that made it, where one did.
     public var crash: CrashInfo?
+    /// Where it was made; told of one snapshot, left out of lists.
+    public var origin: OriginInfo?
+    /// Bytes on disk at the time of its saving: if nothing were shared, of its own, and shared with others.
+    public var storage: DiskShare?
 
     public init(
         id: String, parent: String?, children: [String], tags: [String], message: String?, sandbox: String,
@@ -114,7 +144,12 @@ public struct TreeInfo: Codable, Sendable {
 public struct RestoreRequest: Codable, Sendable {
     /// The snapshot, by any reference; the one the sandbox last came from when nil.
     public var snapshot: String?
-    public init(snapshot: String? = nil) { self.snapshot = snapshot }
+    /// Reads all that is stored of it first; without that only small files are read.
+    public var verify: Bool?
+    public init(snapshot: String? = nil, verify: Bool? = nil) {
+        self.snapshot = snapshot
+        self.verify = verify
+    }
 }
 
 /// The answer of restore and reset.
@@ -140,10 +175,13 @@ public struct ForkRequest: Codable, Sendable {
     public var count: Int?
     /// Names are PREFIX-1, PREFIX-2 …, the next free numbers; just PREFIX where one is asked for and it is free.
     public var prefix: String?
-    public init(source: String, count: Int? = nil, prefix: String? = nil) {
+    /// Reads all that is stored of the snapshot first; without that only small files are read.
+    public var verify: Bool?
+    public init(source: String, count: Int? = nil, prefix: String? = nil, verify: Bool? = nil) {
         self.source = source
         self.count = count
         self.prefix = prefix
+        self.verify = verify
     }
 }
 

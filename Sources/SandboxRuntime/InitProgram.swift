@@ -39,6 +39,19 @@ public struct InitProgram: Sendable {
         try system { () throws(SystemError) in try Files.read("\(directory)/\(id)") }
     }
 
+    /// The versions that are kept.
+    public var keptIDs: [String] { ((try? Files.names(in: directory)) ?? []).sorted() }
+
+    /// What is wrong with a kept version; nil when nothing is.
+    public func damage(id: String) -> String? {
+        do throws(SystemError) {
+            let bytes = try Files.read("\(directory)/\(id)")
+            return Self.fingerprint(bytes) == id ? nil : "has other content than its name says"
+        } catch {
+            return error.code == ENOENT ? "is missing" : "cannot be read: \(error.reason)"
+        }
+    }
+
     /// FNV-1a, 64 bits: tells builds of ours apart; no defence against forgery is meant.
     private static func fingerprint(_ bytes: [UInt8]) -> String {
         var hash: UInt64 = 0xcbf2_9ce4_8422_2325

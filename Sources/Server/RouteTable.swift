@@ -20,6 +20,14 @@ extension Router {
         .plain("POST", "/v1/gc", "collectGarbage", gives: GCResult.self) { (call) throws(ErrorMessage) in
             try call.engine.gc()
         },
+        .post("/v1/verify", "verify", takes: VerifyRequest.self, gives: VerifyReport.self) {
+            (call, request) throws(ErrorMessage) in
+            try call.engine.verify(request)
+        },
+        .post("/v1/usage", "getUsage", takes: UsageRequest.self, gives: UsageReport.self) {
+            (call, request) throws(ErrorMessage) in
+            try call.engine.usage(request)
+        },
     ]
 
     private static let sandboxes: [Route] = [
@@ -100,9 +108,14 @@ extension Router {
             try call.engine.snapshot(call["ref"])
         },
         .plain(
-            "DELETE", "/v1/snapshots/{ref}", "deleteSnapshot", query: ["subtree"], gives: DeleteResult.self
+            "DELETE", "/v1/snapshots/{ref}", "deleteSnapshot", query: ["subtree", "keepChildren"],
+            gives: DeleteResult.self
         ) { (call) throws(ErrorMessage) in
-            try call.engine.delete(call["ref"], subtree: try call.flag("subtree"))
+            let (subtree, keepingChildren) = (try call.flag("subtree"), try call.flag("keepChildren"))
+            if subtree, keepingChildren {
+                throw ErrorMessage(.badValue, "subtree and keepChildren exclude each other")
+            }
+            return try call.engine.delete(call["ref"], subtree: subtree, keepingChildren: keepingChildren)
         },
         .plain("PUT", "/v1/snapshots/{ref}/tags/{tag}", "setTag", gives: SnapshotInfo.self) {
             (call) throws(ErrorMessage) in

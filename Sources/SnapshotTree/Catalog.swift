@@ -72,15 +72,25 @@ final class Catalog {
 
     /// Adds a row; `lostParent` is set where the parent is not in the tree any more.
     func insert(_ manifest: Manifest, lostParent: String? = nil) throws(SnapshotTreeError) {
-        let json: Data
-        do { json = try JSONEncoder().encode(manifest) } catch {
-            throw .badManifest("the manifest cannot be written as JSON: \(error)")
-        }
         try database.run(
             "INSERT INTO snapshots (id, parent, lost_parent, layers, manifest) VALUES (?, ?, ?, ?, ?)",
             .text(manifest.id), .text(lostParent == nil ? manifest.parent : nil), .text(lostParent),
-            .text(manifest.layers.joined(separator: " ")), .text(String(decoding: json, as: UTF8.self)))
+            .text(manifest.layers.joined(separator: " ")), .text(try Self.json(manifest)))
         manifests[manifest.id] = manifest
+    }
+
+    /// Writes down that a snapshot has another parent, as its manifest says.
+    func reparent(_ manifest: Manifest) throws(SnapshotTreeError) {
+        try database.run(
+            "UPDATE snapshots SET parent = ?, manifest = ? WHERE id = ?", .text(manifest.parent),
+            .text(try Self.json(manifest)), .text(manifest.id))
+        manifests[manifest.id] = manifest
+    }
+
+    private static func json(_ manifest: Manifest) throws(SnapshotTreeError) -> String {
+        do { return String(decoding: try JSONEncoder().encode(manifest), as: UTF8.self) } catch {
+            throw .badManifest("the manifest cannot be written as JSON: \(error)")
+        }
     }
 
     /// Takes the row and its tags away; children keep the id as the parent they lost.
@@ -159,6 +169,16 @@ final class Catalog {
         try database.rows("SELECT id, layers FROM snapshots ORDER BY seq") { row in
             (row.text(0)!, row.text(1)!.split(separator: " ").map(String.init))
         }
+    }
+
+    /// The manifest of the newest snapshot that lists a layer.
+    func lister(of layer: String) throws(SnapshotTreeError) -> Manifest? {
+        let sql = """
+            SELECT id, lost_parent, manifest FROM snapshots WHERE instr(layers, ?) > 0 ORDER BY seq DESC LIMIT 1
+            """
+        return try database.rows(sql, .text(layer)) { (row) throws(SnapshotTreeError) in
+            try manifest(in: row)
+        }.first
     }
 
     /// Those of `candidates` that no snapshot lists.

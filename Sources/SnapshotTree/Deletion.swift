@@ -5,33 +5,36 @@ public import Messages
 extension SnapshotTree {
     /// Removes a snapshot, with all below it when `subtree` is set, and the layers nobody needs any more.
     ///
+    /// With `keepingChildren` those move up to its parent; nothing they need goes, for memory is linked into each
+    /// snapshot and layers stay while one lists them.
     /// `standing` gives for a snapshot's id the sandboxes that stand on it; `layersInUse` are the layers
     /// of running sandboxes, which stay until `gc`. The rows go first, in one transaction; then each
     /// directory is renamed into `staging/` and removed from there, by the next start if need be.
     /// Throws `unknownReference`, `neededByChildren`, `standing`.
     public func delete(
-        _ id: String, subtree: Bool = false, standing: [String: [String]] = [:],
+        _ id: String, subtree: Bool = false, keepingChildren: Bool = false,
+        standing: [String: [String]] = [:],
         layersInUse: Set<String> = []
     ) throws(SnapshotTreeError) -> DeleteResult {
         var trash: [String] = []
         let deleted = try locked { (catalog) throws(SnapshotTreeError) in
             let ids = try subtree ? withDescendants(id, catalog) : [id]
             guard let record = try catalog.record(id) else { throw .unknownReference(id) }
-            if !subtree {
-                let children = try catalog.children(of: record.id)
-                guard children.isEmpty else { throw .neededByChildren(id, children: children) }
-            }
+            let orphans = try subtree ? [] : catalog.children(of: record.id)
+            guard orphans.isEmpty || keepingChildren else { throw .neededByChildren(id, children: orphans) }
             for id in ids {
                 if let names = standing[id], !names.isEmpty { throw .standing(id, sandboxes: names) }
             }
             var layers: Set<String> = []
             for id in ids { layers.formUnion(try catalog.record(id)?.layers ?? []) }
+            let moved = try moveUp(orphans, to: record.parent, catalog)
             try catalog.transaction { () throws(SnapshotTreeError) in
+                for manifest in moved { try catalog.reparent(manifest) }
                 for id in ids.reversed() { try catalog.remove(id) }
             }
             let unused = try catalog.unreferenced(layers.subtracting(layersInUse).subtracting(live.layers))
             trash = ids.compactMap { discard($0, from: layout.snapshots) }
-            trash += unused.sorted().compactMap { discard($0, from: layout.layers) }
+            trash += unused.sorted().compactMap { discardLayer($0) }
             return ids
         }
         return DeleteResult(deleted: deleted, freedBytes: try empty(trash))
@@ -56,10 +59,11 @@ extension SnapshotTree {
             let layers = try wrapping { () throws(SystemError) in try layout.layerNames() }
             let candidates = Set(layers).subtracting(layersInUse).subtracting(live.layers)
             for name in try catalog.unreferenced(candidates).sorted() {
-                guard let discarded = discard(name, from: layout.layers) else { continue }
+                guard let discarded = discardLayer(name) else { continue }
                 trash.append(discarded)
                 removed.append("layers/\(name)")
             }
+            try removeStrayDigests()
         }
         var freed = try empty(trash)
         let stale = try wrapping { () throws(SystemError) in try layout.sweepStaging(except: live) }
@@ -86,6 +90,27 @@ extension SnapshotTree {
         }
     }
 
+    /// Gives the children another parent on disk.
+    ///
+    /// A crash before the catalog knows leaves the old parent in place, to be deleted again.
+    private func moveUp(
+        _ children: [String], to parent: String?, _ catalog: Catalog
+    ) throws(SnapshotTreeError) -> [Manifest] {
+        var moved: [Manifest] = []
+        for child in children {
+            guard var manifest = try catalog.record(child)?.manifest else { continue }
+            manifest.parent = parent
+            manifest = try manifest.sealed()
+            let bytes = try manifest.encoded()
+            try wrapping { () throws(SystemError) in
+                try Descriptor.directory(layout.snapshotPath(child))
+                    .replaceFile("manifest.json", with: bytes, durable: durability != .none)
+            }
+            moved.append(manifest)
+        }
+        return moved
+    }
+
     /// The snapshot and all below it, parents before their children.
     private func withDescendants(_ id: String, _ catalog: Catalog) throws(SnapshotTreeError) -> [String] {
         var ids = [id]
@@ -109,6 +134,24 @@ extension SnapshotTree {
             return nil
         }
         return trash
+    }
+
+    /// The same for a layer, whose digest list goes with it.
+    private func discardLayer(_ layer: String) -> String? {
+        let discarded = discard(layer, from: layout.layers)
+        if discarded != nil { unlinkat(layout.digests.raw, layer, 0) }
+        return discarded
+    }
+
+    /// Removes digest lists of layers that a crash took away, or kept from coming.
+    private func removeStrayDigests() throws(SnapshotTreeError) {
+        let names = try wrapping { () throws(SystemError) in try DirectoryEntries(of: layout.digests).names()
+        }
+        let busy = live.layers
+        for name in names
+        where !busy.contains(name) && faccessat(layout.layers.raw, name, F_OK, 0) != 0 {
+            unlinkat(layout.digests.raw, name, 0)
+        }
     }
 
     private func empty(_ trash: [String]) throws(SnapshotTreeError) -> Int64 {

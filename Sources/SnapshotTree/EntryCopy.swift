@@ -29,10 +29,13 @@ extension LayerCopy {
     private func copyRegular(
         _ name: UnsafePointer<CChar>, _ status: stat, in directory: Int32
     ) throws(SystemError) {
-        // A clone costs more than a link (75 µs against 17), but does not show in the link count.
-        if !data.canClone, sharing?.link(name, status, parent: directoryInode, to: destination.raw) == true {
-            linked += 1
-            return
+        if let sharing, sharing.hasTwin(of: name, status, parent: directoryInode) {
+            unchanged.append(path + UnsafeBufferPointer(start: name, count: strlen(name) + 1))
+            // A clone costs more than a link (75 µs against 17), but does not show in the link count.
+            if !data.canClone, sharing.link(name, to: destination.raw) {
+                linked += 1
+                return
+            }
         }
         let source = Descriptor(owning: try openQuietly(name, in: directory))
         let at = destination.raw

@@ -1,4 +1,5 @@
 import CLinux
+import Digests
 import Glibc
 import LinuxSystem
 
@@ -55,6 +56,29 @@ final class ExtendedAttributes {
             }
             name += strlen(name) + 1
         }
+    }
+
+    /// Of every attribute that a copy would get, by name; nil where there is none.
+    func digest(of place: Place) throws(SystemError) -> Digest? {
+        let length = list(place)
+        if length < 0 {
+            if errno == ENOTSUP { return nil }
+            throw .last("listxattr")
+        }
+        if length == 0 { return nil }
+        let all = UnsafeBufferPointer(start: names, count: length)
+        let sorted = all.split(separator: 0).map { Array($0) + [0] }
+            .filter { !Self.isLeftOut($0) }.sorted { $0.lexicographicallyPrecedes($1) }
+        if sorted.isEmpty { return nil }
+        let hash = DigestStream()
+        for name in sorted {
+            let size = get(name, place)
+            if size < 0 { throw .last("getxattr", printable(name)) }
+            name.withUnsafeBytes { hash.update($0) }
+            withUnsafeBytes(of: UInt32(size).littleEndian) { hash.update($0) }
+            hash.update(UnsafeRawBufferPointer(start: value, count: size))
+        }
+        return hash.digest
     }
 
     private func list(_ place: Place) -> Int {

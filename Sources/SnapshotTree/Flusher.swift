@@ -69,6 +69,7 @@ final class Flusher: Sendable {
         } else {
             for job in jobs { try flushTrees(job) }
         }
+        try layout.digests.synchronize()
         try layout.layers.synchronize()
         try layout.snapshots.synchronize()
         for job in jobs { try markDurable(job.snapshot) }
@@ -76,7 +77,10 @@ final class Flusher: Sendable {
 
     private func flushTrees(_ job: Job) throws(SystemError) {
         // The layer first, and whatever became of the snapshot: another one may list it by now.
-        if let layer = job.layer { try flushTree(layout.layerPath(layer)) }
+        if let layer = job.layer {
+            try flushTree(layout.layerPath(layer))
+            try flushFile(layout.digestsPath(ofLayer: layer))
+        }
         try flushTree(layout.snapshotPath(job.snapshot))
     }
 
@@ -87,12 +91,19 @@ final class Flusher: Sendable {
         }
     }
 
+    private func flushFile(_ path: String) throws(SystemError) {
+        do throws(SystemError) { try Descriptor.open(path, O_RDONLY).synchronize() } catch {
+            if !error.isMissing { throw error }
+        }
+    }
+
     private func markDurable(_ snapshot: String) throws(SystemError) {
         do throws(SystemError) {
             let directory = try Descriptor.directory(layout.snapshotPath(snapshot))
-            let at = directory.raw
-            try retrying("renameat", snapshot) { renameat(at, Self.bootName, at, Self.durableName) }
+            _ = try Descriptor.open(Self.durableName, below: directory, O_WRONLY | O_CREAT | O_NOFOLLOW)
             try directory.synchronize()
+            // Nothing looks at it any more.
+            unlinkat(directory.raw, Self.bootName, 0)
         } catch {
             if !error.isMissing { throw error }
         }

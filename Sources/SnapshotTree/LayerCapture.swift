@@ -52,6 +52,8 @@ public struct LayerCapture: Sendable {
         public let linked: Int
         /// Bytes of data that were copied or cloned.
         public let copiedBytes: Int64
+        /// The paths of files that are the same in the previous layer.
+        let unchanged: [[CChar]]
     }
 
     /// Copies, as little as can be proved to be enough.

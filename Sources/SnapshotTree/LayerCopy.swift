@@ -12,6 +12,8 @@ final class LayerCopy: TreeVisitor {
     /// Where the first name of an inode with several lies in the layer.
     var firstNames: [ino_t: [CChar]] = [:]
     var linked = 0
+    /// The paths of files that are the same in the previous layer.
+    var unchanged: [[CChar]] = []
     var copiedBytes: Int64 = 0
 
     private var index: CaptureIndex
@@ -50,7 +52,7 @@ final class LayerCopy: TreeVisitor {
         var visitor = self
         try TreeWalk.walk(source, &visitor)
         return LayerCapture.Captured(
-            index: index, entries: entries, linked: linked, copiedBytes: copiedBytes)
+            index: index, entries: entries, linked: linked, copiedBytes: copiedBytes, unchanged: unchanged)
     }
 
     func file(_ name: UnsafePointer<CChar>, type: UInt8, in directory: Int32) throws(SystemError) {

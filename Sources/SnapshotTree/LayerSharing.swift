@@ -44,18 +44,21 @@ final class LayerSharing {
         }
     }
 
-    /// Links the previous layer's copy of a file, if the file has provably not changed since; false asks
-    /// for a copy, also where a link fails for whatever reason (EMLINK, EXDEV …).
-    func link(_ name: UnsafePointer<CChar>, _ status: stat, parent: ino_t, to destination: Int32) -> Bool {
+    /// Whether the previous layer has the very same file: one that has provably not changed since.
+    func hasTwin(of name: UnsafePointer<CChar>, _ status: stat, parent: ino_t) -> Bool {
         guard strayed == 0, status.st_nlink == 1, !hot.contains(status.st_ino),
             index.provesUnchanged(status, name: name, parent: parent)
         else { return false }
         var copy = stat()
-        guard fstatat(current.raw, name, &copy, AT_SYMLINK_NOFOLLOW) == 0,
-            copy.st_mode == status.st_mode, copy.st_size == status.st_size,
-            copy.st_uid == status.st_uid, copy.st_gid == status.st_gid
-        else { return false }
-        return linkat(current.raw, name, destination, name, 0) == 0
+        return fstatat(current.raw, name, &copy, AT_SYMLINK_NOFOLLOW) == 0
+            && copy.st_mode == status.st_mode && copy.st_size == status.st_size
+            && copy.st_uid == status.st_uid && copy.st_gid == status.st_gid
+    }
+
+    /// Links the previous layer's twin of a file; false asks for a copy, where a link fails for whatever reason
+    /// (EMLINK, EXDEV …).
+    func link(_ name: UnsafePointer<CChar>, to destination: Int32) -> Bool {
+        linkat(current.raw, name, destination, name, 0) == 0
     }
 }
 

@@ -11,6 +11,8 @@ final class Layout: Sendable {
     let layers: Descriptor
     let snapshots: Descriptor
     let staging: Descriptor
+    /// The digest list of each layer, by its id.
+    let digests: Descriptor
     private let lock: Descriptor
     /// How long to wait for the lock, in nanoseconds.
     private static let lockPatience: UInt64 = 2_000_000_000
@@ -27,11 +29,13 @@ final class Layout: Sendable {
         layers = try Self.subdirectory("layers", below: rootDirectory)
         snapshots = try Self.subdirectory("snapshots", below: rootDirectory)
         staging = try Self.subdirectory("staging", below: rootDirectory)
+        digests = try Self.subdirectory("digests", below: rootDirectory)
         Files.spreadSubdirectories(of: staging)
     }
 
     var catalogPath: String { "\(root)/catalog.sqlite" }
     func layerPath(_ id: String) -> String { "\(root)/layers/\(id)" }
+    func digestsPath(ofLayer id: String) -> String { "\(root)/digests/\(id)" }
     func snapshotPath(_ id: String) -> String { "\(root)/snapshots/\(id)" }
     func stagingPath(_ id: String) -> String { "\(root)/staging/\(id)" }
 

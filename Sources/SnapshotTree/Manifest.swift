@@ -1,10 +1,11 @@
+public import Digests
 import FoundationEssentials
 public import Messages
 
 /// What a snapshot is, as `snapshots/ID/manifest.json` keeps it: enough to rebuild the catalog from.
 public struct Manifest: Codable, Equatable, Sendable {
     /// The version of the manifest's own form.
-    public static let currentFormat = 1
+    public static let currentFormat = 2
 
     /// The version of this manifest's form; set by `publish`.
     public var formatVersion: Int
@@ -32,6 +33,12 @@ public struct Manifest: Codable, Equatable, Sendable {
     public var crash: CrashInfo?
     /// What its memory takes, and how much of that it inherits; nil for a snapshot of files alone.
     public var memory: MemoryInfo?
+    /// The digest of the list of its process image's digests; set by `publish`.
+    public var processDigest: Digest?
+    /// The digests of its layers' digest lists, by layer; set by `publish`.
+    public var layerDigests: [String: Digest]
+    /// The digest of the manifest itself, encoded without this field; set by `publish`.
+    public var digest: Digest?
     /// How many processes it holds, PID 1 included; 0 for a snapshot of files alone.
     public var processes: Int
     /// What the save took.
@@ -44,6 +51,14 @@ public struct Manifest: Codable, Equatable, Sendable {
     public var kernel: String
     /// The version of the CRIU that wrote the process image.
     public var criu: String
+    /// The processor's model, as /proc/cpuinfo calls it.
+    public var cpu: String
+    /// The extensions of the instruction set that programs could use, as /proc/cpuinfo calls them, sorted.
+    public var cpuFeatures: [String]
+    /// Bytes on disk of the process image's files that other snapshots have too; set by `publish`.
+    public var processSharedBytes: Int64
+    /// Bytes on disk of the own layer, files that it shares with other layers included; set by `publish`.
+    public var layerTotalBytes: Int64
     /// What the engine keeps for itself, as JSON; the tree does not look into it.
     public var engine: String?
 
@@ -51,7 +66,8 @@ public struct Manifest: Codable, Equatable, Sendable {
     public init(
         parent: String?, sandbox: String, created: Double, message: String? = nil, spec: SandboxSpec,
         layers: [String], processes: Int, timings: Timings? = nil, architecture: String, kernel: String,
-        criu: String, engine: String? = nil, memory: MemoryInfo? = nil
+        criu: String, engine: String? = nil, memory: MemoryInfo? = nil, cpu: String = "",
+        cpuFeatures: [String] = []
     ) {
         formatVersion = Self.currentFormat
         id = ""
@@ -64,6 +80,13 @@ public struct Manifest: Codable, Equatable, Sendable {
         ownLayer = nil
         layerBytes = 0
         processBytes = 0
+        processDigest = nil
+        processSharedBytes = 0
+        layerTotalBytes = 0
+        self.cpu = cpu
+        self.cpuFeatures = cpuFeatures
+        layerDigests = [:]
+        digest = nil
         self.memory = memory
         self.processes = processes
         self.timings = timings
@@ -81,6 +104,21 @@ public struct Manifest: Codable, Equatable, Sendable {
             return [UInt8](try encoder.encode(self)) + [UInt8(ascii: "\n")]
         } catch {
             throw .badManifest("the manifest cannot be written as JSON: \(error)")
+        }
+    }
+
+    /// The same manifest with its digest.
+    func sealed() throws(SnapshotTreeError) -> Manifest {
+        var (bare, sealed) = (self, self)
+        bare.digest = nil
+        sealed.digest = Digest(of: try bare.encoded())
+        return sealed
+    }
+
+    /// Throws `damaged` unless these bytes are what it was written as.
+    func checkSealed(_ bytes: [UInt8], from path: String) throws(SnapshotTreeError) {
+        guard digest != nil, try sealed() == self, try encoded() == bytes else {
+            throw .damaged(what: path, reason: "its digest is another one")
         }
     }
 

@@ -13,7 +13,8 @@ enum PublishStep: CaseIterable, Sendable {
 extension SnapshotTree {
     /// Makes a staged snapshot durable and visible, all of it or nothing.
     ///
-    /// Fills in the manifest's id, own layer (where `staging.layerPath` exists) and sizes. The layer is
+    /// Fills in the manifest's id, own layer (where `staging.layerPath` exists), sizes and digests; `known` spares
+    /// reading files whose digests were made before. The layer is
     /// renamed first: a crash right after leaves a layer that nobody lists, which `gc` collects. The
     /// rename of the snapshot's directory is the point of no return: whatever happens later, the next
     /// start finds the snapshot whole and gives it its row and its tag.
@@ -23,11 +24,12 @@ extension SnapshotTree {
     /// runs on the layer. Throws `tagTaken`, `badTag`, `badManifest` (a parent or a layer is gone),
     /// `noSpace`, `system`.
     public func publish(
-        _ staging: Staging, manifest: Manifest, tag: String? = nil, keepingOnFailure: Bool = false
+        _ staging: Staging, manifest: Manifest, tag: String? = nil, known: KnownDigests = KnownDigests(),
+        keepingOnFailure: Bool = false
     ) throws(SnapshotTreeError) -> SnapshotInfo {
         do throws(SnapshotTreeError) {
             if let tag { try checkTagFree(tag) }
-            let manifest = try complete(manifest, staging)
+            let manifest = try complete(manifest, staging, known)
             try writeDown(manifest, tag: tag, staging)
             try makeVisible(manifest, tag: tag)
             live.end(staging.id)
@@ -43,7 +45,9 @@ extension SnapshotTree {
         }
     }
 
-    private func complete(_ draft: Manifest, _ staging: Staging) throws(SnapshotTreeError) -> Manifest {
+    private func complete(
+        _ draft: Manifest, _ staging: Staging, _ known: KnownDigests
+    ) throws(SnapshotTreeError) -> Manifest {
         var manifest = draft
         manifest.formatVersion = Manifest.currentFormat
         manifest.id = staging.id
@@ -53,11 +57,14 @@ extension SnapshotTree {
         if let layer {
             manifest.ownLayer = staging.layerID
             manifest.layerBytes = layer.bytes - layer.sharedBytes
+            manifest.layerTotalBytes = layer.bytes
             if manifest.layers.last != staging.layerID { manifest.layers.append(staging.layerID) }
         }
         let process = try wrapping { () throws(SystemError) in try usage(staging.processPath) }
         manifest.processBytes = process.map { $0.bytes - $0.sharedBytes } ?? 0
-        return manifest
+        manifest.processSharedBytes = process?.sharedBytes ?? 0
+        try addDigests(to: &manifest, staging, known)
+        return try manifest.sealed()
     }
 
     private func usage(_ path: String) throws(SystemError) -> DiskUsage? {
@@ -93,13 +100,25 @@ extension SnapshotTree {
 
     private func makeVisible(_ manifest: Manifest, tag: String?) throws(SnapshotTreeError) {
         let layers = layout.layers.raw
+        let digests = layout.digests.raw
         let snapshots = layout.snapshots.raw
         let staging = layout.staging.raw
         let id = manifest.id
-        if let layer = manifest.ownLayer { try move("\(id)/layer", in: staging, to: layer, in: layers) }
+        if let layer = manifest.ownLayer {
+            try move("\(id)/\(Staging.layerDigestsName)", in: staging, to: layer, in: digests)
+            do throws(SnapshotTreeError) {
+                try move("\(id)/layer", in: staging, to: layer, in: layers)
+            } catch {
+                try? move(layer, in: digests, to: "\(id)/\(Staging.layerDigestsName)", in: staging)
+                throw error
+            }
+        }
         do throws(SnapshotTreeError) {
             if durability == .snapshot {
-                try wrapping { () throws(SystemError) in try layout.layers.synchronize() }
+                try wrapping { () throws(SystemError) in
+                    try layout.digests.synchronize()
+                    try layout.layers.synchronize()
+                }
             }
             try step(.layerMoved)
             try move(id, in: staging, to: id, in: snapshots)
@@ -114,7 +133,10 @@ extension SnapshotTree {
                 throw error
             }
         } catch {
-            if let layer = manifest.ownLayer { try? move(layer, in: layers, to: "\(id)/layer", in: staging) }
+            if let layer = manifest.ownLayer {
+                try? move(layer, in: layers, to: "\(id)/layer", in: staging)
+                try? move(layer, in: digests, to: "\(id)/\(Staging.layerDigestsName)", in: staging)
+            }
             throw error
         }
     }

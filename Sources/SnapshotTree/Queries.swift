@@ -15,7 +15,23 @@ extension SnapshotTree {
     public func info(for record: Record, standing: [String] = []) throws(SnapshotTreeError) -> SnapshotInfo {
         let children = try locked { (catalog) throws(SnapshotTreeError) in try catalog.children(of: record.id)
         }
-        return SnapshotInfo(record, children: children, standing: standing)
+        var info = SnapshotInfo(record, children: children, standing: standing)
+        info.origin = OriginInfo(record.manifest)
+        info.storage = DiskShare(record.manifest, layers: try layerBytes())
+        return info
+    }
+
+    /// Bytes on disk of each layer, by id.
+    private func layerBytes() throws(SnapshotTreeError) -> [String: Int64] {
+        Self.layerBytes(try snapshots())
+    }
+
+    private static func layerBytes(_ records: [Record]) -> [String: Int64] {
+        var bytes: [String: Int64] = [:]
+        for record in records {
+            if let layer = record.manifest.ownLayer { bytes[layer] = record.manifest.layerTotalBytes }
+        }
+        return bytes
     }
 
     /// Every snapshot as the API tells it, oldest first; `standing` gives for each id the sandboxes on it.
@@ -23,8 +39,12 @@ extension SnapshotTree {
         let (records, children) = try locked { (catalog) throws(SnapshotTreeError) in
             (try catalog.records(), try catalog.allChildren())
         }
-        return records.map {
-            SnapshotInfo($0, children: children[$0.id] ?? [], standing: standing[$0.id] ?? [])
+        let layers = Self.layerBytes(records)
+        return records.map { record in
+            var info = SnapshotInfo(
+                record, children: children[record.id] ?? [], standing: standing[record.id] ?? [])
+            info.storage = DiskShare(record.manifest, layers: layers)
+            return info
         }
     }
 
@@ -39,6 +59,27 @@ extension SnapshotTree {
             }
             return path.reversed()
         }
+    }
+}
+
+extension DiskShare {
+    /// As it was when the snapshot was saved; `layers` are the bytes of each layer.
+    fileprivate init(_ manifest: Manifest, layers: [String: Int64]) {
+        let inherited = manifest.layers.reduce(0) { $1 == manifest.ownLayer ? $0 : $0 + (layers[$1] ?? 0) }
+        let memory = manifest.memory.map { $0.totalBytes - $0.storedBytes } ?? 0
+        self.init(
+            logicalBytes: manifest.processBytes + memory + manifest.layerTotalBytes + inherited,
+            ownBytes: manifest.processBytes + manifest.layerBytes,
+            sharedBytes: manifest.processSharedBytes + manifest.layerTotalBytes - manifest.layerBytes
+                + inherited)
+    }
+}
+
+extension OriginInfo {
+    fileprivate init(_ manifest: Manifest) {
+        self.init(
+            architecture: manifest.architecture, kernel: manifest.kernel, criu: manifest.criu,
+            format: manifest.formatVersion, cpu: manifest.cpu, cpuFeatures: manifest.cpuFeatures)
     }
 }
 

@@ -165,7 +165,10 @@ extension Layout {
         let bytes = try wrapping { () throws(SystemError) in
             try Descriptor.open(path, below: snapshots, O_RDONLY | O_NOFOLLOW).readAll()
         }
-        return try Manifest.decoded(bytes, from: snapshotPath(id) + "/manifest.json")
+        let place = snapshotPath(id) + "/manifest.json"
+        let manifest = try Manifest.decoded(bytes, from: place)
+        try manifest.checkSealed(bytes, from: place)
+        return manifest
     }
 
     /// The tags kept beside a published snapshot, those that can be tags.

@@ -31,6 +31,8 @@ public enum SnapshotTreeError: Error, Equatable, Sendable {
     case storeInUse(root: String)
     /// Something in the store cannot be read any more.
     case damaged(what: String, reason: String)
+    /// A file of a snapshot that is not what was saved: its path below the store, and what is wrong with it.
+    case damagedSnapshot(String, path: String, problem: String)
     /// SQLite failed: its extended result code, and its own words.
     case catalog(code: Int32, text: String)
     /// A system call failed.
@@ -51,7 +53,7 @@ extension SnapshotTreeError {
         case .neededByChildren(let id, let children):
             ErrorMessage(
                 .inUse, "snapshot \(id) has children: \(listed(children))",
-                hint: "delete them first, or all of them at once with --subtree")
+                hint: "--keep-children deletes it alone, --subtree all of them")
         case .standing(let id, let sandboxes):
             ErrorMessage(
                 .inUse, "sandboxes stand on snapshot \(id): \(listed(sandboxes))",
@@ -74,6 +76,10 @@ extension SnapshotTreeError {
             ErrorMessage(
                 .internal, "\(what) is damaged", hint: "restart the server: it rebuilds the catalog",
                 cause: reason)
+        case .damagedSnapshot(let id, let path, let problem):
+            ErrorMessage(
+                .cannotRestore, "snapshot \(id) is damaged: \(path) \(problem)",
+                hint: "ckpt verify finds all damage; restore a snapshot that has none")
         case .catalog(_, let text):
             ErrorMessage(.internal, "the catalog failed", cause: text)
         case .system(let error):

@@ -28,6 +28,9 @@ public final class Staging: Sendable {
     /// Where the snapshot's own layer goes; make it with `makeLayer`, or rename a directory to it.
     public var layerPath: String { "\(path)/layer" }
 
+    /// Where the digest list of the own layer waits for the publication.
+    static let layerDigestsName = "layer.digests"
+
     /// Makes the empty directory of the snapshot's own layer.
     public func makeLayer() throws(SnapshotTreeError) {
         do { try retrying("mkdir", layerPath) { mkdir(layerPath, 0o755) } } catch {

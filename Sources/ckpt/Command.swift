@@ -16,7 +16,7 @@ struct Command: Sendable {
         [
             ("sandboxes", [create, run, ps, top, wait, kill, rm]),
             ("commands and files", [exec, jobs, job, logs, cp, readFile, writeFile]),
-            ("snapshots", [save, check, restore, reset, fork, tree, show, tag, delete, gc]),
+            ("snapshots", [save, check, restore, reset, fork, tree, show, du, tag, delete, gc, verify]),
             ("inside a snapshot", [inspect, mem, diff, core, debug]),
             ("ckpt itself", [serve, doctor, version, completion, help]),
         ]

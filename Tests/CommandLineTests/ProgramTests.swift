@@ -17,7 +17,7 @@ struct ProgramTests {
     func allCommands() {
         let contract = [
             "create", "run", "exec", "save", "restore", "fork", "reset", "tree", "show", "tag", "delete",
-            "gc",
+            "gc", "verify", "du",
             "jobs", "job", "wait", "top", "read", "write", "check",
             "inspect", "mem", "diff",
             "ps", "rm", "kill", "logs", "cp", "serve", "doctor", "version", "completion", "help",
@@ -93,7 +93,7 @@ struct ProgramTests {
         #expect(outcome.code == 0)
         #expect(
             outcome.output.hasPrefix(
-                "ckpt 0.1.0 (store format 1, API v1)\nno server runs for /nonexistent/ckpt\n"))
+                "ckpt 0.1.0 (store format 2, API v1)\nno server runs for /nonexistent/ckpt\n"))
         #expect(try CkptProgram.call("--version").output == outcome.output)
         #expect(try CkptProgram.call("version", "--json").output.hasPrefix(#"{"client":{"api":"v1","#))
         #expect(access("/nonexistent", F_OK) != 0)

@@ -183,11 +183,15 @@ public final class FixtureEngine: EngineOperations {
         }
     }
 
-    public func delete(_ reference: String, subtree: Bool) throws(ErrorMessage) -> DeleteResult {
+    public func delete(
+        _ reference: String, subtree: Bool, keepingChildren: Bool
+    ) throws(ErrorMessage) -> DeleteResult {
         let id = try snapshot(reference).id
         state.with { $0.snapshots.removeAll { $0.id == id } }
         return DeleteResult(deleted: [id, subtree ? "and its subtree" : "alone"], freedBytes: 7)
     }
 
+    public func verify(_ request: VerifyRequest) throws(ErrorMessage) -> VerifyReport { Sample.verifyReport }
+    public func usage(_ request: UsageRequest) throws(ErrorMessage) -> UsageReport { Sample.usageReport }
     public func gc() throws(ErrorMessage) -> GCResult { GCResult(removed: ["staging/x"], freedBytes: 9) }
 }

@@ -69,11 +69,26 @@ public enum Sample {
     public static let memory = MemoryInfo(
         totalBytes: 1 << 24, zeroBytes: 1 << 22, inheritedBytes: 1 << 23, storedBytes: 1 << 22)
 
+    public static let diskShare = DiskShare(logicalBytes: 1 << 24, ownBytes: 1 << 20, sharedBytes: 1 << 22)
+    public static let origin = OriginInfo(
+        architecture: "x86_64", kernel: "6.1.0", criu: "4.2", format: 2, cpu: "AMD EPYC",
+        cpuFeatures: ["avx", "avx2"])
+    public static let usage = SnapshotUsage(
+        id: "snap0", tags: ["good"], process: diskShare, layers: diskShare)
+    public static let usageReport = UsageReport(
+        snapshots: [usage], processBytes: 1 << 20, layerBytes: 1 << 16)
+    public static let damage = Damage(
+        path: "snapshots/snap0/process/core-1.img", problem: "is missing", snapshots: ["snap0"])
+    public static let verifyReport = VerifyReport(
+        snapshots: ["snap0"], files: 12, bytes: 1 << 20, durationMs: 1.5, damage: [damage])
+
     public static let snapshotInfo: SnapshotInfo = {
         var info = SnapshotInfo(
             id: "snap0", parent: "snap", children: ["snap1"], tags: ["good"], message: "before the test",
             sandbox: "box", created: 1_700_000_000.5, spec: spec, layers: ["layer0"], processBytes: 1 << 20,
             layerBytes: 1 << 16, standing: ["box"], processes: 3, timings: timings, memory: memory)
+        info.origin = origin
+        info.storage = diskShare
         info.warnings = ["process 14 (redis-server) loses something"]
         info.crash = crash
         return info
@@ -166,9 +181,10 @@ public enum Sample {
         DebugRequest(snapshot: "good"), debugSession, debugSession.processes[0],
         saveProblem, checkResult,
         TreeInfo(snapshots: [snapshotInfo], sandboxes: [sandboxInfo]),
-        RestoreRequest(snapshot: "snap0"),
+        RestoreRequest(snapshot: "snap0", verify: true), diskShare, origin, usage, usageReport, damage,
+        verifyReport, VerifyRequest(snapshots: ["snap0"]), UsageRequest(snapshots: ["snap0"]),
         restoreResult,
-        ForkRequest(source: "snap0", count: 2, prefix: "try"),
+        ForkRequest(source: "snap0", count: 2, prefix: "try", verify: true),
         ForkResult(sandboxes: [sandboxInfo], snapshot: "snap0", timings: timings, eachMs: [1.5]),
         DeleteResult(deleted: ["snap0"], freedBytes: 7), GCResult(removed: ["layers/x"], freedBytes: 9),
         jobInfo, JobList(jobs: [jobInfo]), outputPiece, JobStopRequest(signal: 15, grace: 5),

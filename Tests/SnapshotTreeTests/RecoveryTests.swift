@@ -89,11 +89,11 @@ import Testing
 
     @Test func otherVersionsAreRefusedInPlainWords() throws {
         _ = try makeTree()
-        try writeFile("\(store.root)/format", "2\n")
+        try writeFile("\(store.root)/format", "3\n")
         let error = #expect(throws: SnapshotTreeError.self) { try store.open() }
         #expect(error?.message.code == .versionMismatch)
-        #expect(error?.message.message.contains("has format 2, this ckpt reads format 1") == true)
-        try writeFile("\(store.root)/format", "1\n")
+        #expect(error?.message.message.contains("has format 3, this ckpt reads format 2") == true)
+        try writeFile("\(store.root)/format", "2\n")
         do {
             let database = try Database(path: "\(store.root)/catalog.sqlite")
             try database.execute("PRAGMA user_version=7")

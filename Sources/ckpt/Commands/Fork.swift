@@ -18,6 +18,7 @@ extension Command {
                 OptionDescription(
                     "name", value: "PREFIX", .newSandbox,
                     "Call them PREFIX-1, PREFIX-2 …; a single one just PREFIX where that is free"),
+                OptionDescription("verify", "Read and check all that is stored of the snapshot before"),
             ],
             examples: [
                 Example("ckpt fork ready", "One more sandbox from the snapshot tagged ready"),
@@ -29,7 +30,8 @@ extension Command {
     ) { call in
         let source = call.words.operand("SNAPSHOT|NAME")
         let request = ForkRequest(
-            source: source, count: call.words.number("number"), prefix: call.words.value("name"))
+            source: source, count: call.words.number("number"), prefix: call.words.value("name"),
+            verify: call.words.has("verify") ? true : nil)
         let client = call.client()
         let result = try call.waiting("forking \(source)") { try client.fork(request) }
         try call.console.print(result, lines: result.sandboxes.map(\.name))

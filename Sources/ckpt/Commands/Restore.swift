@@ -13,6 +13,9 @@ extension Command {
             operands: [
                 OperandDescription("NAME", .sandbox), OperandDescription("SNAPSHOT", .snapshot, .optional),
             ],
+            options: [
+                OptionDescription("verify", "Read and check all that is stored of the snapshot before")
+            ],
             examples: [
                 Example("ckpt restore main", "Back to the snapshot it last came from"),
                 Example("ckpt restore main ready", "To the snapshot tagged ready"),
@@ -21,7 +24,8 @@ extension Command {
             triedAs: ["rollback", "checkout", "undo", "revert", "back", "resume"])
     ) { call in
         let name = call.words.operand("NAME")
-        let request = RestoreRequest(snapshot: call.words.optionalOperand("SNAPSHOT"))
+        let request = RestoreRequest(
+            snapshot: call.words.optionalOperand("SNAPSHOT"), verify: call.words.has("verify") ? true : nil)
         let client = call.client()
         let result = try call.waiting("restoring \(name)") { try client.restore(name, request) }
         try call.console.print(result, lines: [])

@@ -8,7 +8,8 @@ extension Command {
             "tree", "draw all snapshots, and which sandboxes stand where",
             discussion: [
                 "One line a snapshot: its id, tags, the sandboxes that stand on it (● running, ○ stopped, ✗ "
-                    + "dead), message, age, and the sizes of its process image and of the layer it added. A "
+                    + "dead), message, age, and what it takes on disk: of its own, for its process image and for the "
+                    + "layer it added; shared with other snapshots; and what it would take by itself. A "
                     + "snapshot right under another in the same column is its only child; the drawing moves "
                     + "to the right only where the tree branches."
             ],

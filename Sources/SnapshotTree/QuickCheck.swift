@@ -1,0 +1,91 @@
+import Digests
+import Glibc
+import LinuxSystem
+import Messages
+
+extension SnapshotTree {
+    /// Files of a process image up to this size are read before a restore; of larger ones, the pages, the size is
+    /// compared.
+    static let readBeforeUse: Int64 = 1 << 20
+    /// Layers with more entries than this are only looked at where `verify` is asked for.
+    static let comparedBeforeUse = 4096
+
+    /// Looks whether a snapshot is still what was saved, at a cost that a restore can bear.
+    ///
+    /// Read and compared with their digests are the lists and every image file up to 1 MiB; of pages files and of files
+    /// in layers of up to 4,096 entries the type and the size are compared. `thoroughly` reads everything.
+    /// Throws `damagedSnapshot` with the first file that is another.
+    public func checkBeforeUse(
+        _ record: Record, thoroughly: Bool = false
+    ) throws(SnapshotTreeError) {
+        if thoroughly {
+            let verification = Verification(self)
+            try verification.check(record)
+            if let damage = try verification.report().damage.first {
+                throw .damagedSnapshot(record.id, path: damage.path, problem: damage.problem)
+            }
+            return
+        }
+        let place = "snapshots/\(record.id)"
+        let images = try list("\(place)/\(Layout.digestsName)", record.manifest.processDigest, record.id)
+        try compare(images, "\(place)/process", record.id, reading: Self.readBeforeUse)
+        for layer in record.layers {
+            let list = try list("digests/\(layer)", record.manifest.layerDigests[layer], record.id)
+            let isSmall = list.entries.count <= Self.comparedBeforeUse
+            try compare(isSmall ? list : DigestList(), "layers/\(layer)", record.id, reading: -1)
+        }
+    }
+
+    private func list(_ path: String, _ digest: Digest?, _ id: String) throws(SnapshotTreeError) -> DigestList
+    {
+        do throws(SystemError) {
+            let bytes = try Files.read("\(layout.root)/\(path)")
+            if Digest(of: bytes) == digest, let list = DigestList(bytes) { return list }
+        } catch {
+            throw .damagedSnapshot(id, path: path, problem: Self.problem(error))
+        }
+        throw .damagedSnapshot(id, path: path, problem: "has other content than was saved")
+    }
+
+    /// Compares types and sizes, and the contents of files that are not longer than `limit`.
+    private func compare(
+        _ list: DigestList, _ place: String, _ id: String, reading limit: Int64
+    ) throws(SnapshotTreeError) {
+        let root: Descriptor
+        do throws(SystemError) { root = try Descriptor.directory("\(layout.root)/\(place)") } catch {
+            throw .damagedSnapshot(id, path: place, problem: Self.problem(error))
+        }
+        for (name, entry) in list.entries where !name.utf8.contains(UInt8(ascii: "%")) {
+            let found: DigestList.Entry
+            do throws(SystemError) {
+                found = try Self.look(at: name, as: entry, below: root, reading: limit)
+            } catch {
+                // Only a walk step by step comes so deep.
+                if error.code == ENAMETOOLONG { continue }
+                throw .damagedSnapshot(id, path: "\(place)/\(name)", problem: Self.problem(error))
+            }
+            if let problem = entry.difference(from: found) {
+                throw .damagedSnapshot(id, path: "\(place)/\(name)", problem: problem)
+            }
+        }
+    }
+
+    /// The entry with what can be seen of it at once.
+    private static func look(
+        at name: String, as entry: DigestList.Entry, below root: borrowing Descriptor, reading limit: Int64
+    ) throws(SystemError) -> DigestList.Entry {
+        let at = root.raw
+        var status = stat()
+        try retrying("fstatat", name) { fstatat(at, name, &status, AT_SYMLINK_NOFOLLOW) }
+        var found = entry
+        found.mode = status.st_mode & S_IFMT | entry.mode & 0o7777
+        guard entry.type == S_IFREG else { return found }
+        found.size = Int64(status.st_size)
+        if entry.size <= limit, found == entry { found.content = try DigestWalk.content(of: name, in: at) }
+        return found
+    }
+
+    private static func problem(_ error: SystemError) -> String {
+        error.isMissing ? "is missing" : "cannot be read: \(error.reason)"
+    }
+}

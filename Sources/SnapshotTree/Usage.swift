@@ -1,0 +1,105 @@
+import Glibc
+import LinuxSystem
+public import Messages
+
+/// What one directory of the store takes: its files by inode.
+private struct Holding: TreeVisitor {
+    /// Blocks and links of each file, and how many of the links this tree has.
+    private(set) var files: [ino_t: (bytes: Int64, links: UInt64, found: UInt64)] = [:]
+    /// Blocks of directories, which nobody shares.
+    private(set) var directories: Int64 = 0
+
+    static func of(_ path: String) -> Holding {
+        var holding = Holding()
+        guard let root = try? Descriptor.directory(path), let status = try? root.status() else {
+            return holding
+        }
+        holding.directories = Int64(status.st_blocks) * 512
+        // What goes meanwhile takes nothing any more.
+        try? TreeWalk.walk(root, &holding)
+        return holding
+    }
+
+    mutating func file(_ name: UnsafePointer<CChar>, type: UInt8, in directory: Int32) throws(SystemError) {
+        var status = stat()
+        guard fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW) == 0 else { return }
+        let before = files[status.st_ino]?.found ?? 0
+        files[status.st_ino] = (Int64(status.st_blocks) * 512, UInt64(status.st_nlink), before + 1)
+    }
+
+    mutating func enter(
+        _ name: UnsafePointer<CChar>, in parent: Int32, opened: Int32
+    ) throws(SystemError) -> Bool {
+        directories += Int64((try? Descriptor.blocks(of: opened)) ?? 0) * 512
+        return true
+    }
+
+    /// All bytes, and those of files that are linked from elsewhere too.
+    var total: Int64 { files.values.reduce(directories) { $0 + $1.bytes } }
+    var shared: Int64 { files.values.reduce(0) { $0 + ($1.found < $1.links ? $1.bytes : 0) } }
+}
+
+extension Descriptor {
+    fileprivate static func blocks(of raw: Int32) throws(SystemError) -> Int64 {
+        var status = stat()
+        try retrying("fstat") { fstat(raw, &status) }
+        return Int64(status.st_blocks)
+    }
+}
+
+extension SnapshotTree {
+    /// What the snapshots take on disk, and the whole store.
+    ///
+    /// Counted afresh, file by file. A file is a snapshot's own when no other one has it: its process image's when it
+    /// has no link elsewhere, a layer's when also no other snapshot lists the layer.
+    public func usage(of records: [Record]) throws(SnapshotTreeError) -> UsageReport {
+        let rows = try locked { (catalog) throws(SnapshotTreeError) in try catalog.layers() }
+        var listers: [String: Int] = [:]
+        for row in rows { for layer in Set(row.layers) { listers[layer, default: 0] += 1 } }
+        var layers: [String: Holding] = [:]
+        for layer in listers.keys { layers[layer] = Holding.of(layout.layerPath(layer)) }
+        var images: [String: Holding] = [:]
+        for row in rows { images[row.id] = Holding.of("\(layout.snapshotPath(row.id))/process") }
+        let usages = records.compactMap { record -> SnapshotUsage? in
+            guard let image = images[record.id] else { return nil }
+            return SnapshotUsage(
+                id: record.id, tags: record.tags, process: Self.share(image, record.manifest),
+                layers: Self.share(
+                    record.layers.compactMap { layer in
+                        layers[layer].map { ($0, isAlone: listers[layer] == 1) }
+                    }))
+        }
+        return UsageReport(
+            snapshots: usages, processBytes: Self.once(Array(images.values)),
+            layerBytes: Self.once(Array(layers.values)))
+    }
+
+    private static func share(_ image: Holding, _ manifest: Manifest) -> DiskShare {
+        let memory = manifest.memory.map { $0.totalBytes - $0.storedBytes } ?? 0
+        return DiskShare(
+            logicalBytes: manifest.processBytes + memory, ownBytes: image.total - image.shared,
+            sharedBytes: image.shared)
+    }
+
+    private static func share(_ layers: [(Holding, isAlone: Bool)]) -> DiskShare {
+        var share = DiskShare()
+        for (layer, isAlone) in layers {
+            let shared = isAlone ? layer.shared : layer.total
+            share.logicalBytes += layer.total
+            share.sharedBytes += shared
+            share.ownBytes += layer.total - shared
+        }
+        return share
+    }
+
+    /// The bytes of all, each file counted once.
+    private static func once(_ holdings: [Holding]) -> Int64 {
+        var seen: Set<ino_t> = []
+        var bytes: Int64 = 0
+        for holding in holdings {
+            bytes += holding.directories
+            for (inode, file) in holding.files where seen.insert(inode).inserted { bytes += file.bytes }
+        }
+        return bytes
+    }
+}
