@@ -10,6 +10,7 @@ struct MemoryAreas {
 
 // VMA_* of CRIU's criu/include/image.h.
 private let regular: UInt32 = 1 << 0
+private let mappedFile: UInt32 = 1 << 6 | 1 << 7
 private let sharedAnonymous: UInt32 = 1 << 8
 private let privateAnonymous: UInt32 = 1 << 9
 private let special: UInt32 = 1 << 2 | 1 << 3 | 1 << 12 | 1 << 13 | 1 << 15 | 1 << 16 | 1 << 17
@@ -19,14 +20,23 @@ private let hugePages: UInt32 = 0x40000
 extension ImageDirectory {
     /// Reads `mm-PID.img`. A page without an entry in the pagemap is what a fresh mapping shows: zero in private
     /// anonymous memory, the file's content in a private mapping of a file (criu/mem.c, `restore_priv_vma_content`).
-    func memoryAreas(of pid: String) throws(CriuImageError) -> MemoryAreas {
+    ///
+    /// `objects` tell which mapped files are memory: a segment without a file is restored as one.
+    func memoryAreas(of pid: String, objects: MappedObjects?) throws(CriuImageError) -> MemoryAreas {
         let map = try file("mm-\(pid).img", .memoryMap)
         _ = try map.onlyEntry()
         return try map.decode(0, mm_entry__unpack, mm_entry__free_unpacked) { entry throws(CriuImageError) in
             var areas = MemoryAreas()
             for area in UnsafeBufferPointer(start: entry.pointee.vmas, count: entry.pointee.n_vmas) {
                 guard let area = area?.pointee, area.start < area.end else { continue }
-                if area.status & sharedAnonymous != 0 { areas.shared[area.start] = area.shmid }
+                if area.status & sharedAnonymous != 0 {
+                    areas.shared[area.start] = area.shmid
+                } else if case .memory(let segment, _) = objects?.objects[
+                    UInt32(truncatingIfNeeded: area.shmid)],
+                    area.status & mappedFile != 0
+                {
+                    areas.shared[area.start] = segment
+                }
                 if area.status & (regular | privateAnonymous) == regular | privateAnonymous,
                     area.status & special == 0, area.flags & hugePages == 0
                 {

@@ -73,9 +73,10 @@ extension ImageDirectory {
     /// The areas of each process that has a pagemap; without them its zeros are kept.
     private func memoryAreas(for names: [String], _ shares: inout MemoryShares) -> [String: MemoryAreas] {
         var areas: [String: MemoryAreas] = [:]
+        let objects = names.contains { $0.hasPrefix(Self.sharedPrefix) } ? try? MappedObjects(self) : nil
         for name in names where !name.hasPrefix(Self.sharedPrefix) {
             let pid = String(name.dropFirst(Self.prefix.count).dropLast(Self.suffix.count))
-            do throws(CriuImageError) { areas[pid] = try memoryAreas(of: pid) } catch {
+            do throws(CriuImageError) { areas[pid] = try memoryAreas(of: pid, objects: objects) } catch {
                 shares.problems.append(error)
             }
         }
@@ -90,9 +91,12 @@ extension ImageDirectory {
         guard let number = UInt64(name.dropFirst(Self.sharedPrefix.count).dropLast(Self.suffix.count)) else {
             return name
         }
+        let objects = try? MappedObjects(parent)
         for pid in areas.keys.sorted() {
             let mapped = areas[pid]!.shared.filter { $0.value == number }.keys.sorted()
-            guard !mapped.isEmpty, let theirs = try? parent.memoryAreas(of: pid) else { continue }
+            guard !mapped.isEmpty, let theirs = try? parent.memoryAreas(of: pid, objects: objects) else {
+                continue
+            }
             for address in mapped {
                 if let theirNumber = theirs.shared[address] {
                     return Self.sharedPrefix + "\(theirNumber)" + Self.suffix
