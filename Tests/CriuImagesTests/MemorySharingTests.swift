@@ -173,19 +173,23 @@ private func at(_ number: UInt64) -> UInt64 { 0x10000 + number * 4096 }
             let limits = ChainPolicy.limits
             #expect(try row.chain(saved.number).levels.count <= (seed < 3 ? limits.small : limits.large))
             if Int.random(in: 0..<3, using: &random) == 0,
-                let victim = states.keys.randomElement(using: &random),
+                let victim = states.keys.sorted().randomElement(using: &random),
                 victim != last
             {
                 try FileManager.default.removeItem(atPath: row.path(victim))
                 states[victim] = nil
             }
             if Int.random(in: 0..<4, using: &random) == 0,
-                let other = states.keys.randomElement(using: &random)
+                let other = states.keys.sorted().randomElement(using: &random)
             {
                 (last, memory) = (other, states[other]!)
             }
         }
-        for (number, state) in states { #expect(try row.pages(number) == state, "snapshot \(number)") }
+        for (number, state) in states {
+            // A large dump keeps its zeros where they are few.
+            let pages = try row.pages(number).filter { $0.value != filled(0) }
+            #expect(pages == state, "snapshot \(number)")
+        }
     }
 
     @Test func policyLeavesOutWhatIsCheapAndBoundsTheRest() {
