@@ -98,7 +98,8 @@ let package = Package(
             "SandboxRuntimeTests",
             ["SandboxRuntime", "Criu", "CriuImages", "LinuxSystem", "Messages", "CLinux"]),
         .testTarget(
-            name: "CriuTests", dependencies: ["Criu", "CriuImages", "LinuxSystem", "CLinux"],
+            name: "CriuTests",
+            dependencies: ["Criu", "CriuImages", "CCriuImages", "CProtobufC", "LinuxSystem", "CLinux"],
             exclude: ["Programs"],
             cSettings: gnu),
         tests("SnapshotTreeTests", ["SnapshotTree", "LinuxSystem", "Messages", "Digests", "CLinux"]),

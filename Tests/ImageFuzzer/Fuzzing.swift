@@ -10,6 +10,7 @@ struct Fuzzing {
     private let originals: [(name: String, bytes: [UInt8])]
     /// Those that have something to parse.
     private let parsed: [Int]
+    private let pids: [Int32]
     private var mutator: Mutator
     private(set) var refused = 0
     private(set) var read = 0
@@ -27,7 +28,8 @@ struct Fuzzing {
         for file in found { try Files.write("\(scratch)/\(file.name)", file.bytes) }
         guard !parsed.isEmpty else { throw Failure(what: "\(images) holds no images") }
         // What nobody touched must be readable, or the mutations show nothing.
-        try exercise(edits: true)
+        pids = try ImageDirectory(scratch).processes().map(\.pid)
+        try exercise(process: nil, edits: true)
         for file in found { try Files.write("\(scratch)/\(file.name)", file.bytes) }
     }
 
@@ -36,7 +38,7 @@ struct Fuzzing {
             try Files.write("\(scratch)/progress", Array("mutation \(number)".utf8))
             // Now and then the length of a file of pages, of which nothing else is parsed.
             let index =
-                mutator.below(40) == 0 ? mutator.below(originals.count) : parsed[mutator.below(parsed.count)]
+                mutator.below(400) == 0 ? mutator.below(originals.count) : parsed[mutator.below(parsed.count)]
             let other = originals[parsed[mutator.below(parsed.count)]].bytes
             let (name, bytes) = originals[index]
             let edits = mutator.below(16) == 0
@@ -46,7 +48,7 @@ struct Fuzzing {
                 unlink("\(scratch)/\(name)")
             }
             do throws(CriuImageError) {
-                try exercise(edits: edits)
+                try exercise(process: process(of: name), edits: edits)
                 read += 1
             } catch {
                 guard !error.file.isEmpty, !error.problem.isEmpty else {
@@ -55,27 +57,30 @@ struct Fuzzing {
                 refused += 1
             }
             try Files.write("\(scratch)/\(name)", bytes)
-            if edits { for file in originals where file.name != name { try restore(file) } }
+            // What the edits of `exercise` have changed.
+            for file in originals where edits && ["inventory.img", "files.img"].contains(file.name) {
+                try Files.write("\(scratch)/\(file.name)", file.bytes)
+            }
         }
     }
 
-    private func restore(_ file: (name: String, bytes: [UInt8])) throws {
-        if try Files.read("\(scratch)/\(file.name)") != file.bytes {
-            try Files.write("\(scratch)/\(file.name)", file.bytes)
-        }
+    /// The process that a file is about, by the number in its name; another one where there is none, for a part of the
+    /// reading is enough to meet what was changed.
+    private mutating func process(of name: String) -> Int32 {
+        let number = name.split { !$0.isNumber }.last.flatMap { Int32($0) }
+        return pids.first { $0 == number } ?? pids[mutator.below(pids.count)]
     }
 
-    /// Reads all there is to read, and changes what ckpt changes before it publishes a snapshot.
-    private func exercise(edits: Bool) throws(CriuImageError) {
+    /// Reads all there is to read about one process or all, and changes what ckpt changes before it publishes a snapshot.
+    private func exercise(process pid: Int32?, edits: Bool) throws(CriuImageError) {
         let images = try ImageDirectory(scratch)
         let processes = try images.processes()
         _ = try images.inventory()
         _ = try images.sharedWritableFiles()
-        guard let told = try images.inspect("fuzz", scope: InspectionScope(), files: NoFiles()) else {
-            return
-        }
-        precondition(told.processes.count == processes.count, "processes were lost")
-        for process in processes.prefix(3) where process.state != .zombie {
+        let scope = InspectionScope(pid: pid)
+        guard let told = try images.inspect("fuzz", scope: scope, files: NoFiles()) else { return }
+        precondition(pid != nil || told.processes.count == processes.count, "processes were lost")
+        for process in processes where process.state != .zombie && (pid ?? process.pid) == process.pid {
             let memory = try ProcessMemory(of: process.pid, in: images, files: NoFiles())
             let again = try ProcessMemory(of: process.pid, in: images, files: NoFiles())
             for region in memory.map.regions.prefix(10) {
@@ -88,7 +93,7 @@ struct Fuzzing {
         guard edits else { return }
         try images.giveTreeItsOwnNetwork()
         try images.keepTimersGoing()
-        _ = try images.inspect("fuzz", scope: InspectionScope(), files: NoFiles())
+        _ = try images.inspect("fuzz", scope: scope, files: NoFiles())
     }
 
     /// The fuzzer found something that is no crash.
