@@ -40,12 +40,13 @@ let package = Package(
         .systemLibrary(
             name: "CNetlink", pkgConfig: "libnl-route-3.0",
             providers: [.apt(["libnl-3-dev", "libnl-route-3-dev"])]),
-        // The next six have no pkg-config name, which would link them shared; see `linked`.
+        // The next seven have no pkg-config name, which would link them shared; see `linked`.
         .systemLibrary(name: "CProtobufC", providers: [.apt(["libprotobuf-c-dev"])]),
         .systemLibrary(name: "CCrypto", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CXXHash", providers: [.apt(["libxxhash-dev"])]),
         .systemLibrary(name: "CSQLite", providers: [.apt(["libsqlite3-dev"])]),
         .systemLibrary(name: "CArchive", providers: [.apt(["libarchive-dev", "libacl1-dev"])]),
+        .systemLibrary(name: "CSeccomp", providers: [.apt(["libseccomp-dev"])]),
         .systemLibrary(name: "CMicroHTTPD", providers: [.apt(["libmicrohttpd-dev"])]),
         .target(
             name: "CWithoutTLS",
@@ -59,7 +60,7 @@ let package = Package(
         // Level 2
         module("CommandInterface", ["Messages"]),
         module("LocalArchive", ["CArchive", "CLinux"], libraries: ["archive", "acl"]),
-        module("SandboxRuntime", ["LinuxSystem", "Messages", "CLinux"]),
+        module("SandboxRuntime", ["LinuxSystem", "Messages", "CLinux", "CSeccomp"], libraries: ["seccomp"]),
         module("CriuImages", ["LinuxSystem", "Messages", "Digests", "CCriuImages", "CProtobufC"]),
         module(
             "Criu", ["LinuxSystem", "CLinux", "CCriuImages", "CProtobufC", "CCrypto"], libraries: ["crypto"]),

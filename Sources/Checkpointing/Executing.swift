@@ -74,7 +74,7 @@ extension CheckpointManager {
         for request: ExecRequest, in sandbox: SandboxSpec, pid: Int32
     ) throws(CommandError) -> CommandSpec {
         let user =
-            try request.user.map { (text) throws(CommandError) in
+            try (request.user ?? sandbox.user).map { (text) throws(CommandError) in
                 try SandboxUser.find(text, inSandboxOf: pid)
             } ?? .root
         if let timeout = request.timeout, !(timeout > 0 && timeout < 1e9) {

@@ -37,11 +37,21 @@ extension CheckpointManager {
             do throws(ErrorMessage) {
                 try makeDirectory(of: sandbox)
                 try startFresh(sandbox, position: nil)
+                try checkUser(of: sandbox)
             } catch {
                 unregister(sandbox)
                 throw error
             }
             return sandbox.info()
+        }
+    }
+
+    /// Whether the one whom commands run as is known inside: better said at once than by every command.
+    private func checkUser(of sandbox: LiveSandbox) throws(ErrorMessage) {
+        guard let user = sandbox.record.spec.user else { return }
+        let running = try sandbox.running(for: "look up a user")
+        do throws(CommandError) { _ = try SandboxUser.find(user, inSandboxOf: running.process.pid) } catch {
+            throw error.message
         }
     }
 

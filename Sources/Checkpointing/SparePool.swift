@@ -24,7 +24,8 @@ struct SpareKind: Hashable, Sendable {
             spec.net == .none
         else { return nil }
         var least = SandboxSpec(base: spec.base)
-        least.security.maskPaths = security.maskPaths
+        least.security = security
+        (least.ulimits, least.oomScoreAdj) = (spec.ulimits, spec.oomScoreAdj)
         (self.spec, self.ground) = (least, ground)
     }
 }
@@ -118,11 +119,13 @@ extension CheckpointManager {
     /// Nil when it cannot be made: whoever needs a sandbox next learns why.
     private func makeSpare(_ kind: SpareKind, number: Int) -> Spare? {
         let directory = self.directory(of: "\(Self.prefix)\(getpid())-\(number)")
-        guard let view = try? view(of: kind.spec, on: kind.ground) else { return nil }
+        guard let view = try? view(of: kind.spec, on: kind.ground), let walls = try? walls(of: kind.spec)
+        else { return nil }
         let root = RootFilesystem(
             sandboxDirectory: directory, workspace: workspace, sandbox: "spare", number: number, view: view)
         guard (try? Files.makeDirectory(directory)) != nil,
-            let process = try? SandboxProcess.start(root: root, staging: bases.staging, hostname: "spare")
+            let process = try? SandboxProcess.start(
+                root: root, staging: bases.staging, hostname: "spare", walls: walls)
         else {
             discard(directory)
             return nil

@@ -46,10 +46,16 @@ extension CheckpointManager {
         return (rootFilesystem(of: sandbox, incarnation: incarnation, view: view), incarnation)
     }
 
+    /// What the commands of a sandbox are kept from.
+    func walls(of spec: SandboxSpec) throws(ErrorMessage) -> SandboxWalls {
+        do throws(RuntimeError) { return try SandboxWalls(spec) } catch { throw error.message }
+    }
+
     /// Starts PID 1 at the base, with an empty writable layer.
     func startFresh(_ sandbox: LiveSandbox, position: String?) throws(ErrorMessage) {
         let record = sandbox.record
         let view = try checkedView(of: record.spec, on: record.ground)
+        let walls = try walls(of: record.spec)
         if let kind = SpareKind(record.spec, on: record.ground), let spare = takeSpare(kind) {
             return try adopt(spare, by: sandbox, view: view, position: position)
         }
@@ -57,7 +63,8 @@ extension CheckpointManager {
         let process: SandboxProcess
         do throws(RuntimeError) {
             process = try SandboxProcess.start(
-                root: root, staging: bases.staging, hostname: sandbox.record.spec.hostname ?? sandbox.name)
+                root: root, staging: bases.staging, hostname: sandbox.record.spec.hostname ?? sandbox.name,
+                walls: walls)
         } catch {
             removeRoot(root)
             throw error.message

@@ -165,6 +165,7 @@ void failure_text(char text[512], const struct launch *what, struct launch_failu
     static const char *const steps[] = {
         [CKPT_STEP_STREAMS] = "streams of", [CKPT_STEP_USER] = "user of", [CKPT_STEP_CHDIR] = "chdir",
         [CKPT_STEP_EXEC] = "exec", [CKPT_STEP_FORK] = "fork of",
+        [CKPT_STEP_WALLS] = "walls around",
     };
     const char *on = failure.step == CKPT_STEP_CHDIR ? what->cwd : what->argv[0];
     snprintf(text, 512, "ckpt: %s %.300s: %s\n", steps[failure.step], on, strerror(failure.code));

@@ -59,6 +59,20 @@ void close_fd(int *fd);
 /// Lets PID 1 open as many files as the hard limit allows; what it starts has the limit from before.
 void raise_file_limit(void);
 
+// ---- walls.c: what commands are kept from
+
+struct rlimit;
+/// Each takes a part of the plan; 0, or -1 with errno set.
+int walls_capabilities(uint64_t keep);
+int walls_no_new_privileges(void);
+int walls_limit(unsigned long resource, struct rlimit limit);
+/// A seccomp filter: instructions of BPF as the kernel takes them, in hexadecimal digits.
+int walls_filter(const char *hex);
+/// Between the clone and the exec of a command, in this order; false with errno set.
+bool walls_limit_process(void);
+bool walls_before_user(uid_t uid);
+bool walls_before_exec(uid_t uid);
+
 // ---- monitor.c: the parent of a command with a timeout
 
 struct monitor_report {

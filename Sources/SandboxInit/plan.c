@@ -8,7 +8,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -108,21 +107,17 @@ static int step_loopback(char **a) {
 
 static int step_limit(char **a) {
     struct rlimit limit = {number(a[1]), number(a[2])};
-    return setrlimit((__rlimit_resource_t)number(a[0]), &limit);
+    return walls_limit(number(a[0]), limit);
 }
 
-/// Keeps the capabilities of the mask for what is executed from here on; PID 1 itself keeps its own.
-static int step_keepcaps(char **a) {
-    unsigned long long keep = strtoull(a[0], NULL, 0);
-    for (unsigned cap = 0; prctl(PR_CAPBSET_READ, cap) >= 0; cap++)
-        if (!(keep >> cap & 1) && prctl(PR_CAPBSET_DROP, cap) < 0) return -1;
-    return 0;
-}
+static int step_keepcaps(char **a) { return walls_capabilities(strtoull(a[0], NULL, 0)); }
 
 static int step_nonewprivs(char **a) {
     (void)a;
-    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    return walls_no_new_privileges();
 }
+
+static int step_seccomp(char **a) { return walls_filter(a[0]); }
 
 static const struct {
     const char *name;
@@ -139,9 +134,11 @@ static const struct {
     {"hostname", 1, step_hostname},  // name
     {"sysctl", 2, step_sysctl},      // path below /proc/sys, value
     {"loopback", 0, step_loopback},  // brings lo up
+    // Of commands, not of PID 1:
     {"limit", 3, step_limit},        // RLIMIT_* number, soft, hard
     {"keepcaps", 1, step_keepcaps},  // mask of capability numbers
     {"nonewprivs", 0, step_nonewprivs},
+    {"seccomp", 1, step_seccomp},    // the filter's instructions, in hexadecimal
 };
 enum { OPERATIONS = sizeof operations / sizeof *operations, PLAN = 256 << 10 };
 

@@ -132,14 +132,18 @@ static int child_main(void *argument) {
     int step = CKPT_STEP_STREAMS;
     if (!arrange_streams(what)) goto failed;
     setrlimit(RLIMIT_NOFILE, &file_limit);
+    step = CKPT_STEP_WALLS;
+    if (!walls_limit_process() || !walls_before_user(what->uid)) goto failed;
     step = CKPT_STEP_USER;
     if (!become_user(what)) goto failed;
     step = CKPT_STEP_CHDIR;
     if (!enter_directory(what)) goto failed;
-    step = CKPT_STEP_EXEC;
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
+    step = CKPT_STEP_WALLS;
+    if (!walls_before_exec(what->uid)) goto failed;
+    step = CKPT_STEP_EXEC;
     execute(what);
 failed:
     start->failure->code = errno;

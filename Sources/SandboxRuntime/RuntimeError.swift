@@ -14,6 +14,12 @@ public enum RuntimeError: Error, Sendable {
     case noInit(searched: [String])
     /// A step of starting the sandbox failed, outside or inside.
     case start(step: String, code: Int32)
+    /// A seccomp profile says what cannot be done; where in it, and why.
+    case badProfile(String, String)
+    /// A limit is above the highest that this server may give.
+    case limitTooHigh(Ulimit, highest: UInt64)
+    /// A memory score is below the lowest that this server may give.
+    case memoryScoreTooLow(Int)
     /// A system call failed on the way.
     case system(SystemError)
 
@@ -41,6 +47,22 @@ public enum RuntimeError: Error, Sendable {
                 Self.kind(code), "the sandbox could not be started: \(step)",
                 hint: code == EPERM ? "ckpt must run as root with CAP_SYS_ADMIN" : nil,
                 cause: String(cString: strerror(code)))
+        case .badProfile(let place, let reason):
+            ErrorMessage(
+                .badValue,
+                "the seccomp profile cannot be used: \(place.isEmpty ? "the text" : place): \(reason)",
+                hint: "give a profile in Docker's JSON format, or default or unconfined")
+        case .limitTooHigh(let limit, let highest):
+            ErrorMessage(
+                .badValue,
+                "the limit \(limit.name) cannot be \(limit.hard.map(String.init) ?? "unlimited"): "
+                    + "the server's own hard limit is \(highest)",
+                hint: "ask for \(highest) at most, or start ckpt serve with a higher one "
+                    + "(prlimit --\(limit.name)=…, or its LimitXXX= in systemd)")
+        case .memoryScoreTooLow(let score):
+            ErrorMessage(
+                .notPermitted, "the memory score \(score) is lower than the server may give",
+                hint: "give a higher --oom-score-adj, or run ckpt serve with CAP_SYS_RESOURCE")
         case .system(let error):
             ErrorMessage(
                 Self.kind(error.code), "the sandbox's root filesystem cannot be made",

@@ -8,9 +8,9 @@ extension SandboxProcess {
     ///
     /// When it throws no process is left of it; the root's directories are.
     public static func start(
-        root: RootFilesystem, staging: String, hostname: String
+        root: RootFilesystem, staging: String, hostname: String, walls: SandboxWalls
     ) throws(RuntimeError) -> SandboxProcess {
-        let plan = try planFile(hostname: hostname)
+        let plan = try planFile(hostname: hostname, walls: walls)
         try root.prepare(hostname: hostname)
         var ends: [Int32] = [-1, -1]
         try system { () throws(SystemError) in _ = try retrying("pipe2") { pipe2(&ends, O_CLOEXEC) } }
@@ -24,6 +24,7 @@ extension SandboxProcess {
         do throws(RuntimeError) {
             try awaitReport(status)
             try SandboxNetwork.prepare(pid: pid)
+            try walls.setMemoryScore(of: pid)
             return process
         } catch {
             process.kill()
@@ -33,13 +34,16 @@ extension SandboxProcess {
     }
 
     /// What PID 1 does before it listens: steps of NUL-terminated fields (Sources/SandboxInit/plan.c).
-    private static func planFile(hostname: String) throws(RuntimeError) -> Descriptor {
+    private static func planFile(hostname: String, walls: SandboxWalls) throws(RuntimeError) -> Descriptor {
         let inert = String(MS_NOSUID | MS_NOEXEC)
-        let steps = [
-            ["mount", "devpts", "/dev/pts", "devpts", inert, "newinstance,ptmxmode=0666,mode=0620,gid=5"],
-            ["hostname", hostname],
-            ["done"],
-        ]
+        let steps =
+            [
+                [
+                    "mount", "devpts", "/dev/pts", "devpts", inert,
+                    "newinstance,ptmxmode=0666,mode=0620,gid=5",
+                ],
+                ["hostname", hostname],
+            ] + walls.steps + [["done"]]
         let bytes: [UInt8] = steps.joined().flatMap { (field: String) -> [UInt8] in Array(field.utf8) + [0] }
         return try system { () throws(SystemError) -> Descriptor in
             let file = Descriptor(

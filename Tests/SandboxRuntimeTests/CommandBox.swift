@@ -64,12 +64,14 @@ let builtInit: Result<String, any Error> = Result {
 
 /// Runs `body` with a sandbox whose root is the host's /usr, in a mount namespace of this thread's own: all
 /// mounts are gone afterwards.
-func inSandbox(grace: UInt64 = 60_000, _ body: (CommandBox) throws -> Void) throws {
+func inSandbox(
+    grace: UInt64 = 60_000, spec: SandboxSpec = SandboxSpec(), _ body: (CommandBox) throws -> Void
+) throws {
     let before = try Descriptor.open("/proc/thread-self/ns/mnt", O_RDONLY)
     try retrying("unshare") { unshare(CLONE_NEWNS) }
     defer { precondition(setns(before.raw, CLONE_NEWNS) == 0, "the test's thread cannot go back") }
     try shell("mount --make-rprivate / && mount -t tmpfs tmpfs /run")
-    let box = try CommandBox(grace: grace)
+    let box = try CommandBox(grace: grace, walls: SandboxWalls(spec))
     defer { box.end() }
     try body(box)
 }
@@ -86,7 +88,7 @@ final class CommandBox {
     private var number = 0
     private var layers: [String] = []
 
-    fileprivate init(grace: UInt64) throws {
+    fileprivate init(grace: UInt64, walls: SandboxWalls) throws {
         let directory = String(try shell("mktemp -d /tmp/ckpt-command-test.XXXXXX").dropLast())
         self.directory = directory
         self.grace = grace
@@ -106,7 +108,7 @@ final class CommandBox {
             "printf 'root:x:0:0::/root:/bin/bash\\nsandy:x:1234:1235::/home/sandy:/bin/sh\\n' > \(upper)/etc/passwd"
         )
         try shell("printf 'root:x:0:\\nsandy:x:1235:\\nplug:x:46:games,sandy\\n' > \(upper)/etc/group")
-        process = try SandboxProcess.start(root: root, staging: views.staging, hostname: "box")
+        process = try SandboxProcess.start(root: root, staging: views.staging, hostname: "box", walls: walls)
         channel = CommandChannel(grace: grace)
         channel = newChannel()
         try channel.connect(pid: process.pid, deadline: soon())

@@ -150,6 +150,8 @@ enum ckpt_spawn_step {
     CKPT_STEP_CHDIR = 3,
     CKPT_STEP_EXEC = 4,
     CKPT_STEP_FORK = 5,
+    /// Its limits, capabilities or system call filter.
+    CKPT_STEP_WALLS = 6,
 };
 
 /// Flags of `ckpt_exit`.

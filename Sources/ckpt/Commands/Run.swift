@@ -38,10 +38,10 @@ extension Command {
         if words.value("name") == nil, !words.has("rm"), !call.console.json {
             call.console.note("the sandbox is called \(sandbox.name)")
         }
-        if words.has("detach") { return try startJob(call, client, sandbox.name) }
+        if words.has("detach") { return try startJob(call, client, sandbox) }
         let result: ExecResult
         do {
-            result = try runCommand(call, client, sandbox.name)
+            result = try runCommand(call, client, sandbox)
         } catch {
             // The error is what the person wants to know; that the removal failed as well comes after it.
             if words.has("rm") { remove(sandbox.name, call, client) }
@@ -57,26 +57,30 @@ extension Command {
         return result.exitCode
     }
 
-    private static func runCommand(_ call: Invocation, _ client: Client, _ name: String) throws -> ExecResult
-    {
-        let request = try request(call)
+    private static func runCommand(
+        _ call: Invocation, _ client: Client, _ sandbox: SandboxInfo
+    ) throws -> ExecResult {
+        let (name, request) = (sandbox.name, try request(call, in: sandbox))
         let interactive = call.words.has("interactive")
         if call.console.json { return try bufferedExec(client, name, request, interactive: interactive) }
         return try ExecOptions.run(
             request, in: name, client, interactive: interactive, tty: call.words.has("tty"))
     }
 
-    private static func request(_ call: Invocation) throws -> ExecRequest {
-        var request = ExecRequest(argv: call.words.operands("CMD"))
+    private static func request(_ call: Invocation, in sandbox: SandboxInfo) throws -> ExecRequest {
+        var request = ExecRequest(argv: sandbox.spec.entrypoint + call.words.operands("CMD"))
         request.timeout = call.words.seconds("timeout")
         request.maxOutput = try ExecOptions.maxOutput(call.words)
         return call.words.has("shell") ? ExecOptions.textForShell(request) : request
     }
 
     /// Leaves the command running in the sandbox; a sandbox whose command never ran is of no use.
-    private static func startJob(_ call: Invocation, _ client: Client, _ name: String) throws -> Int32 {
+    private static func startJob(
+        _ call: Invocation, _ client: Client, _ sandbox: SandboxInfo
+    ) throws -> Int32 {
+        let name = sandbox.name
         do {
-            var request = try request(call)
+            var request = try request(call, in: sandbox)
             request.tty = call.words.has("tty") ? true : nil
             let job = try client.startJob(name, request)
             try call.console.print(StartedRun(sandbox: name, job: job), lines: ["\(name) \(job.id)"])
