@@ -42,7 +42,9 @@ public enum CommandError: Error, Sendable, Equatable {
             ErrorMessage(.versionMismatch, "the sandbox's PID 1 speaks version \(number) of the protocol")
         case .garbage: ErrorMessage(.internal, "the sandbox's PID 1 sent what is no frame")
         case .unknownUser(let name):
-            ErrorMessage(.badValue, "there is no user or group \(name) in the sandbox")
+            ErrorMessage(
+                .badValue, "there is no user or group \(name) in the sandbox",
+                hint: "name one of its /etc/passwd and /etc/group, or give numbers")
         case .badRequest(let why): ErrorMessage(.badValue, why)
         case .system(let error): ErrorMessage(.internal, "the sandbox's PID 1", cause: error.description)
         }

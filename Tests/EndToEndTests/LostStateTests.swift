@@ -18,7 +18,7 @@ import Testing
     @Test(.enabled(if: Machine.has("taskset", "ionice", "chrt"), "needs util-linux"))
     func whatCriuLosesIsPutBack() throws {
         try withCkpt { ckpt in
-            let box = try ckpt.create("lost")
+            let box = try ckpt.create("lost", "--privileged")
             try box.say(
                 #"""
                 setarch -R --uname-2.6 /usr/bin/python3 -c '
@@ -85,7 +85,7 @@ import Testing
 
     @Test func whatCannotBePutBackIsAWarning() throws {
         try withCkpt { ckpt in
-            let box = try ckpt.create("warned")
+            let box = try ckpt.create("warned", "--security-opt", "seccomp=unconfined")
             try box.say(
                 #"""
                 /usr/bin/python3 -c '

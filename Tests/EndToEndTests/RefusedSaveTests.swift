@@ -40,7 +40,7 @@ import Testing
 
     @Test(.enabled(if: Machine.has("gcc"), "needs gcc")) func eachNamesItsCause() throws {
         try withCkpt { ckpt in
-            let box = try ckpt.create("refused", "--security-opt", "seccomp=unconfined")
+            let box = try ckpt.create("refused", "--privileged")
             try box.compile("refusals.c", "-pthread -lrt")
             let witness = try Witness(box)
             var refused = 0

@@ -18,7 +18,7 @@ import Testing
 
     @Test(.enabled(if: Machine.has("gcc"), "needs gcc")) func ioUring() throws {
         try withCkpt { ckpt in
-            let box = try ckpt.create("uring")
+            let box = try ckpt.create("uring", "--security-opt", "seccomp=unconfined")
             try box.compile("uring.c")
             try box.say("/root/uring > /root/out 2>&1 & culprit=$!", "culprit")
             try box.waitFor("test -s /root/out")
@@ -34,7 +34,7 @@ import Testing
 
     @Test func nestedNamespaces() throws {
         try withCkpt { ckpt in
-            let box = try ckpt.create("nested")
+            let box = try ckpt.create("nested", "--security-opt", "seccomp=unconfined")
             try box.say(
                 "unshare --user --map-root-user --pid --fork --mount-proc sleep 1000 & culprit=$!", "culprit")
             try box.waitFor("pgrep -x sleep")
