@@ -102,13 +102,21 @@ import Testing
             for word in ["CRIU 4.2", "sse2", origin.kernel, "x86_64"] { #expect(shown.contains(word)) }
             #expect(
                 eventually { !FileManager.default.fileExists(atPath: "\(ckpt.root)/snapshots/\(id)/boot") })
-            try ckpt.ok("serve", "--stop")
-            try Manifest.rewrite("\(ckpt.root)/snapshots/\(id)/manifest.json") {
-                $0.replacingOccurrences(of: "\"sse2\"", with: "\"sse2\",\n    \"zzz_of_tomorrow\"")
+            let manifest = "\(ckpt.root)/snapshots/\(id)/manifest.json"
+            let whole = try String(contentsOfFile: manifest, encoding: .utf8)
+            for (old, other, named) in [
+                ("\"sse2\"", "\"sse2\",\n    \"zzz_of_tomorrow\"", "zzz_of_tomorrow"),
+                ("\"architecture\" : \"x86_64\"", "\"architecture\" : \"riscv64\"", "riscv64"),
+                ("\"criu\" : \"4.2\"", "\"criu\" : \"5.1\"", "CRIU 5.1"),
+            ] {
+                try ckpt.ok("serve", "--stop")
+                try whole.write(toFile: manifest, atomically: false, encoding: .utf8)
+                try Manifest.rewrite(manifest) { $0.replacingOccurrences(of: old, with: other) }
+                for suffix in ["", "-wal", "-shm"] { unlink("\(ckpt.root)/catalog.sqlite\(suffix)") }
+                expectRefusal(try ckpt("restore", "moved", id), names: [id, named])
+                expectRefusal(try ckpt("fork", id), names: [id, named])
+                #expect(try box.say("echo $state") == "1", "the sandbox runs on")
             }
-            for suffix in ["", "-wal", "-shm"] { unlink("\(ckpt.root)/catalog.sqlite\(suffix)") }
-            expectRefusal(try ckpt("restore", "moved", id), names: [id, "zzz_of_tomorrow"])
-            #expect(try box.say("echo $state") == "1", "the sandbox runs on")
         }
     }
 }
