@@ -11,6 +11,12 @@ final class SandboxFileWriter: FileWriting {
     /// Where a file that is replaced in one step grows: its directory and its name until then.
     private let staged: (directory: Int32, name: String)?
     private var isFinished = false
+    /// What has come of a body that may be small; nil once it is written as it comes.
+    ///
+    /// A small file is written when all of it is there, and cut afterwards: a body that breaks off has changed
+    /// nothing, and ext4 flushes a file to disk that is cut to nothing and closed (auto_da_alloc, ext4(5)).
+    private var held: [UInt8]?
+    private static let smallFile = 64 << 10
 
     /// Opens or makes the file. Owner and mode are set before the first byte is written.
     init(
@@ -32,10 +38,11 @@ final class SandboxFileWriter: FileWriting {
             staged = (try retrying("fcntl") { fcntl(number, F_DUPFD_CLOEXEC, 3) }, temporary)
         } else {
             // The umask of the server is not the sandbox's affair: the mode is set below.
-            let opened = try files.write(path, options.appends ? O_APPEND : O_TRUNC, mode: 0o600)
+            let opened = try files.write(path, options.appends ? O_APPEND : 0, mode: 0o600)
             file = Descriptor(owning: opened.raw)
             isNew = opened.isNew
             staged = nil
+            held = options.appends || isNew ? nil : []
         }
         let number = file.raw
         if let owner { try retrying("fchown", path) { fchown(number, owner.uid, owner.gid) } }
@@ -52,6 +59,32 @@ final class SandboxFileWriter: FileWriting {
     }
 
     func write(_ bytes: UnsafeRawBufferPointer) throws(ErrorMessage) {
+        guard var small = held else { return try writeOut(bytes) }
+        held = nil
+        small += bytes
+        if small.count <= Self.smallFile {
+            held = small
+            return
+        }
+        try cut(to: 0)
+        try writeOut(small)
+    }
+
+    private func writeOut(_ bytes: [UInt8]) throws(ErrorMessage) {
+        let result: Result<Void, ErrorMessage> = bytes.withUnsafeBytes { bytes in
+            do throws(ErrorMessage) { return .success(try writeOut(bytes)) } catch { return .failure(error) }
+        }
+        try result.get()
+    }
+
+    private func cut(to size: Int) throws(ErrorMessage) {
+        let number = file.raw
+        do throws(SystemError) { try retrying("ftruncate", path) { ftruncate(number, off_t(size)) } } catch {
+            throw .file(error, "cannot write \(path)")
+        }
+    }
+
+    private func writeOut(_ bytes: UnsafeRawBufferPointer) throws(ErrorMessage) {
         let number = file.raw
         var sent = 0
         while sent < bytes.count {
@@ -65,6 +98,10 @@ final class SandboxFileWriter: FileWriting {
     }
 
     func finish() throws(ErrorMessage) -> FileInfo {
+        if let held {
+            try writeOut(held)
+            try cut(to: held.count)
+        }
         do throws(SystemError) {
             if let staged {
                 try retrying("renameat", path) {

@@ -39,7 +39,7 @@ public struct SandboxFiles: ~Copyable, Sendable {
         try open(path, O_RDONLY | O_DIRECTORY)
     }
 
-    /// Opens a regular file for writing, made where it is missing; `flags` is O_TRUNC, O_APPEND or nothing.
+    /// Opens a regular file for writing, made where it is missing; `flags` is O_APPEND or nothing.
     /// Says whether it was made.
     public func write(
         _ path: String, _ flags: Int32, mode: UInt32
