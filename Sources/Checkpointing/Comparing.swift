@@ -61,10 +61,11 @@ enum FileComparison {
         from old: SnapshotFiles, to new: SnapshotFiles, patches: Bool
     ) throws(SystemError) -> [FileChange] {
         var changes: [FileChange] = []
-        for path in Set(old.parts.map(\.path) + new.parts.map(\.path)).sorted() {
+        let (olds, news) = (old.parts.filter(\.isCaptured), new.parts.filter(\.isCaptured))
+        for path in Set(olds.map(\.path) + news.map(\.path)).sorted() {
             let empty = OverlayStack([])
-            let before = old.parts.first { $0.path == path }?.stack ?? empty
-            let after = new.parts.first { $0.path == path }?.stack ?? empty
+            let before = olds.first { $0.path == path }?.stack ?? empty
+            let after = news.first { $0.path == path }?.stack ?? empty
             for difference in try TreeComparison.differences(from: before, to: after, skipped: [ownDirectory])
             {
                 let below = displayed(difference.path)

@@ -12,15 +12,26 @@ struct SnapshotFiles: MappedFiles {
         /// Its path below the root, empty for the root itself.
         let path: String
         let stack: OverlayStack
+        /// Whether its files are the snapshot's; those of a volume are the host's, as they are now.
+        let isCaptured: Bool
     }
 
     let parts: [Part]
 
     /// The filesystem of `layers` (directories, lowest first) over a base.
     init(view: BaseView, layers: [String]) {
-        parts = view.parts.map { part in
-            let changed = layers.reversed().map { "\($0)/\(part.key)" }
-            return Part(path: part.path, stack: OverlayStack(changed + part.lowers))
+        parts = view.mounts.compactMap { mount in
+            let changed = layers.reversed().map { "\($0)/\(mount.key)" }
+            return switch mount.kind {
+            case .overlay(let lowers, _):
+                Part(path: mount.path, stack: OverlayStack(changed + lowers), isCaptured: true)
+            case .tmpfs:
+                // Each layer has all of it.
+                Part(path: mount.path, stack: OverlayStack(Array(changed.prefix(1))), isCaptured: true)
+            case .bind(let source, _):
+                Part(path: mount.path, stack: OverlayStack([source]), isCaptured: false)
+            case .writable: nil
+            }
         }
     }
 

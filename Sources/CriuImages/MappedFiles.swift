@@ -30,8 +30,8 @@ public struct MappedFileIdentity: Equatable, Sendable {
 /// What the images say about the files that are mapped, by their ids in `files.img`.
 struct MappedObjects: Sendable {
     enum Object: Equatable, Sendable {
-        /// A file with a name.
-        case path(String)
+        /// A file with a name, and its size when it was saved.
+        case path(String, size: UInt64?)
         /// A file without a name, whose contents are in `ghost-file-ID.img`.
         case deleted(UInt32, name: String)
         /// A memory file (memfd_create(2)), or memory that CRIU stores as one, by its segment.
@@ -55,7 +55,9 @@ struct MappedObjects: Sendable {
                 }
                 objects[entry.id] = .memory(segment: inode.segment, name: inode.name)
             } else if let name = text(entry.reg?.pointee.name) {
-                objects[entry.id] = deleted[entry.id].map { .deleted($0, name: name) } ?? .path(name)
+                objects[entry.id] =
+                    deleted[entry.id].map { .deleted($0, name: name) }
+                    ?? .path(name, size: entry.reg.pointee.has_size != 0 ? entry.reg.pointee.size : nil)
             }
         }
         self.objects = objects

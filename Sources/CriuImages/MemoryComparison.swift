@@ -24,21 +24,31 @@ extension ProcessMemory {
         return differing
     }
 
+    private func canRead(_ origin: Origin) -> Bool {
+        guard case .path(let path, _, let size) = origin else { return true }
+        guard let now = files.identity(of: path)?.size else { return false }
+        return size == nil || size == now
+    }
+
     private func isSame(_ mine: Origin, _ theirs: Origin, _ other: ProcessMemory) -> Bool {
         switch (mine, theirs) {
         case (.zero, .zero), (.notSaved, _), (_, .notSaved): true
         case (.pages(let one, let level, let offset), .pages(let two, let otherLevel, let otherOffset)):
             one.file(level: level) == two.file(level: otherLevel) && offset == otherOffset
-        case (.path(let path, let offset), .path(let otherPath, let otherOffset)):
+        case (.path(let path, let offset, _), .path(let otherPath, let otherOffset, _)):
             path == otherPath && offset == otherOffset
                 && files.identity(of: path) == other.files.identity(of: path)
         default: false
         }
     }
 
+    /// Pages of a file that is not there any more are told as different from whatever is not the same place of it.
     private func countDifferences(
         _ other: ProcessMemory, _ mine: Origin, _ theirs: Origin, _ range: Range<UInt64>
     ) throws(CriuImageError) -> Int {
+        guard canRead(mine), other.canRead(theirs) else {
+            return Int((range.upperBound - range.lowerBound) / Page.size)
+        }
         var (differing, position) = (0, range.lowerBound)
         while position < range.upperBound {
             let count = Int(min(range.upperBound - position, 1 << 20))

@@ -69,7 +69,7 @@ public struct ProcessMemory: Sendable {
     public func name(of region: MemoryRegion) -> String? {
         if let id = region.file {
             switch objects.objects[id] {
-            case .path(let path): return path
+            case .path(let path, _): return path
             case .deleted(_, let name): return name + " (deleted)"
             case .memory(_, let name): return name
             case nil: return nil
@@ -136,7 +136,7 @@ extension ProcessMemory {
     enum Origin {
         case pages(StoredPages, level: Int, offset: UInt64)
         case zero
-        case path(String, offset: UInt64)
+        case path(String, offset: UInt64, size: UInt64?)
         case ghost(GhostFile, offset: UInt64)
         case notSaved
 
@@ -153,7 +153,7 @@ extension ProcessMemory {
         func advanced(by bytes: UInt64) -> Origin {
             switch self {
             case .pages(let pages, let level, let offset): .pages(pages, level: level, offset: offset + bytes)
-            case .path(let path, let offset): .path(path, offset: offset + bytes)
+            case .path(let path, let offset, let size): .path(path, offset: offset + bytes, size: size)
             case .ghost(let ghost, let offset): .ghost(ghost, offset: offset + bytes)
             case .zero, .notSaved: self
             }
@@ -192,12 +192,16 @@ extension ProcessMemory {
             return (.pages(pages, level: level, offset: place), stop)
         }
         switch region.file.flatMap({ objects.objects[$0] }) {
-        case .path(let path):
-            guard let size = files.identity(of: path)?.size else { return (.path(path, offset: offset), end) }
+        case .path(let path, let saved):
+            guard let size = saved ?? files.identity(of: path)?.size else {
+                return (.path(path, offset: offset, size: nil), end)
+            }
             // What is mapped behind the file's last page is there for nobody.
             let pages = size / Page.size + (size % Page.size == 0 ? 0 : 1)
             guard offset / Page.size < pages else { return (.notSaved, end) }
-            return (.path(path, offset: offset), min(end, address + (pages * Page.size - offset)))
+            let last =
+                pages > UInt64(Int64.max) / Page.size ? end : min(end, address + (pages * Page.size - offset))
+            return (.path(path, offset: offset, size: saved), last)
         case .deleted(let id, _): return (ghosts[id].map { .ghost($0, offset: offset) } ?? .notSaved, end)
         case .memory, nil: return (region.file == nil ? .zero : .notSaved, end)
         }
@@ -209,10 +213,15 @@ extension ProcessMemory {
         var bytes: [UInt8]
         switch origin {
         case .zero: bytes = []
-        case .path(let path, let offset):
+        case .path(let path, let offset, let size):
+            let place = "maps \(path) at \(hexadecimal(address))"
             guard let found = files.read(path, offset: offset, count: count) else {
+                throw CriuImageError("mm-\(pid).img", "\(place), and there is no such file")
+            }
+            if let size, let now = files.identity(of: path)?.size, now != size {
                 throw CriuImageError(
-                    "mm-\(pid).img", "maps \(path) at \(hexadecimal(address)), and there is no such file")
+                    "mm-\(pid).img",
+                    "\(place), which is another file now: it had \(size) bytes and has \(now)")
             }
             bytes = found
         case .ghost(let ghost, let offset): bytes = try ghost.read(offset: offset, count: count)

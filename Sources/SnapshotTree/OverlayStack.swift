@@ -46,7 +46,13 @@ public struct OverlayStack: Sendable {
             case nil: return nil
             }
         }
-        return .directory(places)
+        // A volume may be a single file.
+        if parts.isEmpty, places.count == 1 {
+            var status = stat()
+            guard lstat(places[0] + [0], &status) == 0 else { return nil }
+            if status.st_mode & S_IFMT != S_IFDIR { return .file(places[0]) }
+        }
+        return places.isEmpty ? nil : .directory(places)
     }
 
     /// One part of a path, in directories that merge.

@@ -130,4 +130,23 @@ import Testing
             #expect(diff.processes.allSatisfy { $0.change == "changed" })
         }
     }
+
+    /// What lies in a tmpfs is the snapshot's, what lies in a volume is the host's.
+    @Test func tmpfsIsComparedAndVolumesAreNot() throws {
+        try withCkpt { ckpt in
+            let host = ckpt.root + "/shared"
+            try FileManager.default.createDirectory(atPath: host, withIntermediateDirectories: true)
+            let box = try ckpt.create("box", "--tmpfs", "/scratch", "--volume", "\(host):/shared")
+            try box.sh("echo one > /scratch/a; echo b > /scratch/b; echo host > /shared/file")
+            _ = try box.save("-t", "one")
+            try box.sh(
+                "echo two > /scratch/a; rm /scratch/b; echo more > /scratch/c; echo changed > /shared/file")
+            _ = try box.save("-t", "two")
+            let diff = try ckpt.json(SnapshotDiff.self, ["diff", "one", "two"])
+            #expect(
+                diff.files.map { "\($0.change) \($0.path)" } == [
+                    "modified /scratch/a", "deleted /scratch/b", "added /scratch/c",
+                ])
+        }
+    }
 }
