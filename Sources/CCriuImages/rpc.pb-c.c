@@ -367,7 +367,7 @@ void   criu_resp__free_unpacked
   assert(message->base.descriptor == &criu_resp__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
-static const ProtobufCFieldDescriptor criu_opts__field_descriptors[21] =
+static const ProtobufCFieldDescriptor criu_opts__field_descriptors[22] =
 {
   {
     "images_dir_fd",
@@ -598,6 +598,18 @@ static const ProtobufCFieldDescriptor criu_opts__field_descriptors[21] =
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
+    "tcp_close",
+    52,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_BOOL,
+    offsetof(CriuOpts, has_tcp_close),
+    offsetof(CriuOpts, tcp_close),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
     "network_lock",
     64,
     PROTOBUF_C_LABEL_OPTIONAL,
@@ -630,22 +642,23 @@ static const unsigned criu_opts__field_indices_by_name[] = {
   0,   /* field[0] = images_dir_fd */
   14,   /* field[14] = irmap_scan_paths */
   2,   /* field[2] = leave_running */
-  20,   /* field[20] = leave_stopped */
+  21,   /* field[21] = leave_stopped */
   10,   /* field[10] = link_remap */
   6,   /* field[6] = log_file */
   5,   /* field[5] = log_level */
   12,   /* field[12] = manage_cgroups_mode */
-  19,   /* field[19] = network_lock */
+  20,   /* field[20] = network_lock */
   7,   /* field[7] = notify_scripts */
   18,   /* field[18] = orphan_pts_master */
   1,   /* field[1] = pid */
   8,   /* field[8] = root */
   11,   /* field[11] = rst_sibling */
+  19,   /* field[19] = tcp_close */
   3,   /* field[3] = tcp_established */
   17,   /* field[17] = timeout */
   9,   /* field[9] = work_dir_fd */
 };
-static const ProtobufCIntRange criu_opts__number_ranges[11 + 1] =
+static const ProtobufCIntRange criu_opts__number_ranges[12 + 1] =
 {
   { 1, 0 },
   { 5, 3 },
@@ -656,9 +669,10 @@ static const ProtobufCIntRange criu_opts__number_ranges[11 + 1] =
   { 34, 12 },
   { 45, 17 },
   { 50, 18 },
-  { 64, 19 },
-  { 69, 20 },
-  { 0, 21 }
+  { 52, 19 },
+  { 64, 20 },
+  { 69, 21 },
+  { 0, 22 }
 };
 const ProtobufCMessageDescriptor criu_opts__descriptor =
 {
@@ -668,10 +682,10 @@ const ProtobufCMessageDescriptor criu_opts__descriptor =
   "CriuOpts",
   "",
   sizeof(CriuOpts),
-  21,
+  22,
   criu_opts__field_descriptors,
   criu_opts__field_indices_by_name,
-  11,  criu_opts__number_ranges,
+  12,  criu_opts__number_ranges,
   (ProtobufCMessageInit) criu_opts__init,
   NULL,NULL,NULL    /* reserved[123] */
 };

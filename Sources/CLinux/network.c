@@ -1,5 +1,5 @@
 #define _GNU_SOURCE
-#include "sandbox_spawn.h"
+#include "network_parts.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,10 +12,14 @@
 #include <netlink/netlink.h>
 #include <netlink/route/link.h>
 
-static int fail(struct clinux_spawn_failure *failure, const char *step, int code) {
+int clinux_network_fail(struct clinux_spawn_failure *failure, const char *step, int code) {
     failure->step = step;
     failure->code = code;
     return -1;
+}
+
+static int fail(struct clinux_spawn_failure *failure, const char *step, int code) {
+    return clinux_network_fail(failure, step, code);
 }
 
 // The kernel's own "lo" is always interface 1 of a namespace.
@@ -50,11 +54,18 @@ static int write_sysctls(const char *const *sysctls, int count, struct clinux_sp
     return 0;
 }
 
-int clinux_prepare_network(int netns_fd, int own_netns_fd, const char *const *sysctls, int count,
+static int fill(const struct clinux_network *network, struct clinux_spawn_failure *failure) {
+    // The wall first: there is no moment without it.
+    if (network->port_count >= 0 && clinux_wall_ports(network->ports, network->port_count, failure)) return -1;
+    if (loopback_up(failure)) return -1;
+    if (network->device && clinux_make_tap(network, failure)) return -1;
+    return write_sysctls(network->sysctls, network->sysctl_count, failure);
+}
+
+int clinux_prepare_network(int netns_fd, int own_netns_fd, const struct clinux_network *network,
                            struct clinux_spawn_failure *failure) {
     if (setns(netns_fd, CLONE_NEWNET)) return fail(failure, "setns(net)", errno);
-    int result = loopback_up(failure);
-    if (result == 0) result = write_sysctls(sysctls, count, failure);
+    int result = fill(network, failure);
     if (setns(own_netns_fd, CLONE_NEWNET)) return fail(failure, "setns(back)", errno);
     return result;
 }

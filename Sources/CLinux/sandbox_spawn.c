@@ -167,7 +167,7 @@ pid_t clinux_spawn_sandbox(const struct clinux_sandbox *sandbox, int *pidfd, str
     pthread_sigmask(SIG_SETMASK, &all, &before);
     struct clone_args args;
     memset(&args, 0, sizeof args);
-    args.flags = namespaces | CLONE_PIDFD;
+    args.flags = (namespaces & ~(sandbox->shares_network ? (uint64_t)CLONE_NEWNET : 0)) | CLONE_PIDFD;
     args.pidfd = (uint64_t)(uintptr_t)pidfd;
     args.exit_signal = SIGCHLD;
     pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof args);

@@ -149,9 +149,11 @@ public final class CheckpointManager: EngineOperations {
             let root = rootFilesystem(of: sandbox, incarnation: record.incarnation, view: view)
             let channel = try connect(sandbox, process)
             sandbox.with { $0.running = LiveSandbox.Running(process: process, channel: channel, root: root) }
+            takeUpWayOut(of: sandbox, record, process)
             report("sandbox \(sandbox.name): runs on as process \(process.pid)")
         } catch {
             report("sandbox \(sandbox.name): dead: \(error.message)")
+            if let left = record.wayOut { WayOut.end(left) }
             try? sandbox.update { record in
                 record.state = .dead
                 record.process = nil

@@ -15,6 +15,7 @@ extension CheckpointManager {
         DoctorReport(checks: [
             criuCheck(), initCheck(), Self.kernelCheck(), Self.rightsCheck(), Self.namespaceCheck(),
             Self.filesystemCheck(), storeCheck(), runCheck(),
+            Self.networkCheck(),
         ])
     }
 
@@ -123,6 +124,19 @@ extension CheckpointManager {
             ? DoctorCheck(
                 name: "store", status: .warning, detail: detail, hint: "ckpt gc, or give it more room")
             : DoctorCheck(name: "store", status: .ok, detail: detail)
+    }
+
+    private static func networkCheck() -> DoctorCheck {
+        do throws(RuntimeError) {
+            return DoctorCheck(
+                name: "network", status: access("/dev/net/tun", R_OK | W_OK) == 0 ? .ok : .warning,
+                detail: access("/dev/net/tun", R_OK | W_OK) == 0
+                    ? "pasta at \(try Pasta.path())" : "/dev/net/tun cannot be opened",
+                hint: access("/dev/net/tun", R_OK | W_OK) == 0 ? nil : "modprobe tun; --net nat needs it")
+        } catch {
+            return DoctorCheck(
+                name: "network", status: .warning, detail: error.message.message, hint: error.message.hint)
+        }
     }
 
     private func runCheck() -> DoctorCheck {

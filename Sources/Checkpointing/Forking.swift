@@ -24,8 +24,10 @@ extension CheckpointManager {
             for name in names {
                 made.append(
                     try register(named: name) { name in
-                        SandboxRecord(
+                        var record = SandboxRecord(
                             name: name, spec: snapshot.spec, created: secondsSince1970(), ground: ground)
+                        record.isFork = true
+                        return record
                     })
             }
             let each = try leasing(snapshot) { () throws(ErrorMessage) in try startAll(made, from: snapshot) }

@@ -93,6 +93,7 @@ extension CheckpointManager {
         }
         // Its name and directory may be another's by now.
         if wasGone { return }
+        closeWayOut(of: sandbox)
         if let running {
             running.process.kill()
             running.channel.abandon(.disconnected)
@@ -143,6 +144,7 @@ extension CheckpointManager {
         running.process.kill()
         running.channel.abandon(.disconnected)
         _ = running.process.ended(within: 5000)
+        closeWayOut(of: sandbox)
         sandbox.with { $0.running = nil }
         try sandbox.update { record in
             record.state = .stopped

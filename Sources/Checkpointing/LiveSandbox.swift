@@ -14,6 +14,8 @@ final class LiveSandbox: Sendable {
         var capture: CapturedUpper?
         /// The highest number a root filesystem of it was given; the record's is that of the one it runs on.
         var lastIncarnation: Int
+        /// What leads out of it and in by ports, with `nat`.
+        var wayOut: WayOut?
         /// Whether it has been removed: whoever still holds it must let go.
         var isGone = false
     }
@@ -81,15 +83,17 @@ final class LiveSandbox: Sendable {
 
     /// Writes down that its PID 1 is gone, if it is.
     func noticeDeath() {
-        let channel = with { state -> CommandChannel? in
-            guard let running = state.running, !running.process.isAlive else { return nil }
+        let (channel, wayOut) = with { state -> (CommandChannel?, WayOut?) in
+            guard let running = state.running, !running.process.isAlive else { return (nil, nil) }
             state.running = nil
+            defer { state.wayOut = nil }
             state.record.state = .dead
             state.record.process = nil
             state.record.reason = "its PID 1 was killed from outside"
             try? state.record.write(to: directory)
-            return running.channel
+            return (running.channel, state.wayOut)
         }
+        wayOut?.end()
         channel?.abandon(.disconnected)
     }
 
@@ -111,12 +115,14 @@ final class LiveSandbox: Sendable {
     /// What the API tells of it.
     func info() -> SandboxInfo {
         noticeDeath()
-        let (record, running) = with { ($0.record, $0.running) }
+        let (record, running, wayOut) = with { ($0.record, $0.running, $0.wayOut) }
+        let ports = wayOut?.ports ?? []
         return SandboxInfo(
             name: name, state: record.state, pid: running?.process.pid, spec: record.spec,
             created: record.created,
             snapshot: record.position, processes: running?.process.processCount() ?? 0,
-            sessions: running.map { sessions(on: $0.channel) } ?? [], reason: record.reason)
+            sessions: running.map { sessions(on: $0.channel) } ?? [], reason: record.reason,
+            ports: ports.isEmpty ? nil : ports)
     }
 }
 

@@ -21,5 +21,25 @@ extension CheckpointManager {
             process.kill()
             _ = process.ended(within: 5000)
         }
+        endStrayForwarders()
+    }
+
+    /// The same for what leads out of sandboxes: the path of its pid file gives it away.
+    private func endStrayForwarders() {
+        let claimed = Set(all.compactMap { $0.record.wayOut?.process?.pid })
+        let mark = "\(root)/sandboxes/"
+        for pid in ((try? Files.names(in: "/proc")) ?? []).compactMap(Int32.init) where !claimed.contains(pid)
+        {
+            guard let name = try? Files.read("/proc/\(pid)/comm"), name.starts(with: Array("pasta".utf8)),
+                let words = try? Files.read("/proc/\(pid)/cmdline"),
+                words.split(separator: 0).contains(where: {
+                    String(decoding: $0, as: UTF8.self).hasPrefix(mark)
+                }),
+                let process = try? SandboxProcess(pid: pid)
+            else { continue }
+            report("process \(pid): led out of a sandbox that is gone; ended")
+            process.kill()
+            _ = process.ended(within: 5000)
+        }
     }
 }

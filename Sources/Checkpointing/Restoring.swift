@@ -62,14 +62,15 @@ extension CheckpointManager {
         timings.filesystemMs = milliseconds(since: began)
         let process: SandboxProcess
         let warnings: [String]
+        let before = sandbox.with { ($0.running, $0.record, $0.wayOut) }
         do throws(ErrorMessage) {
             let instant = monotonicNanoseconds()
-            (process, warnings) = try restoreTree(
-                snapshot, onto: root, stopped: stopped, logsIn: sandbox.directory)
+            (process, warnings) = try restoreBeside(snapshot, of: sandbox, onto: root, stopped: stopped)
             if stopped { process.resume() }
             timings.criuMs = milliseconds(since: instant)
         } catch {
             removeRoot(root)
+            leadOutAgain(sandbox, of: before.0, before.1, had: before.2)
             throw error
         }
         try takeOver(
@@ -79,9 +80,40 @@ extension CheckpointManager {
         return warnings
     }
 
-    private func restoreTree(
-        _ snapshot: SnapshotTree.Record, onto root: RootFilesystem, stopped: Bool, logsIn directory: String
+    /// Restores the tree beside what runs, or in its place: on the host's network nobody can listen on a port twice.
+    private func restoreBeside(
+        _ snapshot: SnapshotTree.Record, of sandbox: LiveSandbox, onto root: RootFilesystem, stopped: Bool
     ) throws(ErrorMessage) -> (SandboxProcess, warnings: [String]) {
+        var isAddressTaken = false
+        do throws(ErrorMessage) {
+            return try restoreTree(
+                snapshot, of: sandbox, onto: root, stopped: stopped, isAddressTaken: &isAddressTaken)
+        } catch {
+            guard isAddressTaken, sandbox.record.spec.net == .host, let running = sandbox.with({ $0.running })
+            else { throw error }
+            running.process.kill()
+            _ = running.process.ended(within: 5000)
+            do throws(ErrorMessage) {
+                return try restoreTree(
+                    snapshot, of: sandbox, onto: root, stopped: stopped, isAddressTaken: &isAddressTaken)
+            } catch {
+                running.channel.abandon(.rolledBack)
+                sandbox.with { $0.running = nil }
+                try? sandbox.update { record in
+                    record.state = .dead
+                    record.process = nil
+                    record.reason = "it was ended for a restore that failed: it listened on ports of the host"
+                }
+                throw error
+            }
+        }
+    }
+
+    private func restoreTree(
+        _ snapshot: SnapshotTree.Record, of sandbox: LiveSandbox, onto root: RootFilesystem, stopped: Bool,
+        isAddressTaken: inout Bool
+    ) throws(ErrorMessage) -> (SandboxProcess, warnings: [String]) {
+        let (directory, spec) = (sandbox.directory, snapshot.spec)
         let images = try opening { () throws(SystemError) in
             try Descriptor.open(store.processPath(snapshot.id), O_RDONLY | O_DIRECTORY)
         }
@@ -90,7 +122,8 @@ extension CheckpointManager {
             return try Descriptor.open("\(directory)/criu", O_RDONLY | O_DIRECTORY)
         }
         let request = Criu.RestoreRequest(
-            root: root.mountPoint, leaveStopped: stopped, external: Self.externalsForRestore(root),
+            root: root.mountPoint, network: spec.net == .host ? .shared : .own, leaveStopped: stopped,
+            external: Self.externalsForRestore(root),
             deadline: monotonicNanoseconds() + Self.restoreLimit)
         var puttingBack = PuttingBack(try LostState(readingFrom: store.processPath(snapshot.id)))
         let pid: Int32
@@ -98,14 +131,11 @@ extension CheckpointManager {
             // A cgroup namespace of its own, as at creation: CRIU is told to leave cgroups alone.
             let worker = try CriuWorker.spawn(criu(), in: CriuSurroundings(ownCgroupNamespace: true))
             pid = try worker.restore(request, from: images, work: work) { notification in
-                if notification.moment == .setupNamespaces, let pid = notification.pid {
-                    do throws(RuntimeError) { try SandboxNetwork.prepare(pid: pid) } catch {
-                        throw error.message
-                    }
-                }
+                try setUpNetwork(at: notification, of: sandbox, spec)
                 puttingBack.act(at: notification)
             }
         } catch {
+            isAddressTaken = error.refusals.contains { $0.id == "address-in-use" }
             throw .cannotRestore(snapshot.id, error) { commands(of: snapshot.id) }
         }
         do throws(SystemError) { return (try SandboxProcess(pid: pid), puttingBack.warnings) } catch {

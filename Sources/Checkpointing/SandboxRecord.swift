@@ -19,6 +19,10 @@ struct SandboxRecord: Codable, Sendable {
     /// The snapshot it stands on.
     var position: String?
     var ground: Ground
+    /// What leads out of it, with `nat`; its ports stay its own while it is stopped.
+    var wayOut: WayOut.Record?
+    /// Whether it was made by a fork: the ports of the host that its spec names are another's.
+    var isFork: Bool?
     /// Why it is dead, where it is.
     var reason: String?
 

@@ -91,7 +91,8 @@ extension CheckpointManager {
         let request = DumpRequest(
             pid: attempt.running.process.pid, leaveRunning: !attempt.stops,
             external: Self.externalsForDump(attempt.running.root),
-            searched: Self.searchedForWatches(attempt.running.process), deadline: began + Self.dumpLimit)
+            searched: Self.searchedForWatches(attempt.running.process),
+            closesConnections: attempt.sandbox.record.spec.net == .host, deadline: began + Self.dumpLimit)
         let inspection = attempt.inspect()
         do throws(CriuError) {
             let worker = try CriuWorker.spawn(criu(), in: CriuSurroundings(network: network.raw))
@@ -133,7 +134,7 @@ extension CheckpointManager {
         var processes = 0
         do throws(CriuImageError) {
             let images = try ImageDirectory(attempt.staging.processPath)
-            try images.giveTreeItsOwnNetwork()
+            if attempt.sandbox.record.spec.net != .host { try images.giveTreeItsOwnNetwork() }
             try images.restart(attempt.interrupted)
             try images.keepTimersGoing()
             processes = try images.processCount()

@@ -71,6 +71,10 @@ extension CheckpointManager {
             do throws(RuntimeError) {
                 try SandboxProcess.setHostname(
                     sandbox.record.spec.hostname ?? sandbox.name, ofSandboxOf: spare.process.pid)
+                let spec = sandbox.record.spec
+                if spec.security.allowPorts != nil {
+                    try SandboxNetwork.prepare(pid: spare.process.pid, for: spec)
+                }
                 for (from, to) in [(spare.root.upper, root.upper), (spare.root.work, root.work)] {
                     do throws(SystemError) { try Files.rename(from, to) } catch { throw .system(error) }
                 }
@@ -125,7 +129,7 @@ extension CheckpointManager {
             sandboxDirectory: directory, workspace: workspace, sandbox: "spare", number: number, view: view)
         guard (try? Files.makeDirectory(directory)) != nil,
             let process = try? SandboxProcess.start(
-                root: root, staging: bases.staging, hostname: "spare", walls: walls)
+                root: root, staging: bases.staging, hostname: "spare", walls: walls, spec: SandboxSpec())
         else {
             discard(directory)
             return nil

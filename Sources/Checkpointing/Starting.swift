@@ -60,14 +60,24 @@ extension CheckpointManager {
             return try adopt(spare, by: sandbox, view: view, position: position)
         }
         let (root, incarnation) = nextRoot(of: sandbox, view: view)
+        let before = sandbox.with { ($0.running, $0.record, $0.wayOut) }
         let process: SandboxProcess
         do throws(RuntimeError) {
             process = try SandboxProcess.start(
-                root: root, staging: bases.staging, hostname: sandbox.record.spec.hostname ?? sandbox.name,
-                walls: walls)
+                root: root, staging: bases.staging, hostname: record.spec.hostname ?? sandbox.name,
+                walls: walls, spec: record.spec)
         } catch {
             removeRoot(root)
             throw error.message
+        }
+        do throws(ErrorMessage) {
+            try leadOut(sandbox, to: process, record.spec)
+        } catch {
+            process.kill()
+            _ = process.ended(within: 5000)
+            removeRoot(root)
+            leadOutAgain(sandbox, of: before.0, before.1, had: before.2)
+            throw error
         }
         try takeOver(sandbox, process, root: root, incarnation: incarnation, layers: [], position: position)
     }
@@ -83,15 +93,18 @@ extension CheckpointManager {
     ) throws(ErrorMessage) {
         let before = sandbox.with { ($0.running, $0.record) }
         do throws(ErrorMessage) {
+            if (other?.spec ?? before.1.spec).net != .nat { closeWayOut(of: sandbox) }
             let moved = try moveChannel(of: before.0, to: process)
             let channel = if let moved { moved } else { try connect(sandbox, process) }
             sandbox.with { state in
                 state.running = LiveSandbox.Running(process: process, channel: channel, root: root)
                 state.capture = nil
             }
+            let wayOut = sandbox.with { $0.wayOut }
             try sandbox.update { record in
                 record.state = .running
                 record.process = process.identity
+                record.wayOut = wayOut?.record
                 record.incarnation = incarnation
                 record.layers = layers
                 record.position = position
@@ -104,6 +117,7 @@ extension CheckpointManager {
                 state.record = before.1
             }
             if let old = before.0 { _ = try? moveChannel(of: old, to: old.process) }
+            leadOutAgain(sandbox, of: before.0, before.1, had: nil)
             process.kill()
             _ = process.ended(within: 5000)
             removeRoot(root)

@@ -42,6 +42,7 @@ public func sheet(of sandbox: SandboxInfo, now: Double, style: Style) -> [String
     sheet.add("created", moment(sandbox.created, now: now))
     sheet.add("processes", "\(sandbox.processes)")
     sheet.add("PID 1 here", sandbox.pid.map(String.init) ?? "")
+    sheet.add("ports", (sandbox.ports ?? []).map(\.description).joined(separator: ", "))
     sheet.add("sessions", sandbox.sessions.joined(separator: " "))
     sheet.add(sandbox.spec)
     return sheet.lines()

@@ -13,6 +13,9 @@ public struct DumpRequest: Sendable {
     /// CRIU the inode alone, and overlayfs opens nothing by its handle (criu/irmap.c). Nothing is read where there
     /// is no watch.
     public var searched: [String]
+    /// Whether TCP connections are saved as closed: for a tree that shares its network namespace, for nobody in a
+    /// user namespace of its own may set up a connection there by TCP_REPAIR (tcp(7)).
+    public var closesConnections: Bool
     /// When to give up, in nanoseconds of CLOCK_MONOTONIC; nil never does.
     public var deadline: UInt64?
     /// How long CRIU may take to let the tree go when the deadline has passed, in nanoseconds.
@@ -21,12 +24,13 @@ public struct DumpRequest: Sendable {
     /// A dump of the tree below `pid`.
     public init(
         pid: Int32, leaveRunning: Bool = true, external: [String] = [], searched: [String] = [],
-        deadline: UInt64? = nil
+        closesConnections: Bool = false, deadline: UInt64? = nil
     ) {
         self.pid = pid
         self.leaveRunning = leaveRunning
         self.external = external
         self.searched = searched
+        self.closesConnections = closesConnections
         self.deadline = deadline
     }
 }
@@ -48,6 +52,7 @@ extension CriuWorker {
         let packet = RequestMessage.withOptions(CRIU_REQ_TYPE__DUMP) { options in
             Options.common(&options, images: images.raw, work: images.raw, log: Self.dumpLog)
             Options.external(request.external, in: &options)
+            if request.closesConnections { Options.closeConnections(&options) }
             options.n_irmap_scan_paths = request.searched.count
             options.irmap_scan_paths = cStrings(request.searched)
             options.has_pid = 1

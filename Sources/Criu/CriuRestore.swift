@@ -6,9 +6,16 @@ public import LinuxSystem
 public struct RestoreRequest: Sendable {
     /// The tree's root directory: a mount point in the worker's mount namespace.
     public var root: String
-    /// Whether the tree gets an empty network namespace of its own, for images that were made ready for that by
-    /// `ImageDirectory.giveTreeItsOwnNetwork()`; else it joins the worker's.
-    public var ownNetwork: Bool
+    /// Which network namespace a tree gets.
+    public enum Network: Sendable {
+        /// An empty one of its own, for images that were made ready for that by
+        /// `ImageDirectory.giveTreeItsOwnNetwork()`.
+        case own
+        /// The worker's, for images that were dumped with `closesConnections`.
+        case shared
+    }
+
+    public var network: Network
     /// Whether every process is left stopped (SIGSTOP) at the very instant of its dump.
     public var leaveStopped: Bool
     /// Mounts and the like that are not part of the tree, as CRIU spells them: `mnt[data]:/path`.
@@ -18,12 +25,12 @@ public struct RestoreRequest: Sendable {
 
     /// A restore onto the filesystem mounted at `root`.
     public init(
-        root: String, ownNetwork: Bool = true, leaveStopped: Bool = false, external: [String] = [],
+        root: String, network: Network = .own, leaveStopped: Bool = false, external: [String] = [],
         deadline: UInt64? = nil
     ) {
         self.root = root
+        self.network = network
         self.leaveStopped = leaveStopped
-        self.ownNetwork = ownNetwork
         self.external = external
         self.deadline = deadline
     }
@@ -53,9 +60,11 @@ extension CriuWorker {
                 options.has_leave_stopped = 1
                 options.leave_stopped = 1
             }
-            if request.ownNetwork {
+            switch request.network {
+            case .own:
                 options.has_empty_ns = 1
                 options.empty_ns = UInt32(CLONE_NEWNET)
+            case .shared: Options.closeConnections(&options)
             }
         }
         var exchange = CriuExchange(

@@ -76,7 +76,11 @@ extension KnownRefusal {
             "address-in-use", "cannot get its network address back: it is in use",
             why: "another socket of the namespace has it",
             hint: "end what listens there; with --net host that is a program of the host",
-            lines: ["Can't bind inet socket (id {number}): Address already in use"]),
+            // The second as musl has it, which the bundled CRIU is linked with.
+            lines: [
+                "Can't bind inet socket (id {number}): Address already in use",
+                "Can't bind inet socket (id {number}): Address in use",
+            ]),
         row(
             "killed", "was killed while it was restored (signal {number})",
             why: "the memory limit was reached, or somebody killed it",

@@ -33,6 +33,12 @@ enum Options {
         options.orphan_pts_master = 1
     }
 
+    /// Has TCP connections saved, and restored, as closed; what was saved so must be restored so (criu/image.c).
+    static func closeConnections(_ options: inout CriuOpts) {
+        options.has_tcp_close = 1
+        options.tcp_close = 1
+    }
+
     /// Sets the objects that come from outside the tree, as CRIU spells them, for example `mnt[/dev]:dev`.
     static func external(_ entries: [String], in options: inout CriuOpts) {
         options.n_external = entries.count

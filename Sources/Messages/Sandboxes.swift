@@ -43,10 +43,13 @@ public struct SandboxInfo: Codable, Sendable {
     public var sessions: [String]
     /// Why it is dead, where it is.
     public var reason: String?
+    /// The ports of the host that lead into it while it runs; nil without any.
+    public var ports: [PublishedPort]?
 
     public init(
         name: String, state: SandboxState, pid: Int32?, spec: SandboxSpec, created: Double,
-        snapshot: String?, processes: Int, sessions: [String], reason: String? = nil
+        snapshot: String?, processes: Int, sessions: [String], reason: String? = nil,
+        ports: [PublishedPort]? = nil
     ) {
         self.name = name
         self.state = state
@@ -57,6 +60,32 @@ public struct SandboxInfo: Codable, Sendable {
         self.processes = processes
         self.sessions = sessions
         self.reason = reason
+        self.ports = ports
+    }
+}
+
+/// A port of the host that leads into a sandbox.
+public struct PublishedPort: Codable, Hashable, Sendable {
+    /// The host's address it listens on; every one when nil.
+    public var address: String?
+    public var hostPort: UInt16
+    /// The port inside.
+    public var boxPort: UInt16
+    public var transport: PortForward.Transport
+
+    public init(address: String?, hostPort: UInt16, boxPort: UInt16, transport: PortForward.Transport) {
+        self.address = address
+        self.hostPort = hostPort
+        self.boxPort = boxPort
+        self.transport = transport
+    }
+}
+
+extension PublishedPort: CustomStringConvertible {
+    /// As Docker has it: `8080->80/tcp`, `127.0.0.1:8080->80/tcp`.
+    public var description: String {
+        let place = address.map { $0.contains(":") ? "[\($0)]:" : "\($0):" } ?? ""
+        return "\(place)\(hostPort)->\(boxPort)/\(transport.rawValue)"
     }
 }
 

@@ -19,14 +19,19 @@ public struct NameFiles: Sendable, Hashable {
 
     /// Nil where a spec asks for neither.
     ///
-    /// With the host's network or a way out to it, and no name servers given, they are those of the host's own file.
+    /// With the host's network and no name servers given, they are those of the host's own file; with a way out to it
+    /// those that lead to them.
     public init?(_ spec: SandboxSpec) {
         guard !spec.addHosts.isEmpty || !spec.dns.isEmpty || spec.net != .none else { return nil }
         hosts = spec.addHosts
         if !spec.dns.isEmpty {
             nameServers = spec.dns.map(\.address)
         } else {
-            nameServers = spec.net == .none ? nil : Self.hostNameServers()
+            switch spec.net {
+            case .none: nameServers = nil
+            case .host: nameServers = Self.hostNameServers()
+            case .nat: nameServers = SandboxNetwork.usualNameServers()
+            }
         }
     }
 

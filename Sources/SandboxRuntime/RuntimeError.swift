@@ -12,6 +12,12 @@ public enum RuntimeError: Error, Sendable {
     case badPlace(path: String, reason: String)
     /// ckpt-init is not beside the binary.
     case noInit(searched: [String])
+    /// pasta, which `nat` needs, is not on this machine.
+    case noPasta(searched: [String])
+    /// pasta does not do its work.
+    case pasta(reason: String)
+    /// A port of the host that was to lead into the sandbox cannot be had.
+    case portTaken(PortForward, port: UInt16, code: Int32)
     /// A step of starting the sandbox failed, outside or inside.
     case start(step: String, code: Int32)
     /// A seccomp profile says what cannot be done; where in it, and why.
@@ -42,6 +48,22 @@ public enum RuntimeError: Error, Sendable {
             ErrorMessage(
                 .notInstalled, "ckpt-init is not installed: looked at \(searched.joined(separator: ", "))",
                 hint: "run scripts/build-init, or set CKPT_INIT")
+        case .noPasta(let searched):
+            ErrorMessage(
+                .notInstalled, "--net nat needs pasta: looked at \(searched.joined(separator: ", "))",
+                hint: "install the package passt, or use --net none or host")
+        case .pasta(let reason):
+            ErrorMessage(
+                .internal, "the sandbox gets no way out: pasta failed",
+                hint: "ckpt doctor; --net none needs none",
+                cause: reason)
+        case .portTaken(let forward, let port, let code):
+            ErrorMessage(
+                code == EADDRINUSE ? .inUse : code == EACCES ? .notPermitted : .badValue,
+                "the host's port \(forward.address.map { "\($0) " } ?? "")\(port)/\(forward.transport) "
+                    + "cannot be forwarded to port \(forward.boxPort)",
+                hint: "choose another, or leave the host's port out for a free one",
+                cause: code == EADDRINUSE ? "another program listens there" : String(cString: strerror(code)))
         case .start(let step, let code):
             ErrorMessage(
                 Self.kind(code), "the sandbox could not be started: \(step)",

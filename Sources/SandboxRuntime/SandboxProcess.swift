@@ -48,6 +48,18 @@ public final class SandboxProcess: Sendable {
         }
     }
 
+    /// Whether it has ended; a child of ours is not reaped.
+    var hasEnded: Bool {
+        var poller = pollfd(fd: handle.raw, events: Int16(POLLIN), revents: 0)
+        return poll(&poller, 1, 0) > 0
+    }
+
+    /// Waits until it or the other has ended; reaps neither.
+    func waitForEnd(or other: SandboxProcess) {
+        var pollers = [handle.raw, other.handle.raw].map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
+        while poll(&pollers, 2, -1) < 0 && errno == EINTR {}
+    }
+
     /// Ends it and, as it is PID 1, every process of its namespace (pid_namespaces(7)). Returns at once.
     public func kill() {
         _ = clinux_pidfd_send_signal(handle.raw, SIGKILL)

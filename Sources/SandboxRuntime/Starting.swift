@@ -1,6 +1,7 @@
 import CLinux
 import Glibc
 import LinuxSystem
+public import Messages
 
 extension SandboxProcess {
     /// Starts PID 1 in fresh namespaces on a new root over the base alone, sets its loopback up, and returns once it
@@ -8,7 +9,7 @@ extension SandboxProcess {
     ///
     /// When it throws no process is left of it; the root's directories are.
     public static func start(
-        root: RootFilesystem, staging: String, hostname: String, walls: SandboxWalls
+        root: RootFilesystem, staging: String, hostname: String, walls: SandboxWalls, spec: SandboxSpec
     ) throws(RuntimeError) -> SandboxProcess {
         let plan = try planFile(hostname: hostname, walls: walls)
         try root.prepare(hostname: hostname)
@@ -18,12 +19,13 @@ extension SandboxProcess {
         let pid: Int32
         do {
             let statusForChild = Descriptor(owning: ends[1])
-            pid = try spawn(root, staging: staging, plan: plan, status: statusForChild)
+            pid = try spawn(
+                root, staging: staging, plan: plan, status: statusForChild, sharesNetwork: spec.net == .host)
         }
         let process = try adopt(pid)
         do throws(RuntimeError) {
             try awaitReport(status)
-            try SandboxNetwork.prepare(pid: pid)
+            try SandboxNetwork.prepare(pid: pid, for: spec)
             try walls.setMemoryScore(of: pid)
             return process
         } catch {
@@ -55,7 +57,8 @@ extension SandboxProcess {
     }
 
     private static func spawn(
-        _ root: RootFilesystem, staging: String, plan: borrowing Descriptor, status: borrowing Descriptor
+        _ root: RootFilesystem, staging: String, plan: borrowing Descriptor, status: borrowing Descriptor,
+        sharesNetwork: Bool
     ) throws(RuntimeError) -> Int32 {
         // Descriptors are ~Copyable and cannot sit in an array: closed by hand.
         var mounts: [Int32] = []
@@ -76,7 +79,8 @@ extension SandboxProcess {
             var sandbox = clinux_sandbox(
                 staging: names.base[0], mount_fds: mounts.baseAddress, mount_paths: paths.base,
                 mounts: Int32(mounts.count), bind_sources: sources.base, bind_paths: targets.base,
-                binds: Int32(binds.count), init: names.base[1], plan_fd: planNumber, status_fd: statusNumber)
+                binds: Int32(binds.count), init: names.base[1], plan_fd: planNumber, status_fd: statusNumber,
+                shares_network: sharesNetwork ? 1 : 0)
             return clinux_spawn_sandbox(&sandbox, &pidfd, &failure)
         }
         guard pid > 0 else { throw .start(step: String(cString: failure.step), code: failure.code) }

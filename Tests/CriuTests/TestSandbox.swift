@@ -208,7 +208,9 @@ final class TestSandbox: @unchecked Sendable {
         let theirs = try Descriptor.open("/proc/\(pid)/ns/net", O_RDONLY)
         let ours = try Descriptor.open("/proc/thread-self/ns/net", O_RDONLY)
         var failure = clinux_spawn_failure()
-        guard clinux_prepare_network(theirs.raw, ours.raw, nil, 0, &failure) == 0 else {
+        var network = clinux_network()
+        network.port_count = -1
+        guard clinux_prepare_network(theirs.raw, ours.raw, &network, &failure) == 0 else {
             throw TestFailure("\(String(cString: failure.step)): errno \(failure.code)")
         }
     }

@@ -108,7 +108,8 @@ final class CommandBox {
             "printf 'root:x:0:0::/root:/bin/bash\\nsandy:x:1234:1235::/home/sandy:/bin/sh\\n' > \(upper)/etc/passwd"
         )
         try shell("printf 'root:x:0:\\nsandy:x:1235:\\nplug:x:46:games,sandy\\n' > \(upper)/etc/group")
-        process = try SandboxProcess.start(root: root, staging: views.staging, hostname: "box", walls: walls)
+        process = try SandboxProcess.start(
+            root: root, staging: views.staging, hostname: "box", walls: walls, spec: SandboxSpec())
         channel = CommandChannel(grace: grace)
         channel = newChannel()
         try channel.connect(pid: process.pid, deadline: soon())
@@ -178,7 +179,7 @@ final class CommandBox {
         let pid = try worker.restore(
             RestoreRequest(root: root.mountPoint, deadline: soon()), from: images, work: work
         ) {
-            if $0.moment == .setupNamespaces { try SandboxNetwork.prepare(pid: $0.pid!) }
+            if $0.moment == .setupNamespaces { try SandboxNetwork.prepare(pid: $0.pid!, for: SandboxSpec()) }
         }
         process = try SandboxProcess(pid: pid)
     }

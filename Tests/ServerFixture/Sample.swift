@@ -64,7 +64,11 @@ public enum Sample {
 
     public static let sandboxInfo = SandboxInfo(
         name: "box", state: .running, pid: 4711, spec: spec, created: 1_700_000_000.5, snapshot: "snap0",
-        processes: 3, sessions: ["main"], reason: "killed from outside")
+        processes: 3, sessions: ["main"], reason: "killed from outside",
+        ports: [publishedPort])
+
+    public static let publishedPort = PublishedPort(
+        address: "127.0.0.1", hostPort: 8080, boxPort: 80, transport: .tcp)
 
     public static let memory = MemoryInfo(
         totalBytes: 1 << 24, zeroBytes: 1 << 22, inheritedBytes: 1 << 23, storedBytes: 1 << 22)
@@ -175,7 +179,8 @@ public enum Sample {
     public static let all: [any Codable & Sendable] = [
         VersionInfo(version: "0.1.0", format: 1, api: "v1", pid: 1),
         doctorReport, doctorReport.checks[0], Done(), spec, limits, security, timings,
-        CreateRequest(name: "box", spec: spec), sandboxInfo, SandboxList(sandboxes: [sandboxInfo]),
+        CreateRequest(name: "box", spec: spec), sandboxInfo, publishedPort,
+        SandboxList(sandboxes: [sandboxInfo]),
         KillRequest(signal: 9), logRecord, LogList(records: [logRecord]),
         SaveRequest(tag: "good", message: "before the test", stop: true), memory, snapshotInfo, crash,
         DebugRequest(snapshot: "good"), debugSession, debugSession.processes[0],

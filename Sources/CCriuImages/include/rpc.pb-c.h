@@ -103,6 +103,11 @@ struct  CriuOpts
   protobuf_c_boolean has_network_lock;
   CriuNetworkLockMethod network_lock;
   /*
+   * Connections are saved and restored as closed.
+   */
+  protobuf_c_boolean has_tcp_close;
+  protobuf_c_boolean tcp_close;
+  /*
    * The surroundings.
    */
   protobuf_c_boolean has_manage_cgroups_mode;
@@ -118,7 +123,7 @@ struct  CriuOpts
 };
 #define CRIU_OPTS__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&criu_opts__descriptor) \
-    , 0, 0, 0, NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,NULL, 0,NULL, 0, 0, 0, 0, 0, CRIU_NETWORK_LOCK_METHOD__IPTABLES, 0, CRIU_CG_MODE__IGNORE, 0, 0, NULL, 0, 0 }
+    , 0, 0, 0, NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,NULL, 0,NULL, 0, 0, 0, 0, 0, CRIU_NETWORK_LOCK_METHOD__IPTABLES, 0, 0, 0, CRIU_CG_MODE__IGNORE, 0, 0, NULL, 0, 0 }
 
 
 struct  CriuFeatures

@@ -11,6 +11,7 @@
 #include "borrowed.h"
 #include "criu_spawn.h"
 #include "daemon.h"
+#include "network.h"
 #include "sandbox_spawn.h"
 #include "task_attributes.h"
 

@@ -23,6 +23,8 @@ struct clinux_sandbox {
     /// Handed over as descriptors 3 and 4: the plan to read and the pipe to report on.
     int plan_fd;
     int status_fd;
+    /// Whether it stays in the caller's network namespace.
+    int shares_network;
 };
 
 /// Which step failed, and with which errno.
@@ -31,15 +33,10 @@ struct clinux_spawn_failure {
     int code;
 };
 
-/// Clones into new user, pid, mnt, uts, ipc, net, time and cgroup namespaces (every id mapped to itself), attaches the mounts, makes the first
+/// Clones into new user, pid, mnt, uts, ipc, net, time and cgroup namespaces (every id mapped to itself; net at will), attaches the mounts, makes the first
 /// the root directory and executes `init`. Returns the pid and stores a pidfd, or -1 with `failure` set.
 /// A failure after the clone leaves no process behind.
 pid_t clinux_spawn_sandbox(const struct clinux_sandbox *sandbox, int *pidfd,
-                           struct clinux_spawn_failure *failure);
-
-/// Brings the loopback device of a network namespace up and writes `count` sysctls below /proc/sys, each given as
-/// path and value in turn, from a thread that enters the namespace for the while. Returns 0, or -1 with `failure` set.
-int clinux_prepare_network(int netns_fd, int own_netns_fd, const char *const *sysctls, int count,
                            struct clinux_spawn_failure *failure);
 
 /// Mounts a read-only sysfs at `path` from a fresh network namespace, and returns to the caller's. Returns 0, or -1

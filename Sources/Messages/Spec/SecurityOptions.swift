@@ -39,8 +39,12 @@ public struct SecurityOptions: Codable, Hashable, Sendable {
         let dropsAll = capDrop.contains { $0.name == "ALL" }
         let added = capAdd.reduce(UInt64(0)) { $0 | $1.mask }
         let dropped = capDrop.filter { $0.name != "ALL" }.reduce(UInt64(0)) { $0 | $1.mask }
-        return ((dropsAll ? 0 : Capability.mask(Capability.usual)) | added) & ~dropped
+        let walled = allowPorts == nil ? 0 : Self.pastTheWall.reduce(UInt64(0)) { $0 | $1.mask }
+        return ((dropsAll ? 0 : Capability.mask(Capability.usual)) | added) & ~dropped & ~walled
     }
+
+    /// With these a process takes down the wall around the ports, or sends what no wall sees.
+    private static let pastTheWall = [try! Capability("NET_ADMIN"), try! Capability("NET_RAW")]
 
     private enum CodingKeys: String, CodingKey {
         case capAdd, capDrop, seccomp, noNewPrivileges, maskPaths, writable, readable, allowPorts
@@ -59,6 +63,12 @@ public struct SecurityOptions: Codable, Hashable, Sendable {
     }
 
     func check() throws(ErrorMessage) {
+        let given = capAdd.filter { ["ALL"].contains($0.name) || Self.pastTheWall.contains($0) }
+        if allowPorts != nil, let first = given.first {
+            throw ErrorMessage(
+                .badValue, "with the capability \(first) a process gets past the ports that are allowed",
+                hint: "leave out --cap-add \(first) (or --privileged), or --allow-port")
+        }
         for path in (writable ?? []) + (readable ?? []) where !isUsablePath(path) {
             throw ErrorMessage(
                 .badValue, "bad value '\(path)'", hint: "it must be an absolute path without ..",

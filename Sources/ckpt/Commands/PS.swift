@@ -29,7 +29,9 @@ extension Command {
     }
 
     private static func table(of sandboxes: [SandboxInfo], _ style: Style) -> [String] {
-        var table = TextTable(["NAME", "STATE", "PROCS", "SNAPSHOT", "BASE", "AGE", "SESSIONS", "REASON"])
+        var table = TextTable([
+            "NAME", "STATE", "PROCS", "SNAPSHOT", "BASE", "AGE", "PORTS", "SESSIONS", "REASON",
+        ])
         for sandbox in sandboxes.sorted(by: { ($0.created, $0.name) < ($1.created, $1.name) }) {
             let state = "\(style.sign(sandbox.state)) \(sandbox.state.rawValue)"
             table.add([
@@ -37,6 +39,7 @@ extension Command {
                 .init(String((sandbox.snapshot ?? "").prefix(12)), .id),
                 .init(style.clean(sandbox.spec.base.description)),
                 .init(ageText(seconds: currentTime() - sandbox.created), .faint),
+                .init((sandbox.ports ?? []).map(\.description).joined(separator: ",")),
                 .init(style.clean(sandbox.sessions.joined(separator: ","))),
                 .init(style.clean(sandbox.reason ?? ""), .dead),
             ])
