@@ -20,6 +20,7 @@ extension CheckpointManager {
             try leasing(snapshot) { () throws(ErrorMessage) in
                 try sandbox.exclusively { () throws(ErrorMessage) in
                     try makeDirectory(of: sandbox)
+                    sandbox.with { $0.isDebugged = true }
                     var timings = Timings(totalMs: 0)
                     _ = try bringToLife(snapshot, in: sandbox, stopped: true, &timings)
                 }

@@ -90,6 +90,7 @@ extension CheckpointManager {
         }
         spec.workingDirectory = request.cwd ?? sandbox.workdir ?? (user.home.isEmpty ? "/" : user.home)
         spec.anyDirectory = request.cwd == nil && sandbox.workdir == nil
+        spec.watched = sandbox.saveOnCrash ? .sandbox : request.saveOnCrash == true ? .command : .nothing
         spec.environment = environment(user: user, tty: request.tty == true, sandbox.env, request.env ?? [:])
         return spec
     }

@@ -16,6 +16,10 @@ final class LiveSandbox: Sendable {
         var lastIncarnation: Int
         /// What leads out of it and in by ports, with `nat`.
         var wayOut: WayOut?
+        /// The processes whose crash is being saved, by their pids in it: PID 1 tells of each on every connection.
+        var crashing: Set<Int> = []
+        /// Whether a debugger has it: nothing in it is helped along.
+        var isDebugged = false
         /// Whether it has been removed: whoever still holds it must let go.
         var isGone = false
     }

@@ -18,6 +18,13 @@ extension CheckpointManager {
     public func save(
         _ name: String, _ request: SaveRequest, cancelled: Cancellation
     ) throws(ErrorMessage) -> SnapshotInfo {
+        try save(name, request, crash: nil, cancelled: cancelled)
+    }
+
+    /// The same for a crash of one of its processes.
+    func save(
+        _ name: String, _ request: SaveRequest, crash: CrashInfo?, cancelled: Cancellation
+    ) throws(ErrorMessage) -> SnapshotInfo {
         let start = monotonicNanoseconds()
         let sandbox = try find(name)
         if let tag = request.tag {
@@ -28,8 +35,8 @@ extension CheckpointManager {
             let staging = try mapping { () throws(SnapshotTreeError) in try store.stage() }
             do throws(ErrorMessage) {
                 let attempt = SaveAttempt(
-                    sandbox: sandbox, running: running, staging: staging, request: request, start: start,
-                    cancelled: cancelled)
+                    sandbox: sandbox, running: running, staging: staging, request: request, crash: crash,
+                    start: start, cancelled: cancelled)
                 return try attempt.stops ? saveAndStop(attempt) : saveAndGoOn(attempt)
             } catch {
                 try? store.abandon(staging)
@@ -161,6 +168,7 @@ extension CheckpointManager {
             criu: CriuPin.version.description, engine: record.ground.encoded, memory: memory,
             cpu: machine.model, cpuFeatures: machine.features)
         manifest.hostBoottime = attempt.hostBoottime
+        manifest.crash = attempt.crash
         var info = try mapping { () throws(SnapshotTreeError) in
             try store.publish(attempt.staging, manifest: manifest, tag: attempt.request.tag, known: known)
         }
@@ -195,6 +203,7 @@ final class SaveAttempt {
     let running: LiveSandbox.Running
     let staging: Staging
     let request: SaveRequest
+    let crash: CrashInfo?
     let start: UInt64
     let cancelled: Cancellation
     var timings = Timings(totalMs: 0)
@@ -213,13 +222,13 @@ final class SaveAttempt {
 
     init(
         sandbox: LiveSandbox, running: LiveSandbox.Running, staging: Staging, request: SaveRequest,
-        start: UInt64,
-        cancelled: Cancellation
+        crash: CrashInfo?, start: UInt64, cancelled: Cancellation
     ) {
         self.sandbox = sandbox
         self.running = running
         self.staging = staging
         self.request = request
+        self.crash = crash
         self.start = start
         self.cancelled = cancelled
     }

@@ -147,6 +147,9 @@ extension CheckpointManager {
         let log = sandbox.log
         let channel = CommandChannel { id, stream, bytes in
             log.append(exec: id, stream: stream.rawValue, bytes: bytes)
+        } crashed: { [weak self, weak sandbox] crash in
+            guard let self, let sandbox else { return }
+            startThread { self.saveCrash(crash, of: sandbox) }
         }
         do throws(CommandError) {
             try channel.connect(pid: process.pid, deadline: monotonicNanoseconds() + 10_000_000_000)

@@ -32,6 +32,9 @@ public struct ExecRequest: Codable, Sendable {
     /// Bytes of each stream that are passed on; the command goes on to its end beyond that. Buffered exec has a
     /// default, `ExecRequest.bufferedOutput`, which is also the most it takes.
     public var maxOutput: UInt64?
+    /// Whether the sandbox is saved, tagged `crash-…`, when the command or what it started is about to die of a fatal
+    /// signal; nil for what its spec says.
+    public var saveOnCrash: Bool?
 
     /// What a buffered exec keeps of each stream, in bytes.
     public static let bufferedOutput: UInt64 = 32 << 20
@@ -89,6 +92,7 @@ extension ExecRequest {
         stdoutOffset = try fields.decodeIfPresent(UInt64.self, forKey: .stdoutOffset)
         stderrOffset = try fields.decodeIfPresent(UInt64.self, forKey: .stderrOffset)
         maxOutput = try fields.decodeIfPresent(UInt64.self, forKey: .maxOutput)
+        saveOnCrash = try fields.decodeIfPresent(Bool.self, forKey: .saveOnCrash)
     }
 }
 

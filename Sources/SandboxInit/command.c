@@ -135,6 +135,8 @@ void command_start(struct command *c, const struct request *r) {
             if (!started) failure = (struct launch_failure){CKPT_STEP_FORK, errno};
         }
     }
+    if (started && r->head->flags & (CKPT_SPAWN_WATCH | CKPT_SPAWN_WATCH_ALL))
+        crash_watch(c->monitor ? c->monitor : c->pid, r->head->flags & CKPT_SPAWN_WATCH_ALL);
     close_fd(&given[0]);
     if (!c->tty) {
         close_fd(&given[1]);

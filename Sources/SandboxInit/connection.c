@@ -14,6 +14,7 @@ int listener = -1, connection = -1;
 static char *incoming, *outgoing;
 static size_t received, out_start, out_end;
 static bool half_closed;
+static bool listed;
 static int list_at = -1;  // the next slot LIST has to tell, sessions after commands
 
 /// Room kept free of output, for what cannot wait.
@@ -30,7 +31,7 @@ void connection_close(void) {
     madvise(outgoing, OUTGOING, MADV_DONTNEED);
     madvise(scratch, INCOMING, MADV_DONTNEED);
     received = out_start = out_end = 0;
-    half_closed = false;
+    half_closed = listed = false;
     list_at = -1;
     for (int i = 0; i < commands_used; i++) commands[i].tag = 0;
 }
@@ -70,6 +71,7 @@ void connection_accept(void) {
     connection_close();
     connection = fd;
     emit((struct ckpt_frame){.type = CKPT_HELLO, .value = CKPT_INIT_VERSION}, "", 0, 0);
+    crash_connected();
 }
 
 void connection_readable(void) {
@@ -134,6 +136,7 @@ static bool emit_list(void) {
         if (s->pid > 0 && !emit(frame, s->name, strlen(s->name), 0)) return false;
     }
     if (list_at >= 0 && !emit((struct ckpt_frame){.type = CKPT_LIST_END}, "", 0, 0)) return false;
+    listed |= list_at >= 0;
     list_at = -1;
     return true;
 }
@@ -177,6 +180,14 @@ static bool emit_command(struct command *c) {
     return true;
 }
 
+/// Not before the server has been told what there is: it asks for that first.
+static bool emit_crashes(void) {
+    if (!listed) return true;
+    for (const struct ckpt_crash *c; (c = crash_to_tell()); crash_told())
+        if (!emit((struct ckpt_frame){.type = CKPT_CRASH}, c, sizeof *c, 0)) return false;
+    return true;
+}
+
 static bool flush(void) {
     while (out_start < out_end) {
         ssize_t put = send(connection, outgoing + out_start, out_end - out_start, MSG_NOSIGNAL);
@@ -197,11 +208,13 @@ bool connection_pump(void) {
         // After the server's half of the connection only what was promised is sent; then ours is closed,
         // and a process image of the sandbox holds no connection.
         if (!half_closed) {
-            all = emit_list();
+            all = emit_list() && emit_crashes();
             for (int i = 0; all && i < commands_used; i++)
                 if (commands[i].tag && commands[i].state != FREE) all = emit_command(&commands[i]);
         }
         if (!flush()) return true;
+        // A process image can hold nothing that is traced.
+        if (all && half_closed && !crash_let_go()) return false;
         if (all && half_closed) connection_close();
         if (all) return false;
     }

@@ -84,6 +84,22 @@ struct monitor_report {
 /// Starts a monitor that starts the command; its reports are read from *reports.
 pid_t monitor_start(const struct launch *what, uint64_t timeout_ms, int *reports);
 
+// ---- crash.c: commands that are watched for their death
+
+/// Watches a process and all it starts; with `all` everything in the sandbox.
+void crash_watch(pid_t pid, bool all);
+/// There is a connection (again): what is watched is traced.
+void crash_connected(void);
+/// Lets all that is traced go, for the connection is about to end; whether nothing is traced any more.
+bool crash_let_go(void);
+/// What waitpid(2) tells of a thread that is traced.
+void crash_stopped(pid_t tid, int status);
+void crash_task_ended(pid_t tid);
+/// A crash that this connection has not been told of; NULL when there is none.
+const struct ckpt_crash *crash_to_tell(void);
+void crash_told(void);
+void crash_done(pid_t pid);
+
 // ---- descendants.c
 
 enum { MANY = 512 };

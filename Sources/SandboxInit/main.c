@@ -102,8 +102,14 @@ static void close_the_rest(void) {
 static void reap(void) {
     int status;
     pid_t pid;
-    while ((pid = waitpid(-1, &status, WNOHANG)) > 0 || (pid < 0 && errno == EINTR)) {
+    // __WALL: of what is traced every thread is waited for.
+    while ((pid = waitpid(-1, &status, WNOHANG | __WALL)) > 0 || (pid < 0 && errno == EINTR)) {
         if (pid < 0) continue;
+        if (WIFSTOPPED(status)) {
+            crash_stopped(pid, status);
+            continue;
+        }
+        crash_task_ended(pid);
         bool known = false;
         for (int i = 0; i < CKPT_INIT_SESSIONS && !known; i++)
             if ((known = sessions[i].pid == pid)) session_bash_ended(&sessions[i], status);

@@ -192,6 +192,9 @@ void handle_frame(const struct ckpt_frame *frame, char *payload) {
     case CKPT_LIST:
         list_commands();
         break;
+    case CKPT_CRASH_DONE:
+        crash_done((pid_t)frame->value);
+        break;
     case CKPT_KILL_ALL:
         understood = frame->value >= 1 && frame->value <= 64;
         if (understood) kill(-1, (int)frame->value);

@@ -180,6 +180,8 @@ static void begin_call(struct session *s, struct command *c, const struct reques
         return;
     }
     c->pid = s->pid;
+    if (r->head->flags & (CKPT_SPAWN_WATCH | CKPT_SPAWN_WATCH_ALL))
+        crash_watch(s->pid, r->head->flags & CKPT_SPAWN_WATCH_ALL);
     c->stream[STDOUT].fd = s->fd[STDOUT];
     c->stream[STDERR].fd = s->fd[STDERR];
     if (s->state == IDLE) session_run_call(s);

@@ -110,6 +110,9 @@ extension CommandChannel {
         case CKPT_ENTRY, CKPT_JOB, CKPT_SESSION, CKPT_LIST_END:
             try collect(frame, payload)
             return
+        case CKPT_CRASH:
+            crashed?(CrashInfo(try payload.structure(ckpt_crash.self)))
+            return
         default: break
         }
         guard let command = table.with({ $0.byTag[frame.tag] }) else { return }  // forgotten in the meantime
@@ -199,5 +202,13 @@ extension TrackedCommand {
             }
             return (0..<2).allSatisfy { entry.acknowledged[$0] <= state.outputs[$0].received }
         }
+    }
+}
+
+extension CrashInfo {
+    init(_ crash: ckpt_crash) {
+        self.init(
+            pid: Int(crash.pid), thread: Int(crash.tid), command: text(crash.command),
+            signal: Int(crash.signal), code: Int(crash.code), address: crash.address)
     }
 }

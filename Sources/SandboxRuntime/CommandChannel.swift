@@ -9,6 +9,9 @@ public import Messages
 /// One thread reads the connection; everybody else sends. A connection that was dropped on purpose
 /// (`quiesce`) and made again (`resume`) loses and doubles nothing: streams go on at their offsets.
 public final class CommandChannel: Sendable {
+    /// Is told of a process that stands still because it is about to die, on the connection's reader: it must not
+    /// block. `finishCrash` lets the process die.
+    public typealias Crashed = @Sendable (CrashInfo) -> Void
     /// Gets all output of all commands, once, in order per stream.
     public typealias Log = @Sendable (_ id: String, _ stream: OutputStream, _ bytes: [UInt8]) -> Void
 
@@ -38,14 +41,16 @@ public final class CommandChannel: Sendable {
     let table = Monitor(Table())
     let grace: UInt64
     let log: Log?
+    let crashed: Crashed?
 
     /// A channel that is not connected yet.
     ///
     /// `grace` is how long PID 1 keeps the output and the exit of a command that nobody follows, in
     /// milliseconds; afterwards its output goes to `log` alone, and its exit is forgotten.
-    public init(grace: UInt64 = 60_000, log: Log? = nil) {
+    public init(grace: UInt64 = 60_000, log: Log? = nil, crashed: Crashed? = nil) {
         self.grace = grace * 1_000_000
         self.log = log
+        self.crashed = crashed
     }
 
     /// Connects to the sandbox whose PID 1 the host knows as `pid`; `deadline` in nanoseconds of
@@ -138,6 +143,11 @@ public final class CommandChannel: Sendable {
     public func killAll(signal: Int32, deadline: UInt64) throws(CommandError) {
         guard (1...64).contains(signal) else { throw .badRequest("no signal has number \(signal)") }
         try wire.sendWhenUp(InitFrame.encode(CKPT_KILL_ALL, value: UInt32(signal)), deadline: deadline)
+    }
+
+    /// Lets a process die that `crashed` was told of, by its pid in the sandbox.
+    public func finishCrash(of pid: Int) {
+        wire.send(InitFrame.encode(CKPT_CRASH_DONE, value: UInt32(clamping: pid)))
     }
 
     // MARK: For RunningCommand

@@ -34,6 +34,16 @@ public struct CommandSpec: Sendable, Equatable {
     /// Whether `RunningCommand.waitUntilStarted` is to return at once; else it may wait for the first output or
     /// the exit, which spares the server a wake-up.
     public var announced: Bool
+    /// What is held when it is about to die of a signal, and told to the channel's `crashed`.
+    public var watched: Watched = .nothing
+    /// Whose crashes are looked out for.
+    public enum Watched: Sendable, Equatable {
+        case nothing
+        /// The command and all it starts.
+        case command
+        /// Everything in the sandbox from now on.
+        case sandbox
+    }
     /// Whether it is a job; see `CommandChannel.launch`.
     var isJob = false
 
@@ -62,6 +72,7 @@ public struct CommandSpec: Sendable, Equatable {
         (stdin ? CKPT_SPAWN_STDIN : 0) | (terminal != nil ? CKPT_SPAWN_TTY : 0)
             | (session != nil ? CKPT_SPAWN_SESSION : 0) | (anyDirectory ? CKPT_SPAWN_ANY_CWD : 0)
             | (isJob ? CKPT_SPAWN_JOB : 0) | (announced ? 0 : CKPT_SPAWN_QUIET)
+            | (watched == .command ? CKPT_SPAWN_WATCH : watched == .sandbox ? CKPT_SPAWN_WATCH_ALL : 0)
     }
 
     /// Refuses what PID 1 could not make sense of.

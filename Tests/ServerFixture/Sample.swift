@@ -142,6 +142,7 @@ public enum Sample {
         request.stderrOffset = 20
         request.command = .text("make test | tail")
         request.maxOutput = 4096
+        request.saveOnCrash = true
         return request
     }()
 

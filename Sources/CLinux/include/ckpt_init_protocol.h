@@ -76,6 +76,8 @@ enum {
     CKPT_FORGET = 10,
     /// Answered by ENTRY and SESSION frames and LIST_END.
     CKPT_LIST = 11,
+    /// value = pid: the crash was dealt with, and the process may die.
+    CKPT_CRASH_DONE = 12,
 };
 
 /// PID 1 to server.
@@ -99,6 +101,9 @@ enum {
     CKPT_LIST_END = 72,
     /// payload `ckpt_job`; instead of ENTRY for a job.
     CKPT_JOB = 73,
+    /// payload `ckpt_crash`: a process stands still that is about to die. Said once on each connection until
+    /// CRASH_DONE.
+    CKPT_CRASH = 74,
 };
 
 /// Flags of `ckpt_spawn`.
@@ -116,6 +121,10 @@ enum {
     /// A job: its output goes to files inside the sandbox and never waits for the server, and it is kept
     /// with its exit until FORGET.
     CKPT_SPAWN_JOB = 32,
+    /// Whatever of the command is about to die of a signal is held and told with CRASH.
+    CKPT_SPAWN_WATCH = 64,
+    /// The same for all of the sandbox, from now on.
+    CKPT_SPAWN_WATCH_ALL = 128,
 };
 
 /// What to start. After it: `groups` group ids (uint32_t), then NUL-terminated strings: the id, the
@@ -172,6 +181,19 @@ struct ckpt_exit {
     uint64_t duration_ns;
     /// Bytes of stdout and stderr up to the exit.
     uint64_t total[2];
+};
+
+/// A process about to die.
+struct ckpt_crash {
+    int32_t pid;
+    /// The thread that the signal is for.
+    int32_t tid;
+    /// The signal, and its si_code and si_addr (sigaction(2)).
+    int32_t signal;
+    int32_t code;
+    uint64_t address;
+    /// The process's command name, NUL-terminated.
+    char command[16];
 };
 
 /// Flags of `ckpt_entry`.

@@ -34,6 +34,10 @@ extension Command {
                     ExecOptions.timeout,
                     ExecOptions.detach, ExecOptions.shell,
                     ExecOptions.maxOutput,
+                    OptionDescription(
+                        "save-on-crash",
+                        "Save the instant the command, or what it started, dies of a fatal signal, tagged crash-…"
+                    ),
                 ],
             examples: [
                 Example("ckpt exec main -- make test", "Run a command and take its exit code"),
@@ -58,6 +62,7 @@ extension Command {
         request.user = words.value("user")
         request.timeout = words.seconds("timeout")
         request.maxOutput = try ExecOptions.maxOutput(words)
+        request.saveOnCrash = words.has("save-on-crash") ? true : nil
         var interactive = words.has("interactive")
         if request.argv.isEmpty {
             guard request.session != nil, interactive else {
@@ -91,7 +96,17 @@ extension Command {
         let result = try ExecOptions.run(
             request, in: name, client, interactive: interactive, tty: words.has("tty"))
         ExecOptions.noteEnd(of: result, call.console)
+        if result.exitCode >= 128, request.saveOnCrash == true { noteCrash(in: name, client, call.console) }
         return result.exitCode
+    }
+
+    /// Says how the crash that just ended a command can be looked at.
+    private static func noteCrash(in name: String, _ client: Client, _ console: Console) {
+        let crashes = (try? client.tree().snapshots)?.filter { $0.sandbox == name && $0.crash != nil }
+        guard let last = crashes?.max(by: { $0.created < $1.created }) else { return }
+        console.note(
+            "saved as \(last.tags.first ?? last.id); look at it with: ckpt debug \(last.tags.first ?? last.id)"
+        )
     }
 }
 
