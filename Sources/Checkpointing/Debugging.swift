@@ -18,6 +18,7 @@ extension CheckpointManager {
         }
         do throws(ErrorMessage) {
             try leasing(snapshot) { () throws(ErrorMessage) in
+                try checkBeforeUse(snapshot, thoroughly: false)
                 try sandbox.exclusively { () throws(ErrorMessage) in
                     try makeDirectory(of: sandbox)
                     sandbox.with { $0.isDebugged = true }
