@@ -43,6 +43,8 @@ static int enter_surroundings(const struct clinux_worker *worker, struct clinux_
         if (write(worker->cgroup_procs[i], "0", 1) != 1) return fail(failure, "write cgroup.procs");
     // After the move: the namespace's root is where its first member is when it is made.
     if (worker->new_cgroup_namespace && unshare(CLONE_NEWCGROUP)) return fail(failure, "unshare(cgroup)");
+    for (int i = 0; worker->home_procs && i < worker->cgroup_count; i++)
+        if (write(worker->home_procs[i], "0", 1) != 1) return fail(failure, "write cgroup.procs");
     if (worker->netns_fd >= 0 && setns(worker->netns_fd, CLONE_NEWNET)) return fail(failure, "setns(net)");
     if (chdir("/")) return fail(failure, "chdir /");
     return 0;

@@ -2,10 +2,13 @@
 #include "clinux.h"
 
 #include <linux/magic.h>
+#include <errno.h>
 #include <sched.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -55,3 +58,16 @@ int clinux_set_xattr(const char *path, const char *name, const char *value) {
 }
 
 int clinux_unshare_mounts(void) { return unshare(CLONE_NEWNS); }
+
+long clinux_page_out(int pidfd, const uint64_t *ranges, int count) {
+    struct iovec vectors[256];
+    if (count > (int)(sizeof vectors / sizeof vectors[0])) {
+        errno = EINVAL;
+        return -1;
+    }
+    for (int i = 0; i < count; i++) {
+        vectors[i].iov_base = (void *)(uintptr_t)ranges[2 * i];
+        vectors[i].iov_len = (size_t)ranges[2 * i + 1];
+    }
+    return syscall(SYS_process_madvise, pidfd, vectors, (size_t)count, MADV_PAGEOUT, 0);
+}

@@ -21,7 +21,7 @@
 // One clone3 for all of them: a time namespace made by a later unshare would belong to the host's user namespace,
 // and CRIU refuses a tree whose namespaces have different owners (namespaces.c, check_user_ns).
 static const uint64_t namespaces = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC |
-                                   CLONE_NEWNET | CLONE_NEWTIME | CLONE_NEWCGROUP;
+                                   CLONE_NEWNET | CLONE_NEWTIME;
 
 // What the child writes on the report pipe when a step fails; execve closes the pipe instead.
 struct report {
@@ -30,9 +30,17 @@ struct report {
 };
 
 static const char *const steps[] = {
-    "wait for the id map", "setgroups",  "mount --make-rprivate /",         "attach a mount of the root",
-    "mount /proc",         "bind /sys and what is hidden below /proc and it", "pivot_root",
-    "detach the old root", "hand over descriptors",                           "execve ckpt-init",
+    "wait for the id map",
+    "unshare the cgroup namespace",
+    "setgroups",
+    "mount --make-rprivate /",
+    "attach a mount of the root",
+    "mount /proc",
+    "bind /sys and what is hidden below /proc and it",
+    "pivot_root",
+    "detach the old root",
+    "hand over descriptors",
+    "execve ckpt-init",
 };
 
 static void reset_signals(void) {
@@ -80,22 +88,25 @@ static int enter(const struct clinux_sandbox *sandbox, int go, int *step) {
     *step = 0;
     if (read(go, &byte, 1) != 1) return -1;
     *step = 1;
-    if (syscall(SYS_setgroups, 0, 0)) return -1;
+    // Once the parent has moved us: the namespace's root is where its first member is when it is made.
+    if (unshare(CLONE_NEWCGROUP)) return -1;
     *step = 2;
-    if (mount(0, "/", 0, MS_REC | MS_PRIVATE, 0)) return -1;
+    if (syscall(SYS_setgroups, 0, 0)) return -1;
     *step = 3;
+    if (mount(0, "/", 0, MS_REC | MS_PRIVATE, 0)) return -1;
+    *step = 4;
     // Attached here, and not inherited: an inherited mount is locked, and pivot_root refuses a locked one.
     if (attach(sandbox)) return -1;
-    *step = 4;
+    *step = 5;
     // While the host's is still in this namespace: in a user namespace the kernel mounts proc only where an
     // unobscured one is visible already (fs/namespace.c, mount_too_revealing).
     if (mount("proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, 0)) return -1;
-    *step = 5;
+    *step = 6;
     for (int i = 0; i < sandbox->binds; i++)
         if (mount(sandbox->bind_sources[i], sandbox->bind_paths[i], 0, MS_BIND, 0)) return -1;
-    *step = 6;
-    if (syscall(SYS_pivot_root, ".", ".")) return -1;
     *step = 7;
+    if (syscall(SYS_pivot_root, ".", ".")) return -1;
+    *step = 8;
     if (umount2(".", MNT_DETACH) || chdir("/")) return -1;
     return 0;
 }
@@ -107,11 +118,11 @@ static void child(const struct clinux_sandbox *sandbox, int go, int report_fd) {
     // Above 4, so that the hand-over does not close it.
     report_fd = fcntl(report_fd, F_DUPFD_CLOEXEC, 10);
     if (enter(sandbox, go, &report.step) == 0) {
-        report.step = 8;
+        report.step = 9;
         if (place(sandbox->plan_fd, sandbox->status_fd) == 0) {
             char *argv[] = {"ckpt-init", 0}, *envp[] = {0};
             syscall(SYS_close_range, 5, ~0U, 4 /* CLOSE_RANGE_CLOEXEC */);
-            report.step = 9;
+            report.step = 10;
             execve(sandbox->init, argv, envp);
         }
     }
@@ -138,9 +149,19 @@ static int fail(struct clinux_spawn_failure *failure, const char *step, int code
     return -1;
 }
 
-// Lets the child go once its ids are mapped, and waits until it has executed init or failed.
-static int release(pid_t pid, int go, int report_fd, struct clinux_spawn_failure *failure) {
+static int join_cgroups(const struct clinux_sandbox *sandbox, pid_t pid) {
+    char text[16];
+    int length = snprintf(text, sizeof text, "%d", (int)pid);
+    for (int i = 0; i < sandbox->cgroup_count; i++)
+        if (write(sandbox->cgroup_procs[i], text, (size_t)length) != length) return -1;
+    return 0;
+}
+
+// Lets the child go once it is in its cgroups and its ids are mapped, and waits until it has executed init or failed.
+static int release(const struct clinux_sandbox *sandbox, pid_t pid, int go, int report_fd,
+                   struct clinux_spawn_failure *failure) {
     static const char identity[] = "0 0 4294967295";
+    if (join_cgroups(sandbox, pid)) return fail(failure, "join the sandbox's cgroups", errno);
     if (write_proc(pid, "uid_map", identity)) return fail(failure, "write uid_map", errno);
     if (write_proc(pid, "gid_map", identity)) return fail(failure, "write gid_map", errno);
     if (write(go, "g", 1) != 1) return fail(failure, "release the child", errno);
@@ -179,7 +200,7 @@ pid_t clinux_spawn_sandbox(const struct clinux_sandbox *sandbox, int *pidfd, str
     pthread_sigmask(SIG_SETMASK, &before, 0);
     close(go[0]);
     close(report[1]);
-    int result = pid < 0 ? fail(failure, "clone3", code) : release(pid, go[1], report[0], failure);
+    int result = pid < 0 ? fail(failure, "clone3", code) : release(sandbox, pid, go[1], report[0], failure);
     close(go[1]);
     close(report[0]);
     if (result < 0 && pid > 0) {

@@ -10,7 +10,7 @@ extension CheckpointManager {
     public func check(_ name: String) throws(ErrorMessage) -> CheckResult {
         let sandbox = try find(name)
         return try sandbox.exclusively { () throws(ErrorMessage) in
-            let running = try sandbox.running(for: "check")
+            let running = try sandbox.running(for: "check", evenPaused: true)
             let root = running.process.pid
             let found = TreeInspection.findings(root: root)
             return CheckResult(

@@ -17,6 +17,8 @@ public final class CheckpointManager: EngineOperations {
     let bases: BaseViews
     let initProgram: InitProgram
     let registry = Monitor<[String: LiveSandbox]>([:])
+    /// Where the kernel limits and counts what sandboxes use.
+    let control: ControlGroups
     let gate = Monitor(DeletionGate())
     let spares = Monitor(SparePool())
     let report: @Sendable (String) -> Void
@@ -31,6 +33,7 @@ public final class CheckpointManager: EngineOperations {
         self.root = root
         self.report = report
         workspace = "\(root)/runtime"
+        control = ControlGroups(store: ControlGroups.storeName(root: root))
         do throws(RuntimeError) {
             let override = getenv("CKPT_INIT").map { String(cString: $0) }
             initProgram = try InitProgram(executable: executable, stateRoot: root, override: override)
@@ -48,6 +51,7 @@ public final class CheckpointManager: EngineOperations {
     /// Ends what is the server's own and waits until every snapshot is durable; for the server's end.
     public func finish() {
         closeSpares()
+        sweepGroups()
         store.waitUntilDurable()
         store.waitUntilRemoved()
     }
@@ -135,6 +139,7 @@ public final class CheckpointManager: EngineOperations {
             takeUp(sandbox, record)
         }
         endOrphans()
+        sweepGroups()
         sweepSpares(in: names)
     }
 
@@ -147,10 +152,16 @@ public final class CheckpointManager: EngineOperations {
             }
             let view = try view(of: record)
             let root = rootFilesystem(of: sandbox, incarnation: record.incarnation, view: view)
-            let channel = try connect(sandbox, process)
-            sandbox.with { $0.running = LiveSandbox.Running(process: process, channel: channel, root: root) }
+            let groups = SandboxGroups(of: process.pid, in: control)
+            let isPaused = groups.isFrozen
+            let channel = try isPaused ? channel(of: sandbox) : connect(sandbox, process)
+            sandbox.with { state in
+                state.running = LiveSandbox.Running(
+                    process: process, channel: channel, root: root, groups: groups, isPaused: isPaused)
+                state.warnings = record.warnings ?? []
+            }
             takeUpWayOut(of: sandbox, record, process)
-            report("sandbox \(sandbox.name): runs on as process \(process.pid)")
+            report("sandbox \(sandbox.name): runs on as process \(process.pid)\(isPaused ? ", paused" : "")")
         } catch {
             report("sandbox \(sandbox.name): dead: \(error.message)")
             if let left = record.wayOut { WayOut.end(left) }

@@ -13,8 +13,9 @@ extension CheckpointManager {
     ) throws(ErrorMessage) -> ExecResult {
         let input = try Self.stdin(of: request)
         let limit = min(request.maxOutput ?? .max, ExecRequest.bufferedOutput)
+        let watch = OOMWatch(try find(name))
         let running = try start(name, request, stdin: !input.isEmpty, announced: false)
-        let command = LimitedCommand(running, limit: limit)
+        let command = LimitedCommand(running, limit: limit, watch: watch)
         if !input.isEmpty {
             try command.write(offset: 0, input)
             try command.closeStdin()
@@ -43,11 +44,13 @@ extension CheckpointManager {
 
     /// Starts a command, or takes up the one with the request's id, for somebody who follows its streams.
     public func attach(_ name: String, _ request: ExecRequest) throws(ErrorMessage) -> any AttachedCommand {
+        let watch = OOMWatch(try find(name))
         let command = try start(name, request, stdin: request.interactive == true, announced: true)
         do throws(CommandError) {
             try command.waitUntilStarted(deadline: monotonicNanoseconds() + Self.commandPatience)
         } catch { throw error.message }
-        return request.maxOutput.map { LimitedCommand(command, limit: $0) } ?? command
+        guard request.maxOutput != nil || watch.isWatching else { return command }
+        return LimitedCommand(command, limit: request.maxOutput ?? .max, watch: watch)
     }
 
     private func start(

@@ -95,9 +95,10 @@ extension CheckpointManager {
         if wasGone { return }
         closeWayOut(of: sandbox)
         if let running {
-            running.process.kill()
+            running.kill()
             running.channel.abandon(.disconnected)
             _ = running.process.ended(within: 5000)
+            running.groups.remove()
         }
         if Files.exists(sandbox.directory) { discard(sandbox.directory) }
         registry.with { if $0[sandbox.name] === sandbox { $0[sandbox.name] = nil } }
@@ -133,7 +134,7 @@ extension CheckpointManager {
             return sandbox.info()
         }
         return try sandbox.exclusively { () throws(ErrorMessage) in
-            let running = try sandbox.running(for: "kill")
+            let running = try sandbox.running(for: "kill", evenPaused: true)
             try stop(sandbox, running)
             return sandbox.info()
         }
@@ -141,10 +142,11 @@ extension CheckpointManager {
 
     /// Ends the processes and keeps the files; leaves the sandbox stopped.
     func stop(_ sandbox: LiveSandbox, _ running: LiveSandbox.Running) throws(ErrorMessage) {
-        running.process.kill()
+        running.kill()
         running.channel.abandon(.disconnected)
         _ = running.process.ended(within: 5000)
         closeWayOut(of: sandbox)
+        running.groups.remove()
         sandbox.with { $0.running = nil }
         try sandbox.update { record in
             record.state = .stopped
@@ -168,10 +170,10 @@ extension CheckpointManager {
     }
 
     public func sandboxes() throws(ErrorMessage) -> SandboxList {
-        SandboxList(sandboxes: all.map { $0.info() })
+        SandboxList(sandboxes: all.map { $0.infoWithUsage() })
     }
 
-    public func sandbox(_ name: String) throws(ErrorMessage) -> SandboxInfo { try find(name).info() }
+    public func sandbox(_ name: String) throws(ErrorMessage) -> SandboxInfo { try find(name).infoWithUsage() }
 
     public func logs(_ name: String) throws(ErrorMessage) -> LogList {
         LogList(records: try find(name).log.records())

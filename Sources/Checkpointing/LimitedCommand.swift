@@ -1,15 +1,19 @@
 import LinuxSystem
 import Messages
 
-/// A command of whose output only so much of each stream is passed on; the rest is read and dropped.
+/// A command of whose output only so much of each stream is passed on, the rest is read and dropped, and whose end is
+/// told apart when memory ran out.
 final class LimitedCommand: AttachedCommand {
     private let command: any AttachedCommand
     private let limit: UInt64
     private let truncated = Monitor(false)
 
-    init(_ command: any AttachedCommand, limit: UInt64) {
+    private let watch: OOMWatch
+
+    init(_ command: any AttachedCommand, limit: UInt64, watch: OOMWatch) {
         self.command = command
         self.limit = limit
+        self.watch = watch
     }
 
     var id: String { command.id }
@@ -29,6 +33,7 @@ final class LimitedCommand: AttachedCommand {
                 command.acknowledge(stream, upTo: end)
             case .exited(var result):
                 result.truncated = truncated.with { $0 }
+                result.oomKilled = watch.sawKill(of: result)
                 return .exited(result)
             default: return event
             }

@@ -20,6 +20,10 @@ final class LiveSandbox: Sendable {
         var crashing: Set<Int> = []
         /// Whether a debugger has it: nothing in it is helped along.
         var isDebugged = false
+        /// What was asked for and is not so.
+        var warnings: [String] = []
+        /// What it used when somebody last looked, a second ago or more.
+        var lastSample: ResourceSample?
         /// Whether it has been removed: whoever still holds it must let go.
         var isGone = false
     }
@@ -28,6 +32,16 @@ final class LiveSandbox: Sendable {
         let process: SandboxProcess
         let channel: CommandChannel
         let root: RootFilesystem
+        /// Where the kernel limits and counts its processes.
+        var groups: SandboxGroups
+        /// Whether its processes stand still on request; the channel to PID 1 is down meanwhile.
+        var isPaused = false
+
+        /// Ends every process, those that stand still too: only v2 lets a frozen process be killed.
+        func kill() {
+            process.kill()
+            groups.thaw()
+        }
     }
 
     let name: String
@@ -66,10 +80,19 @@ final class LiveSandbox: Sendable {
     }
 
     /// Its PID 1 and channel; an error that says what it is instead.
-    func running(for operation: String) throws(ErrorMessage) -> Running {
+    ///
+    /// One that is paused is refused where PID 1 has to do something (`evenPaused` false).
+    func running(for operation: String, evenPaused: Bool = false) throws(ErrorMessage) -> Running {
         noticeDeath()
         return try with { (state) throws(ErrorMessage) in
-            if let running = state.running { return running }
+            if let running = state.running {
+                guard !running.isPaused || evenPaused else {
+                    throw ErrorMessage(
+                        .wrongState, "cannot \(operation): sandbox \(name) is paused",
+                        hint: "ckpt unpause \(name) lets it run on")
+                }
+                return running
+            }
             let record = state.record
             let hint =
                 record.position.map { "ckpt restore \(name) brings it back to snapshot \($0)" }
@@ -77,7 +100,7 @@ final class LiveSandbox: Sendable {
             switch record.state {
             case .stopped:
                 throw ErrorMessage(.wrongState, "cannot \(operation): sandbox \(name) is stopped", hint: hint)
-            case .dead, .running:
+            case .dead, .running, .paused:
                 let why = record.reason ?? "its PID 1 ended"
                 throw ErrorMessage(
                     .wrongState, "cannot \(operation): sandbox \(name) is dead: \(why)", hint: hint)
@@ -87,18 +110,24 @@ final class LiveSandbox: Sendable {
 
     /// Writes down that its PID 1 is gone, if it is.
     func noticeDeath() {
-        let (channel, wayOut) = with { state -> (CommandChannel?, WayOut?) in
-            guard let running = state.running, !running.process.isAlive else { return (nil, nil) }
+        let ended = with { state -> (running: Running, wayOut: WayOut?)? in
+            guard let running = state.running, !running.process.isAlive else { return nil }
+            let kills = running.groups.oomKills ?? 0
             state.running = nil
             defer { state.wayOut = nil }
             state.record.state = .dead
             state.record.process = nil
-            state.record.reason = "its PID 1 was killed from outside"
+            state.record.reason =
+                kills > 0
+                ? "its PID 1 was killed, and memory had run out (\(kills) processes were killed for that)"
+                : "its PID 1 was killed from outside"
             try? state.record.write(to: directory)
-            return (running.channel, state.wayOut)
+            return (running, state.wayOut)
         }
-        wayOut?.end()
-        channel?.abandon(.disconnected)
+        guard let ended else { return }
+        ended.wayOut?.end()
+        ended.running.channel.abandon(.disconnected)
+        startThread { [groups = ended.running.groups] in groups.remove() }
     }
 
     /// Changes the record and writes it down.
@@ -119,14 +148,18 @@ final class LiveSandbox: Sendable {
     /// What the API tells of it.
     func info() -> SandboxInfo {
         noticeDeath()
-        let (record, running, wayOut) = with { ($0.record, $0.running, $0.wayOut) }
-        let ports = wayOut?.ports ?? []
-        return SandboxInfo(
-            name: name, state: record.state, pid: running?.process.pid, spec: record.spec,
-            created: record.created,
-            snapshot: record.position, processes: running?.process.processCount() ?? 0,
-            sessions: running.map { sessions(on: $0.channel) } ?? [], reason: record.reason,
+        let (record, running, warnings) = with { ($0.record, $0.running, $0.warnings) }
+        let ports = with { $0.wayOut?.ports } ?? []
+        let isPaused = running?.isPaused == true
+        var info = SandboxInfo(
+            name: name, state: isPaused ? .paused : record.state, pid: running?.process.pid,
+            spec: record.spec, created: record.created, snapshot: record.position,
+            processes: running?.process.processCount() ?? 0,
+            sessions: running.map { isPaused ? [] : sessions(on: $0.channel) } ?? [], reason: record.reason,
             ports: ports.isEmpty ? nil : ports)
+        info.warnings = warnings
+        info.oomKills = running?.groups.oomKills
+        return info
     }
 }
 

@@ -63,39 +63,50 @@ extension CheckpointManager {
         let process: SandboxProcess
         let warnings: [String]
         let before = sandbox.with { ($0.running, $0.record, $0.wayOut) }
+        var limiting: LimitedRestore?
         do throws(ErrorMessage) {
             let instant = monotonicNanoseconds()
-            (process, warnings) = try restoreBeside(snapshot, of: sandbox, onto: root, stopped: stopped)
+            let limited = try LimitedRestore(
+                snapshot.spec.limits, named: groupName(of: sandbox, incarnation), in: control)
+            limiting = limited
+            (process, warnings) = try restoreBeside(
+                snapshot, of: sandbox, onto: root, within: limited, stopped: stopped)
             if stopped { process.resume() }
             timings.criuMs = milliseconds(since: instant)
         } catch {
+            limiting?.groups.remove()
             removeRoot(root)
             leadOutAgain(sandbox, of: before.0, before.1, had: before.2)
             throw error
         }
         try takeOver(
-            sandbox, process, root: root, incarnation: incarnation, layers: snapshot.layers,
-            position: snapshot.id, as: (snapshot.spec, ground))
+            sandbox, process, in: limiting!.groups, root: root, incarnation: incarnation,
+            layers: snapshot.layers, position: snapshot.id, warnings: limiting!.warnings,
+            as: (snapshot.spec, ground))
         for warning in warnings { report("sandbox \(sandbox.name), snapshot \(snapshot.id): \(warning)") }
         return warnings
     }
 
     /// Restores the tree beside what runs, or in its place: on the host's network nobody can listen on a port twice.
     private func restoreBeside(
-        _ snapshot: SnapshotTree.Record, of sandbox: LiveSandbox, onto root: RootFilesystem, stopped: Bool
+        _ snapshot: SnapshotTree.Record, of sandbox: LiveSandbox, onto root: RootFilesystem,
+        within limited: LimitedRestore, stopped: Bool
     ) throws(ErrorMessage) -> (SandboxProcess, warnings: [String]) {
         var isAddressTaken = false
         do throws(ErrorMessage) {
             return try restoreTree(
-                snapshot, of: sandbox, onto: root, stopped: stopped, isAddressTaken: &isAddressTaken)
+                snapshot, of: sandbox, onto: root, within: limited, stopped: stopped,
+                isAddressTaken: &isAddressTaken)
         } catch {
             guard isAddressTaken, sandbox.record.spec.net == .host, let running = sandbox.with({ $0.running })
             else { throw error }
-            running.process.kill()
+            running.kill()
             _ = running.process.ended(within: 5000)
+            running.groups.remove()
             do throws(ErrorMessage) {
                 return try restoreTree(
-                    snapshot, of: sandbox, onto: root, stopped: stopped, isAddressTaken: &isAddressTaken)
+                    snapshot, of: sandbox, onto: root, within: limited, stopped: stopped,
+                    isAddressTaken: &isAddressTaken)
             } catch {
                 running.channel.abandon(.rolledBack)
                 sandbox.with { $0.running = nil }
@@ -110,8 +121,8 @@ extension CheckpointManager {
     }
 
     private func restoreTree(
-        _ snapshot: SnapshotTree.Record, of sandbox: LiveSandbox, onto root: RootFilesystem, stopped: Bool,
-        isAddressTaken: inout Bool
+        _ snapshot: SnapshotTree.Record, of sandbox: LiveSandbox, onto root: RootFilesystem,
+        within limited: LimitedRestore, stopped: Bool, isAddressTaken: inout Bool
     ) throws(ErrorMessage) -> (SandboxProcess, warnings: [String]) {
         let (directory, spec) = (sandbox.directory, snapshot.spec)
         let images = try opening { () throws(SystemError) in
@@ -128,10 +139,11 @@ extension CheckpointManager {
         var puttingBack = PuttingBack(try LostState(readingFrom: store.processPath(snapshot.id)))
         let pid: Int32
         do throws(CriuError) {
-            // A cgroup namespace of its own, as at creation: CRIU is told to leave cgroups alone.
-            let worker = try CriuWorker.spawn(criu(), in: CriuSurroundings(ownCgroupNamespace: true))
+            let worker = try limited.spawnWorker(criu())
             pid = try worker.restore(request, from: images, work: work) { notification in
                 try setUpNetwork(at: notification, of: sandbox, spec)
+                try limited.act(at: notification)
+                // Within the CPUs that the sandbox may use.
                 puttingBack.act(at: notification)
             }
         } catch {

@@ -25,6 +25,8 @@ struct SandboxRecord: Codable, Sendable {
     var isFork: Bool?
     /// Why it is dead, where it is.
     var reason: String?
+    /// What was asked for and is not so.
+    var warnings: [String]?
 
     static func path(in directory: String) -> String { "\(directory)/sandbox.json" }
 

@@ -31,7 +31,7 @@ extension CheckpointManager {
             try mapping { () throws(SnapshotTreeError) in try store.checkTagFree(tag) }
         }
         return try sandbox.exclusively { () throws(ErrorMessage) in
-            let running = try sandbox.running(for: "save")
+            let running = try sandbox.running(for: "save", evenPaused: true)
             let staging = try mapping { () throws(SnapshotTreeError) in try store.stage() }
             do throws(ErrorMessage) {
                 let attempt = SaveAttempt(
@@ -83,10 +83,7 @@ extension CheckpointManager {
     private func dump(
         _ attempt: SaveAttempt, frozen: () throws(ErrorMessage) -> Void
     ) throws(ErrorMessage) {
-        let channel = attempt.running.channel
-        do throws(CommandError) {
-            try channel.quiesce(deadline: monotonicNanoseconds() + Self.commandPatience)
-        } catch { throw error.message }
+        try quiesce(attempt)
         defer {
             if !attempt.stops || attempt.running.process.isAlive { resume(attempt) }
         }
@@ -121,7 +118,22 @@ extension CheckpointManager {
         }
     }
 
+    /// Closes the line to PID 1; that of a paused sandbox is closed. The kernel lets nobody run code in a frozen
+    /// process, as CRIU must: such a sandbox is let go until CRIU holds it.
+    private func quiesce(_ attempt: SaveAttempt) throws(ErrorMessage) {
+        if attempt.running.isPaused { return attempt.running.groups.thaw() }
+        do throws(CommandError) {
+            try attempt.running.channel.quiesce(deadline: monotonicNanoseconds() + Self.commandPatience)
+        } catch { throw error.message }
+    }
+
     private func resume(_ attempt: SaveAttempt) {
+        if attempt.running.isPaused {
+            do throws(RuntimeError) { try attempt.running.groups.freeze() } catch {
+                report("sandbox \(attempt.sandbox.name): not paused again after a save: \(error.message)")
+            }
+            return
+        }
         do throws(CommandError) {
             try attempt.running.channel.resume(
                 pid: attempt.running.process.pid, deadline: monotonicNanoseconds() + Self.commandPatience)

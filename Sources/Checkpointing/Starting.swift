@@ -61,12 +61,18 @@ extension CheckpointManager {
         }
         let (root, incarnation) = nextRoot(of: sandbox, view: view)
         let before = sandbox.with { ($0.running, $0.record, $0.wayOut) }
+        var groups = SandboxGroups()
+        var warnings: [String] = []
         let process: SandboxProcess
         do throws(RuntimeError) {
+            let limits = record.spec.limits
+            groups = try control.makeGroups(named: groupName(of: sandbox, incarnation), for: limits)
+            warnings = try groups.apply(limits, in: control)
             process = try SandboxProcess.start(
                 root: root, staging: bases.staging, hostname: record.spec.hostname ?? sandbox.name,
-                walls: walls, spec: record.spec)
+                walls: walls, spec: record.spec, groups: groups)
         } catch {
+            groups.remove()
             removeRoot(root)
             throw error.message
         }
@@ -75,12 +81,18 @@ extension CheckpointManager {
         } catch {
             process.kill()
             _ = process.ended(within: 5000)
+            groups.remove()
             removeRoot(root)
             leadOutAgain(sandbox, of: before.0, before.1, had: before.2)
             throw error
         }
-        try takeOver(sandbox, process, root: root, incarnation: incarnation, layers: [], position: position)
+        try takeOver(
+            sandbox, process, in: groups, root: root, incarnation: incarnation, layers: [],
+            position: position, warnings: warnings)
     }
+
+    /// What the groups of an incarnation are called, among those of all sandboxes of this store.
+    func groupName(of sandbox: LiveSandbox, _ incarnation: Int) -> String { "\(sandbox.name)-\(incarnation)" }
 
     /// Puts a freshly started or restored PID 1 in the place of whatever the sandbox had, and ends that.
     ///
@@ -88,8 +100,9 @@ extension CheckpointManager {
     /// where the new one knows it. When it throws the new one is gone
     /// and the old one stays.
     func takeOver(
-        _ sandbox: LiveSandbox, _ process: SandboxProcess, root: RootFilesystem, incarnation: Int,
-        layers: [String], position: String?, as other: (spec: SandboxSpec, ground: Ground)? = nil
+        _ sandbox: LiveSandbox, _ process: SandboxProcess, in groups: SandboxGroups = SandboxGroups(),
+        root: RootFilesystem, incarnation: Int, layers: [String], position: String?, warnings: [String] = [],
+        as other: (spec: SandboxSpec, ground: Ground)? = nil
     ) throws(ErrorMessage) {
         let before = sandbox.with { ($0.running, $0.record) }
         do throws(ErrorMessage) {
@@ -97,8 +110,11 @@ extension CheckpointManager {
             let moved = try moveChannel(of: before.0, to: process)
             let channel = if let moved { moved } else { try connect(sandbox, process) }
             sandbox.with { state in
-                state.running = LiveSandbox.Running(process: process, channel: channel, root: root)
+                state.running = LiveSandbox.Running(
+                    process: process, channel: channel, root: root, groups: groups)
                 state.capture = nil
+                state.warnings = warnings
+                state.lastSample = nil
             }
             let wayOut = sandbox.with { $0.wayOut }
             try sandbox.update { record in
@@ -109,6 +125,7 @@ extension CheckpointManager {
                 record.layers = layers
                 record.position = position
                 record.reason = nil
+                record.warnings = warnings
                 if let other { (record.spec, record.ground) = other }
             }
         } catch {
@@ -116,10 +133,11 @@ extension CheckpointManager {
                 state.running = before.0
                 state.record = before.1
             }
-            if let old = before.0 { _ = try? moveChannel(of: old, to: old.process) }
+            if let old = before.0, !old.isPaused { _ = try? moveChannel(of: old, to: old.process) }
             leadOutAgain(sandbox, of: before.0, before.1, had: nil)
             process.kill()
             _ = process.ended(within: 5000)
+            groups.remove()
             removeRoot(root)
             throw error
         }
@@ -130,7 +148,12 @@ extension CheckpointManager {
     private func moveChannel(
         of running: LiveSandbox.Running?, to process: SandboxProcess
     ) throws(ErrorMessage) -> CommandChannel? {
-        guard let channel = running?.channel else { return nil }
+        guard let running else { return nil }
+        let channel = running.channel
+        if running.isPaused {
+            channel.abandon(.rolledBack)
+            return nil
+        }
         let deadline = monotonicNanoseconds() + 10_000_000_000
         do throws(CommandError) { try channel.quiesce(deadline: deadline) } catch {
             channel.abandon(.rolledBack)
@@ -142,15 +165,20 @@ extension CheckpointManager {
         return channel
     }
 
-    /// Opens the line to PID 1.
-    func connect(_ sandbox: LiveSandbox, _ process: SandboxProcess) throws(ErrorMessage) -> CommandChannel {
+    /// A line to PID 1 that is not open yet.
+    func channel(of sandbox: LiveSandbox) -> CommandChannel {
         let log = sandbox.log
-        let channel = CommandChannel { id, stream, bytes in
+        return CommandChannel { id, stream, bytes in
             log.append(exec: id, stream: stream.rawValue, bytes: bytes)
         } crashed: { [weak self, weak sandbox] crash in
             guard let self, let sandbox else { return }
             startThread { self.saveCrash(crash, of: sandbox) }
         }
+    }
+
+    /// Opens the line to PID 1.
+    func connect(_ sandbox: LiveSandbox, _ process: SandboxProcess) throws(ErrorMessage) -> CommandChannel {
+        let channel = channel(of: sandbox)
         do throws(CommandError) {
             try channel.connect(pid: process.pid, deadline: monotonicNanoseconds() + 10_000_000_000)
             return channel
@@ -161,9 +189,10 @@ extension CheckpointManager {
 
     /// Ends every process of an incarnation, and removes its writable layer in the background.
     func end(_ running: LiveSandbox.Running) {
-        running.process.kill()
+        running.kill()
         startThread {
             _ = running.process.ended(within: -1)
+            running.groups.remove()
             self.removeRoot(running.root)
         }
     }

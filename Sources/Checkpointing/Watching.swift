@@ -36,7 +36,8 @@ extension CheckpointManager {
             throw ErrorMessage(.badValue, "an interval of \(interval) s", hint: "0 to 10 seconds")
         }
         let sandbox = try find(name)
-        let first = ProcessSample(of: try sandbox.running(for: "look at its processes").process)
+        let first = ProcessSample(
+            of: try sandbox.running(for: "look at its processes", evenPaused: true).process)
         if interval == 0 { return first.table() }
         let deadline = monotonicNanoseconds() + UInt64(interval * 1e9)
         while true {
@@ -45,7 +46,7 @@ extension CheckpointManager {
             usleep(UInt32(min(deadline - now, 100_000_000) / 1000) + 1)
             try cancelled.check()
         }
-        let process = try sandbox.running(for: "look at its processes").process
+        let process = try sandbox.running(for: "look at its processes", evenPaused: true).process
         return ProcessSample(of: process).table(since: first)
     }
 }

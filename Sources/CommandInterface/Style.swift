@@ -63,6 +63,7 @@ public struct Style: Sendable, Equatable {
     public func sign(_ state: SandboxState) -> String {
         switch state {
         case .running: unicode ? "●" : "*"
+        case .paused: unicode ? "◍" : "="
         case .stopped: unicode ? "○" : "o"
         case .dead: unicode ? "✗" : "x"
         }
@@ -72,6 +73,7 @@ public struct Style: Sendable, Equatable {
     public func role(_ state: SandboxState) -> Role {
         switch state {
         case .running: .running
+        case .paused: .warning
         case .stopped: .stopped
         case .dead: .dead
         }

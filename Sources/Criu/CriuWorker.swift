@@ -11,11 +11,18 @@ public struct CriuSurroundings: Sendable {
     public var cgroups: [Int32]
     /// Whether it gets a cgroup namespace rooted at those cgroups, which what it restores inherits.
     public var ownCgroupNamespace: Bool
+    /// As many files, of the cgroups that it goes back to when it has its namespace: what it uses itself is then
+    /// not charged to the others, nor bounded by them. Empty stays.
+    public var homes: [Int32]
 
     /// All descriptors stay the caller's and must be open until the worker is spawned.
-    public init(network: Int32? = nil, cgroups: [Int32] = [], ownCgroupNamespace: Bool = false) {
+    public init(
+        network: Int32? = nil, cgroups: [Int32] = [], homes: [Int32] = [], ownCgroupNamespace: Bool = false
+    ) {
+        precondition(homes.isEmpty || homes.count == cgroups.count, "a way back from every cgroup, or none")
         self.network = network
         self.cgroups = cgroups
+        self.homes = homes
         self.ownCgroupNamespace = ownCgroupNamespace
     }
 }
@@ -51,12 +58,15 @@ public struct CriuWorker: ~Copyable, Sendable {
                 binary.path.withCString { path in
                     withUnsafePointer(to: ends[1]) { kept in
                         surroundings.cgroups.withUnsafeBufferPointer { cgroups in
-                            var worker = clinux_worker(
-                                path: path, argv: argv, envp: envp, kept: kept, kept_count: 1,
-                                netns_fd: surroundings.network ?? -1, cgroup_procs: cgroups.baseAddress,
-                                cgroup_count: Int32(cgroups.count),
-                                new_cgroup_namespace: surroundings.ownCgroupNamespace ? 1 : 0)
-                            return clinux_spawn_worker(&worker, &failure)
+                            surroundings.homes.withUnsafeBufferPointer { homes in
+                                var worker = clinux_worker(
+                                    path: path, argv: argv, envp: envp, kept: kept, kept_count: 1,
+                                    netns_fd: surroundings.network ?? -1, cgroup_procs: cgroups.baseAddress,
+                                    cgroup_count: Int32(cgroups.count),
+                                    new_cgroup_namespace: surroundings.ownCgroupNamespace ? 1 : 0,
+                                    home_procs: homes.isEmpty ? nil : homes.baseAddress)
+                                return clinux_spawn_worker(&worker, &failure)
+                            }
                         }
                     }
                 }

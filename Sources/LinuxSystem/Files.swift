@@ -44,6 +44,13 @@ public enum Files {
         try file.writeAll(bytes)
     }
 
+    /// Writes to a file that is there, in one write(2), as the files of the kernel want it.
+    public static func put(_ text: String, to path: String) throws(SystemError) {
+        let file = try Descriptor.open(path, O_WRONLY)
+        let bytes = Array(text.utf8)
+        _ = try retrying("write", path) { Glibc.write(file.raw, bytes, bytes.count) }
+    }
+
     /// Replaces a file in one step: a reader sees the old bytes or the new ones (rename(2)).
     public static func replace(_ path: String, _ bytes: [UInt8], mode: mode_t = 0o600) throws(SystemError) {
         let staged = path + ".new"

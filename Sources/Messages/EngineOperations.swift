@@ -2,7 +2,7 @@
 ///
 /// Calls are synchronous and come on many threads at once. Names, tags and references arrive as the client
 /// sent them: the engine checks them. Every error is an `ErrorMessage` as the client shall read it.
-public protocol EngineOperations: JobOperations, ProcessOperations, FileOperations {
+public protocol EngineOperations: JobOperations, ProcessOperations, FileOperations, ResourceOperations {
     func version() throws(ErrorMessage) -> VersionInfo
     func doctor() throws(ErrorMessage) -> DoctorReport
 

@@ -104,6 +104,8 @@ public struct ExecResult: Codable, Sendable {
     /// The signal that killed it.
     public var signal: Int32?
     public var timedOut: Bool
+    /// Whether the kernel killed it, or one of its kind at that time, because the limit of memory was reached.
+    public var oomKilled: Bool
     /// Whether it printed more than was asked for, or than a buffered exec keeps.
     public var truncated: Bool
     /// From start to exit, in milliseconds.
@@ -121,6 +123,7 @@ public struct ExecResult: Codable, Sendable {
         self.signal = signal
         self.timedOut = timedOut
         truncated = false
+        oomKilled = false
         self.durationMs = durationMs
     }
 }

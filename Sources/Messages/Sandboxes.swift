@@ -2,6 +2,8 @@
 public enum SandboxState: String, Codable, Sendable {
     /// PID 1 and what it started run.
     case running
+    /// They are all there and stand still (`pause`).
+    case paused
     /// It was stopped on request (`save --stop`, `kill`); its files are there, its processes are not.
     case stopped
     /// Its PID 1 ended by itself or was killed from outside.
@@ -45,6 +47,12 @@ public struct SandboxInfo: Codable, Sendable {
     public var reason: String?
     /// The ports of the host that lead into it while it runs; nil without any.
     public var ports: [PublishedPort]?
+    /// What was asked for and is not so, in words: with `bestEffort`, limits that cannot be set here.
+    public var warnings: [String]
+    /// Processes that the kernel killed because the limit of memory was reached; nil where nobody counts.
+    public var oomKills: UInt64?
+    /// What it uses; told by `ps` and for one sandbox that runs.
+    public var usage: SandboxUsage?
 
     public init(
         name: String, state: SandboxState, pid: Int32?, spec: SandboxSpec, created: Double,
@@ -61,6 +69,7 @@ public struct SandboxInfo: Codable, Sendable {
         self.sessions = sessions
         self.reason = reason
         self.ports = ports
+        warnings = []
     }
 }
 

@@ -26,6 +26,8 @@ public enum RuntimeError: Error, Sendable {
     case limitTooHigh(Ulimit, highest: UInt64)
     /// A memory score is below the lowest that this server may give.
     case memoryScoreTooLow(Int)
+    /// A limit cannot be set.
+    case limit(ErrorMessage)
     /// A system call failed on the way.
     case system(SystemError)
 
@@ -85,6 +87,7 @@ public enum RuntimeError: Error, Sendable {
             ErrorMessage(
                 .notPermitted, "the memory score \(score) is lower than the server may give",
                 hint: "give a higher --oom-score-adj, or run ckpt serve with CAP_SYS_RESOURCE")
+        case .limit(let error): error
         case .system(let error):
             ErrorMessage(
                 Self.kind(error.code), "the sandbox's root filesystem cannot be made",

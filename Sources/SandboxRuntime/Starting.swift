@@ -9,7 +9,8 @@ extension SandboxProcess {
     ///
     /// When it throws no process is left of it; the root's directories are.
     public static func start(
-        root: RootFilesystem, staging: String, hostname: String, walls: SandboxWalls, spec: SandboxSpec
+        root: RootFilesystem, staging: String, hostname: String, walls: SandboxWalls, spec: SandboxSpec,
+        groups: SandboxGroups = SandboxGroups()
     ) throws(RuntimeError) -> SandboxProcess {
         let plan = try planFile(hostname: hostname, walls: walls)
         try root.prepare(hostname: hostname)
@@ -20,7 +21,8 @@ extension SandboxProcess {
         do {
             let statusForChild = Descriptor(owning: ends[1])
             pid = try spawn(
-                root, staging: staging, plan: plan, status: statusForChild, sharesNetwork: spec.net == .host)
+                root, staging: staging, plan: plan, status: statusForChild, sharesNetwork: spec.net == .host,
+                groups: groups)
         }
         let process = try adopt(pid)
         do throws(RuntimeError) {
@@ -58,7 +60,7 @@ extension SandboxProcess {
 
     private static func spawn(
         _ root: RootFilesystem, staging: String, plan: borrowing Descriptor, status: borrowing Descriptor,
-        sharesNetwork: Bool
+        sharesNetwork: Bool, groups: SandboxGroups
     ) throws(RuntimeError) -> Int32 {
         // Descriptors are ~Copyable and cannot sit in an array: closed by hand.
         var mounts: [Int32] = []
@@ -75,13 +77,19 @@ extension SandboxProcess {
         var failure = clinux_spawn_failure()
         var pidfd: Int32 = -1
         let (planNumber, statusNumber) = (plan.raw, status.raw)
-        let pid = mounts.withUnsafeBufferPointer { mounts in
-            var sandbox = clinux_sandbox(
-                staging: names.base[0], mount_fds: mounts.baseAddress, mount_paths: paths.base,
-                mounts: Int32(mounts.count), bind_sources: sources.base, bind_paths: targets.base,
-                binds: Int32(binds.count), init: names.base[1], plan_fd: planNumber, status_fd: statusNumber,
-                shares_network: sharesNetwork ? 1 : 0)
-            return clinux_spawn_sandbox(&sandbox, &pidfd, &failure)
+        let pid = groups.withOpenFiles { files in
+            mounts.withUnsafeBufferPointer { mounts in
+                files.withUnsafeBufferPointer { files in
+                    var sandbox = clinux_sandbox(
+                        staging: names.base[0], mount_fds: mounts.baseAddress, mount_paths: paths.base,
+                        mounts: Int32(mounts.count), bind_sources: sources.base, bind_paths: targets.base,
+                        binds: Int32(binds.count), init: names.base[1], plan_fd: planNumber,
+                        status_fd: statusNumber, shares_network: sharesNetwork ? 1 : 0,
+                        cgroup_procs: files.baseAddress,
+                        cgroup_count: Int32(files.count))
+                    return clinux_spawn_sandbox(&sandbox, &pidfd, &failure)
+                }
+            }
         }
         guard pid > 0 else { throw .start(step: String(cString: failure.step), code: failure.code) }
         close(pidfd)

@@ -3,8 +3,8 @@ import Messages
 extension Router {
     /// Version 1 of the API; `docs/openapi.yaml` describes the same rows.
     static let v1 = Router(
-        routes: service + sandboxes + jobs + processes + files + streams + snapshots + snapshotContents
-            + debugging)
+        routes: service + sandboxes + jobs + processes + resources + files + streams + snapshots
+            + snapshotContents + debugging)
 
     private static let service: [Route] = [
         .plain("GET", "/v1/version", "getVersion", gives: VersionInfo.self) { (call) throws(ErrorMessage) in

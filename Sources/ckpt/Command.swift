@@ -14,7 +14,7 @@ struct Command: Sendable {
     /// Every command, grouped as a reader meets them.
     static var groups: [(title: String, commands: [Command])] {
         [
-            ("sandboxes", [create, run, ps, top, wait, kill, rm]),
+            ("sandboxes", [create, run, ps, stats, top, update, reclaim, pause, unpause, wait, kill, rm]),
             ("commands and files", [exec, jobs, job, logs, cp, readFile, writeFile]),
             ("snapshots", [save, check, restore, reset, fork, tree, show, du, tag, delete, gc, verify]),
             ("inside a snapshot", [inspect, mem, diff, core, debug]),

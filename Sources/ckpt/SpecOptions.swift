@@ -57,7 +57,8 @@ enum SpecOptions {
             "add-host", value: "NAME:ADDRESS", .spec(.host), repeats: true, "A line for /etc/hosts"),
     ]
 
-    private static let limits = [
+    /// The options that limit a sandbox.
+    static let limits = [
         OptionDescription(
             "cpus", value: "N", .spec(.cpus), "CPU time: 0.5, 2, 50%, or 'QUOTA PERIOD' in microseconds"),
         OptionDescription(
@@ -142,7 +143,8 @@ enum SpecOptions {
         return ((try? Files.canonical(String(host))) ?? absolute(String(host))) + word.dropFirst(host.count)
     }
 
-    private static func limits(_ words: ParsedWords) throws -> ResourceLimits {
+    /// The limits that the words ask for.
+    static func limits(_ words: ParsedWords) throws -> ResourceLimits {
         var limits = ResourceLimits()
         limits.cpus = try words.value("cpus").map { try CPUQuota($0) }
         limits.cpuShares = words.number("cpu-shares")

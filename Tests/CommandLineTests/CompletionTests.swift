@@ -82,7 +82,7 @@ struct ShellCompletionTests {
     @Test(
         "bash completes commands, options and fixed values",
         arguments: [
-            (["ckpt", "sa"], ["save"]), (["ckpt", "re"], ["read", "reset", "restore"]),
+            (["ckpt", "sa"], ["save"]), (["ckpt", "re"], ["read", "reclaim", "reset", "restore"]),
             (["ckpt", "save", "--st"], ["--stop"]),
             (["ckpt", "completion", ""], ["bash", "zsh"]), (["ckpt", "help", "doc"], ["doctor"]),
             (["ckpt", "kill", "-s", "TE"], ["TERM"]), (["ckpt", "kill", "--signal", "=", "TE"], ["TERM"]),

@@ -19,7 +19,7 @@ struct ProgramTests {
             "create", "run", "exec", "save", "restore", "fork", "reset", "tree", "show", "tag", "delete",
             "gc", "verify", "du",
             "jobs", "job", "wait", "top", "read", "write", "check",
-            "inspect", "mem", "diff", "core", "debug",
+            "stats", "update", "reclaim", "pause", "unpause", "inspect", "mem", "diff", "core", "debug",
             "ps", "rm", "kill", "logs", "cp", "serve", "doctor", "version", "completion", "help",
         ]
         #expect(Set(commandNames) == Set(contract))

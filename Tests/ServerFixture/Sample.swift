@@ -62,13 +62,39 @@ public enum Sample {
         return spec
     }()
 
-    public static let sandboxInfo = SandboxInfo(
-        name: "box", state: .running, pid: 4711, spec: spec, created: 1_700_000_000.5, snapshot: "snap0",
-        processes: 3, sessions: ["main"], reason: "killed from outside",
-        ports: [publishedPort])
+    public static let sandboxInfo: SandboxInfo = {
+        var info = SandboxInfo(
+            name: "box", state: .running, pid: 4711, spec: spec, created: 1_700_000_000.5, snapshot: "snap0",
+            processes: 3, sessions: ["main"], reason: "killed from outside", ports: [publishedPort])
+        info.warnings = ["--io-max cannot be set"]
+        info.oomKills = 1
+        info.usage = sandboxUsage
+        return info
+    }()
 
     public static let publishedPort = PublishedPort(
         address: "127.0.0.1", hostPort: 8080, boxPort: 80, transport: .tcp)
+
+    public static let sandboxUsage = SandboxUsage(cpuPercent: 12.5, memoryBytes: 1 << 20, pids: 3)
+
+    public static let pressure = Pressure(
+        some: PressureAverages(avg10: 1.5, avg60: 0.5, avg300: 0.25, totalUs: 17),
+        full: PressureAverages(avg10: 1.5, avg60: 0.5, avg300: 0.25, totalUs: 17))
+
+    public static let statistics: SandboxStatistics = {
+        var cpu = ProcessorStatistics(source: .cgroup, usageNs: 1_000_000, percent: 12.5)
+        (cpu.limit, cpu.throttledPeriods, cpu.throttledNs) = (0.5, 3, 1000)
+        var memory = MemoryStatistics(source: .cgroup, currentBytes: 1 << 20)
+        (memory.peakBytes, memory.limitBytes) = (1 << 21, 1 << 22)
+        (memory.swapBytes, memory.oomKills) = (4096, 1)
+        var io = IOStatistics(source: .processes, readBytes: 4096, writeBytes: 8192)
+        (io.readOperations, io.writeOperations) = (1, 2)
+        return SandboxStatistics(
+            sandbox: "box", state: .running, time: 1_700_000_000.5, cpu: cpu, memory: memory,
+            pids: CountStatistics(source: .cgroup, current: 3, limit: 100), io: io,
+            pressure: PressureStatistics(
+                cpu: pressure, memory: pressure, io: pressure, unavailable: "psi=0"))
+    }()
 
     public static let memory = MemoryInfo(
         totalBytes: 1 << 24, zeroBytes: 1 << 22, inheritedBytes: 1 << 23, storedBytes: 1 << 22)
@@ -196,6 +222,9 @@ public enum Sample {
         jobInfo, JobList(jobs: [jobInfo]), outputPiece, JobStopRequest(signal: 15, grace: 5),
         JobOutput(job: jobInfo, stdout: outputPiece, stderr: outputPiece),
         WaitResult(ended: true, state: .dead, exitCode: 137, reason: "killed from outside"),
+        sandboxUsage, statistics, statistics.cpu, statistics.memory, statistics.pids, statistics.io,
+        statistics.pressure, pressure, pressure.some, ReclaimRequest(bytes: 4096),
+        ReclaimResult(beforeBytes: 8192, afterBytes: 4096), UpdateRequest(limits: limits),
         process, ProcessTable(processes: [process]),
         ArchiveResult(leftOut: ["dev/sda"]), fileInfo,
         DirectoryListing(entries: [fileInfo], truncated: false),

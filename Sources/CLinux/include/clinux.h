@@ -31,6 +31,10 @@ int clinux_set_xattr(const char *path, const char *name, const char *value);
 /// unshare(2) with CLONE_NEWNS.
 int clinux_unshare_mounts(void);
 
+/// process_madvise(2) with MADV_PAGEOUT for `count` address ranges of another process, given as start and length in
+/// turn. Returns the bytes it was done for, or -1.
+long clinux_page_out(int pidfd, const uint64_t *ranges, int count);
+
 /// openat2(2) that takes `root` for the root directory: no `..`, symbolic or magic link leads out of it.
 int clinux_open_in_root(int root, const char *path, int flags);
 /// The same with the mode of a file that O_CREAT makes.

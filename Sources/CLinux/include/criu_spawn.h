@@ -22,6 +22,8 @@ struct clinux_worker {
     int cgroup_count;
     /// Whether it gets a cgroup namespace of its own, rooted at the cgroups it joined.
     int new_cgroup_namespace;
+    /// As many files as cgroup_procs, of the cgroups it goes back to once it has that namespace; null stays.
+    const int *home_procs;
 };
 
 /// Starts the program as the leader of a session of its own, with every signal as by default.

@@ -25,6 +25,9 @@ struct clinux_sandbox {
     int status_fd;
     /// Whether it stays in the caller's network namespace.
     int shares_network;
+    /// Open cgroup.procs files of the cgroups that the child joins before it executes anything.
+    const int *cgroup_procs;
+    int cgroup_count;
 };
 
 /// Which step failed, and with which errno.

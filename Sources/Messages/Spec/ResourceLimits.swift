@@ -27,6 +27,21 @@ public struct ResourceLimits: Codable, Hashable, Sendable {
         bestEffort = false
     }
 
+    /// Takes over what `other` limits; the rest stays.
+    public mutating func merge(_ other: ResourceLimits) {
+        cpus = other.cpus ?? cpus
+        cpuShares = other.cpuShares ?? cpuShares
+        cpusetCpus = other.cpusetCpus ?? cpusetCpus
+        cpusetMems = other.cpusetMems ?? cpusetMems
+        memory = other.memory ?? memory
+        memoryHigh = other.memoryHigh ?? memoryHigh
+        memorySwap = other.memorySwap ?? memorySwap
+        pids = other.pids ?? pids
+        let devices = Set(other.io.map(\.device))
+        io = io.filter { !devices.contains($0.device) } + other.io
+        bestEffort = other.bestEffort || bestEffort
+    }
+
     /// Whether nothing is limited.
     public var isEmpty: Bool {
         var other = self

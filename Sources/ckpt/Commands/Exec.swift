@@ -170,6 +170,7 @@ enum ExecOptions {
         if result.truncated {
             console.note("the command printed more than it was allowed; the rest was dropped")
         }
+        if result.oomKilled { console.note("the command was killed: the sandbox's memory ran out") }
         if result.timedOut { console.note("the command ran out of time and was killed") }
         if console.verbose { console.note("took \(millisecondsText(result.durationMs))") }
     }

@@ -35,6 +35,9 @@ extension Command {
         let client = call.client()
         let result = try call.waiting("forking \(source)") { try client.fork(request) }
         try call.console.print(result, lines: result.sandboxes.map(\.name))
+        for sandbox in result.sandboxes {
+            sandbox.warnings.forEach { call.console.note("warning: \(sandbox.name): \($0)") }
+        }
         call.console.noteTimings(result.timings)
         return 0
     }

@@ -7,8 +7,8 @@ extension Command {
         CommandDescription(
             "ps", "list the sandboxes",
             discussion: [
-                "PROCS counts the processes, PID 1 included; SNAPSHOT is where the sandbox stands, empty at the "
-                    + "base."
+                "CPU% is the share of one CPU since the last look, or since the start; MEM what is in use; PIDS counts "
+                    + "processes and threads, PID 1 included; SNAPSHOT is where the sandbox stands, empty at the base."
             ],
             options: [OptionDescription("quiet", short: "q", "Print the names alone")],
             examples: [
@@ -30,12 +30,15 @@ extension Command {
 
     private static func table(of sandboxes: [SandboxInfo], _ style: Style) -> [String] {
         var table = TextTable([
-            "NAME", "STATE", "PROCS", "SNAPSHOT", "BASE", "AGE", "PORTS", "SESSIONS", "REASON",
+            "NAME", "STATE", "CPU%", "MEM", "PIDS", "SNAPSHOT", "BASE", "AGE", "PORTS", "SESSIONS", "REASON",
         ])
         for sandbox in sandboxes.sorted(by: { ($0.created, $0.name) < ($1.created, $1.name) }) {
             let state = "\(style.sign(sandbox.state)) \(sandbox.state.rawValue)"
             table.add([
-                .init(sandbox.name), .init(state, style.role(sandbox.state)), .init("\(sandbox.processes)"),
+                .init(sandbox.name), .init(state, style.role(sandbox.state)),
+                .init(sandbox.usage.map { decimal($0.cpuPercent, digits: 1) } ?? ""),
+                .init(sandbox.usage.map { sizeText(bytes: $0.memoryBytes) } ?? ""),
+                .init(sandbox.usage.map { "\($0.pids)" } ?? ""),
                 .init(String((sandbox.snapshot ?? "").prefix(12)), .id),
                 .init(style.clean(sandbox.spec.base.description)),
                 .init(ageText(seconds: currentTime() - sandbox.created), .faint),

@@ -18,6 +18,7 @@ extension Command {
         let client = call.client()
         let result = try call.waiting("resetting \(name)") { try client.reset(name) }
         try call.console.print(result, lines: [])
+        result.sandbox.warnings.forEach { call.console.note("warning: \($0)") }
         call.console.noteTimings(result.timings)
         return 0
     }

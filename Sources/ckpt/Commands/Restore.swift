@@ -29,6 +29,7 @@ extension Command {
         let client = call.client()
         let result = try call.waiting("restoring \(name)") { try client.restore(name, request) }
         try call.console.print(result, lines: [])
+        result.sandbox.warnings.forEach { call.console.note("warning: \($0)") }
         result.warnings?.forEach { call.console.note("warning: \($0)") }
         call.console.noteTimings(result.timings)
         return 0

@@ -23,7 +23,7 @@ extension Command {
                     "ckpt save main -t ready -m 'dependencies installed'", "Take one to come back to by name"),
                 Example("id=$(ckpt save --stop main)", "Put a sandbox away and keep the id"),
             ],
-            triedAs: ["checkpoint", "snapshot", "commit", "dump", "snap", "pause"])
+            triedAs: ["checkpoint", "snapshot", "commit", "dump", "snap"])
     ) { call in
         let name = call.words.operand("NAME")
         let request = SaveRequest(

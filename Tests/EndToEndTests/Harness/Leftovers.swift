@@ -47,9 +47,24 @@ enum Leftovers {
 
     /// Control groups that belong to this root's sandboxes: those whose name carries the root's own.
     static func cgroups(of ckpt: Ckpt) -> [String] {
-        guard let all = FileManager.default.enumerator(atPath: "/sys/fs/cgroup") else { return [] }
         let mark = (ckpt.root as NSString).lastPathComponent
-        return all.compactMap { $0 as? String }.filter { ($0 as NSString).lastPathComponent.contains(mark) }
+        return allCgroups().filter { ($0 as NSString).lastPathComponent.contains(mark) }
+    }
+
+    /// Every directory of every hierarchy; an enumerator stays on the filesystem it starts on.
+    private static func allCgroups() -> [String] {
+        let mounts = lines(of: "/proc/self/mountinfo").map { $0.split(separator: " ").map(String.init) }
+            .filter { fields in fields.contains("cgroup") || fields.contains("cgroup2") }.map { $0[4] }
+        return mounts.flatMap { mount -> [String] in
+            let all = FileManager.default.enumerator(atPath: mount)
+            return (all?.compactMap { $0 as? String } ?? []).map { "\(mount)/\($0)" }
+        }
+    }
+
+    /// Those of one sandbox.
+    static func groups(named sandbox: String, of ckpt: Ckpt) -> [String] {
+        let mark = (ckpt.root as NSString).lastPathComponent
+        return allCgroups().filter { $0.contains(mark) && $0.contains("/\(sandbox)-") }
     }
 
     /// Whether `text` names the root or something under it, and not another that begins alike.
