@@ -16,6 +16,8 @@ public struct CommandDescription: Sendable {
     public let exitCodes: [ExitCode]
     /// Words that people try for this command; only used to suggest it.
     public let triedAs: [String]
+    /// Options of other programs that people give out of habit.
+    public let foreign: [ForeignOption]
     /// Usage lines where the generated one would say too little.
     public let usageLines: [String]
 
@@ -23,13 +25,14 @@ public struct CommandDescription: Sendable {
     public init(
         _ name: String, _ summary: String, discussion: [String] = [], operands: [OperandDescription] = [],
         options: [OptionDescription] = [], examples: [Example], exitCodes: [ExitCode] = [],
-        triedAs: [String] = [], usageLines: [String] = []
+        triedAs: [String] = [], usageLines: [String] = [], foreign: [ForeignOption] = []
     ) {
         self.name = name
         self.summary = summary
         self.discussion = discussion
         self.operands = operands
         self.options = options
+        self.foreign = foreign
         self.examples = examples
         self.exitCodes = exitCodes
         self.triedAs = triedAs
@@ -76,7 +79,7 @@ public struct OptionDescription: Sendable {
     public let repeats: Bool
     /// Other words after `--` that mean the same; help does not name them.
     public let aliases: [String]
-    /// What it does, one clause; empty for an option that only ckpt itself gives, which no help names.
+    /// What it does, one clause; empty for an option that no help names.
     public let help: String
 
     /// A flag.

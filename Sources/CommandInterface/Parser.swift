@@ -80,12 +80,18 @@ private struct WordReader {
         let halves = word.dropFirst(2).split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
         let name = halves.first.map(String.init) ?? ""
         guard let option = parsed.command.allOptions.first(where: { $0.isCalled(name) }) else {
+            if let foreign = parsed.command.foreign.first(where: { $0.isCalled(name) }) {
+                return try pass(foreign, value: halves.count == 2 ? String(halves[1]) : nil, parsed)
+            }
             let near = nearestWord(to: name, among: parsed.command.suggestableOptions)
             throw complaint("unknown option --\(name)", parsed, suggestion: near.map { "--\($0)" })
         }
         if option.placeholder == nil {
-            guard halves.count == 1 else { throw complaint("option --\(name) takes no value", parsed) }
-            set(option, in: &parsed)
+            switch halves.count == 2 ? halves[1] : "true" {
+            case "true": set(option, in: &parsed)
+            case "false": parsed.flags.remove(option.name)
+            default: throw complaint("option --\(name) takes no value", parsed)
+            }
         } else {
             let value = halves.count == 2 ? String(halves[1]) : try nextValue(of: option, parsed)
             try add(value, to: option, in: &parsed)
@@ -96,6 +102,11 @@ private struct WordReader {
         var letters = word.dropFirst()
         while let letter = letters.popFirst() {
             guard let option = parsed.command.allOptions.first(where: { $0.short == letter }) else {
+                if let foreign = parsed.command.foreign.first(where: { $0.short == letter }) {
+                    try pass(foreign, value: letters.isEmpty ? nil : String(letters), parsed)
+                    if foreign.takesValue { return }
+                    continue
+                }
                 let whole = word.count > 2 ? " in \(word)" : ""
                 let meant = parsed.command.allOptions.first { "-" + $0.name == word }
                 let suggestion = meant.map { "--\($0.name)" }
@@ -108,6 +119,20 @@ private struct WordReader {
             let value = letters.isEmpty ? try nextValue(of: option, parsed) : String(letters)
             try add(value, to: option, in: &parsed)
             return
+        }
+    }
+
+    /// Passes over an option of another program, and its value; throws what to do instead.
+    private mutating func pass(
+        _ option: ForeignOption, value: String?, _ parsed: ParsedWords
+    ) throws(UsageError) {
+        var value = value
+        if option.takesValue, value == nil {
+            value = words.popFirst()
+            if value == nil { throw complaint("option --\(option.name) needs a value", parsed) }
+        }
+        if let objection = option.objection(to: option.takesValue ? value : nil) {
+            throw complaint(objection, parsed)
         }
     }
 

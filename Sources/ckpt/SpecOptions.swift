@@ -6,7 +6,7 @@ import Messages
 /// The options that say what a new sandbox is made of; `create` and `run` share them. Letters and names are
 /// Docker's where Docker has the option.
 enum SpecOptions {
-    static let all = basics + files + limits + walls + network
+    static let all = basics + files + limits + walls + network + DockerOptions.translated
 
     private static let basics = [
         OptionDescription(
@@ -133,11 +133,12 @@ enum SpecOptions {
         spec.security = try security(words)
         spec.net = try words.value("net").map { try Network($0) } ?? .none
         spec.ports = try words.values("publish").map { try PortForward($0) }
+        try DockerOptions.apply(words, to: &spec)
         return spec
     }
 
     /// A volume whose host side may be relative to the directory here.
-    private static func absoluteVolume(_ word: String) -> String {
+    static func absoluteVolume(_ word: String) -> String {
         guard word.hasPrefix(".") else { return word }
         let host = word.prefix { $0 != ":" }
         return ((try? Files.canonical(String(host))) ?? absolute(String(host))) + word.dropFirst(host.count)

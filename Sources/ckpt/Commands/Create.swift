@@ -19,7 +19,7 @@ extension Command {
                     "ckpt create web --base /srv/rootfs --workdir /app", "One that starts from a directory"),
                 Example("ckpt create agent --env SEED=7 --env LANG=C.UTF-8", "One with variables of its own"),
             ],
-            triedAs: ["new", "make", "init", "start", "up"])
+            triedAs: ["new", "make", "init", "start", "up"], foreign: DockerOptions.foreign)
     ) { call in
         let request = CreateRequest(name: call.words.operand("NAME"), spec: try SpecOptions.spec(call.words))
         let client = call.client()

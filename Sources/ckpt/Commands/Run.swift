@@ -24,7 +24,7 @@ extension Command {
                 Example(
                     "ckpt run --name build --timeout 600 -- make", "Keep the sandbox, to save what was built"),
             ],
-            exitCodes: ExecOptions.exitCodes, triedAs: ["try"])
+            exitCodes: ExecOptions.exitCodes, triedAs: ["try"], foreign: DockerOptions.foreign)
     ) { call in
         let words = call.words
         if words.has("detach"),
