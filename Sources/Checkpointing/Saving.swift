@@ -138,6 +138,8 @@ extension CheckpointManager {
             try attempt.running.channel.resume(
                 pid: attempt.running.process.pid, deadline: monotonicNanoseconds() + Self.commandPatience)
         } catch {
+            // Who asks next is told why at once, and does not wait for a line that never comes.
+            attempt.running.channel.abandon(error)
             report(
                 "sandbox \(attempt.sandbox.name): no line to its PID 1 after a save: \(error.message.description)"
             )

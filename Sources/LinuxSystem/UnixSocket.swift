@@ -37,11 +37,17 @@ public enum UnixSocket {
     }
 
     /// The user at the other end of a connected socket, when it connected (SO_PEERCRED).
-    public static func peerUser(of socket: Int32) throws(SystemError) -> uid_t {
+    public static func peerUser(of socket: Int32) throws(SystemError) -> uid_t { try peer(of: socket).uid }
+
+    /// The process that listened when this socket connected to it, 0 for one of a pid namespace unknown here
+    /// (SO_PEERCRED).
+    public static func peerProcess(of socket: Int32) throws(SystemError) -> pid_t { try peer(of: socket).pid }
+
+    private static func peer(of socket: Int32) throws(SystemError) -> ucred {
         var peer = ucred()
         var size = socklen_t(MemoryLayout<ucred>.size)
         try retrying("getsockopt(SO_PEERCRED)") { getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) }
-        return peer.uid
+        return peer
     }
 
     private static func create() throws(SystemError) -> Descriptor {

@@ -17,6 +17,7 @@ extension CommandChannel {
                 switch Int(frame.type) {
                 case CKPT_HELLO:
                     guard frame.value == UInt32(CKPT_INIT_VERSION) else { throw .version(frame.value) }
+                    guard !greeted else { throw .garbage }
                     greeted = true
                 case CKPT_LIST_END where greeted: return listing
                 default: guard try listing.take(frame, payload) else { throw .garbage }
@@ -121,10 +122,12 @@ extension CommandChannel {
         case CKPT_REFUSED:
             table.with { $0.remove(command) }
             command.failed(
-                .refused(code: Int32(frame.value), reason: String(decoding: payload, as: UTF8.self)))
+                .refused(
+                    code: Int32(truncatingIfNeeded: frame.value),
+                    reason: String(decoding: payload, as: UTF8.self)))
         case CKPT_OUTPUT:
             let stream: OutputStream = frame.stream == 2 ? .stderr : .stdout
-            let (new, acknowledgement) = command.received(stream, offset: frame.offset, payload)
+            let (new, acknowledgement) = try command.received(stream, offset: frame.offset, payload)
             if !new.isEmpty { log?(command.id, stream, new) }
             if !acknowledgement.isEmpty { wire.send(acknowledgement) }
         case CKPT_STDIN_TAKEN: command.stdinTaken(frame.offset, room: frame.value, wire)

@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 public import LinuxSystem
 public import Messages
@@ -18,6 +19,8 @@ public enum CommandError: Error, Sendable, Equatable {
     case version(UInt32)
     /// PID 1 sent what the protocol does not know.
     case garbage
+    /// Another process of the sandbox listens where PID 1 should.
+    case impostor
     /// No such user or group inside the sandbox.
     case unknownUser(String)
     /// A part of the request is out of its range or form.
@@ -41,6 +44,11 @@ public enum CommandError: Error, Sendable, Equatable {
         case .version(let number):
             ErrorMessage(.versionMismatch, "the sandbox's PID 1 speaks version \(number) of the protocol")
         case .garbage: ErrorMessage(.internal, "the sandbox's PID 1 sent what is no frame")
+        case .impostor:
+            ErrorMessage(
+                .wrongState, "another process of the sandbox has put itself in the place of its PID 1",
+                hint: "go back to a snapshot, or reset the sandbox",
+                cause: "it listens on \(CKPT_INIT_SOCKET)")
         case .unknownUser(let name):
             ErrorMessage(
                 .badValue, "there is no user or group \(name) in the sandbox",

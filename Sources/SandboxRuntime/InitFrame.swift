@@ -59,6 +59,11 @@ enum InitFrame {
     }
 }
 
+extension InitFrame {
+    /// No stream gets this far, so what counts bytes can be added to; who says otherwise lies.
+    static let endOfStreams: UInt64 = 1 << 62
+}
+
 /// Splits what comes from PID 1 into frames.
 struct InitFrameReader {
     private var buffer: [UInt8] = []
@@ -79,7 +84,9 @@ struct InitFrameReader {
         let from = start
         let header = buffer.withUnsafeBytes { $0.loadUnaligned(fromByteOffset: from, as: ckpt_frame.self) }
         let end = start + InitFrame.headerSize + Int(header.length)
-        guard Int(header.length) <= InitFrame.maximumPayload else { throw .garbage }
+        guard Int(header.length) <= InitFrame.maximumPayload, header.offset < InitFrame.endOfStreams else {
+            throw .garbage
+        }
         guard buffer.count >= end else {
             // Keeps a partial frame from pushing the buffer along for ever.
             buffer.removeSubrange(..<start)

@@ -27,9 +27,12 @@ final class InitWire: Sendable {
     /// Connects to `/.ckpt/socket` in the sandbox of PID 1 `pid`, again and again until `deadline`.
     static func connect(pid: Int32, deadline: UInt64) throws(CommandError) -> Descriptor {
         while true {
-            do throws(SystemError) {
-                return try connectOnce(pid: pid)
+            do {
+                return try fromInit(connectOnce(pid: pid), pid: pid)
+            } catch let error as CommandError {
+                throw error
             } catch {
+                let error = error as! SystemError
                 // PID 1 has not come to listen yet, or is not its parent's copy any more.
                 let early = [ENOENT, ECONNREFUSED, EAGAIN, EINTR, EACCES].contains(error.code)
                 guard early, monotonicNanoseconds() < deadline else {
@@ -38,6 +41,13 @@ final class InitWire: Sendable {
                 usleep(200)
             }
         }
+    }
+
+    /// The socket, where PID 1 itself is at its other end: root inside can put another in its place. The kernel tells
+    /// who called listen(2).
+    private static func fromInit(_ socket: consuming Descriptor, pid: Int32) throws -> Descriptor {
+        guard try UnixSocket.peerProcess(of: socket.raw) == pid else { throw CommandError.impostor }
+        return socket
     }
 
     private static func connectOnce(pid: Int32) throws(SystemError) -> Descriptor {

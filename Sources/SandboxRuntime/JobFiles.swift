@@ -36,7 +36,7 @@ public struct JobFiles: ~Copyable {
             if piece.isEmpty {
                 // Dropped since PID 1 was asked, or removed inside.
                 if !bytes.isEmpty { break }
-                start = stop
+                start = Self.kept(stop, of: end)
             }
             bytes += piece
         }

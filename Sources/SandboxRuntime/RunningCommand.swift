@@ -45,6 +45,7 @@ public final class RunningCommand: AttachedCommand {
             if $0.nextEvent < $0.events.count {
                 let event = $0.events[$0.nextEvent]
                 $0.nextEvent += 1
+                $0.queued -= event.bytes.count
                 if $0.nextEvent == $0.events.count { $0.dropEvents() }
                 return .output(event.stream, offset: event.offset, bytes: event.bytes)
             }

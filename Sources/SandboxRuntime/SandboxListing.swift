@@ -15,9 +15,14 @@ public struct SandboxListing: Sendable {
         case CKPT_ENTRY: commands.append(CommandEntry(try payload.structure(ckpt_entry.self)))
         case CKPT_SESSION:
             let name = String(decoding: payload, as: UTF8.self)
-            sessions.append(SessionEntry(name: name, pid: Int32(frame.value), busy: frame.stream != 0))
+            guard CommandSpec.isName(name), let pid = Int32(exactly: frame.value) else { throw .garbage }
+            sessions.append(SessionEntry(name: name, pid: pid, busy: frame.stream != 0))
         default: return false
         }
+        // More than PID 1 has room for: it is none of ours, and would fill our memory.
+        guard commands.count <= CKPT_INIT_COMMANDS, sessions.count <= CKPT_INIT_SESSIONS,
+            commands.last?.isSound ?? true
+        else { throw .garbage }
         return true
     }
 }
@@ -72,11 +77,17 @@ public struct CommandEntry: Sendable {
                 ended: job.ended_ns == 0 ? nil : seconds(job.ended_ns), lostFrom: lost))
     }
 
+    /// Whether it can be what it says; a sandbox may have come to say anything.
+    var isSound: Bool {
+        CommandSpec.isName(id) && (session.isEmpty || CommandSpec.isName(session)) && pid >= 0
+            && (acknowledged + produced + [stdinTaken]).allSatisfy { $0 < InitFrame.endOfStreams }
+    }
+
     init(_ entry: ckpt_entry, job: Job? = nil) {
         self.job = job
         id = text(entry.id)
         session = text(entry.session)
-        pid = Int32(entry.pid)
+        pid = Int32(exactly: entry.pid) ?? -1
         hasEnded = Int(entry.flags) & CKPT_ENTRY_EXITED != 0
         acknowledged = [entry.acknowledged.0, entry.acknowledged.1]
         produced = [entry.produced.0, entry.produced.1]

@@ -43,12 +43,15 @@ final class TrackedCommand: Sendable {
         var input = Input()
         var events: [(stream: OutputStream, offset: UInt64, bytes: [UInt8])] = []
         var nextEvent = 0
+        /// Bytes in `events` that the follower has not taken.
+        var queued = 0
         var detached = false
 
         var isOver: Bool { exit != nil || failure != nil }
         mutating func dropEvents() {
             events.removeAll()
             nextEvent = 0
+            queued = 0
         }
     }
 
@@ -111,25 +114,29 @@ final class TrackedCommand: Sendable {
     /// Takes output in; returns what was new, and the acknowledgement that is due when nobody follows.
     func received(
         _ stream: OutputStream, offset: UInt64, _ bytes: [UInt8]
-    ) -> (new: [UInt8], acknowledgement: [UInt8]) {
-        state.with(wake: true) {
+    ) throws(CommandError) -> (new: [UInt8], acknowledgement: [UInt8]) {
+        try state.with(wake: true) { (state) throws(CommandError) in
             let index = stream.index
             let end = offset + UInt64(bytes.count)
-            let known = $0.outputs[index].received
+            let known = state.outputs[index].received
             guard end > known else {
                 // Printed again after a rollback. Without a word PID 1 would wait for room once its ring is full.
-                guard end <= $0.outputs[index].acknowledged else { return ([], []) }
+                guard end <= state.outputs[index].acknowledged else { return ([], []) }
                 return ([], InitFrame.encode(CKPT_ACK, tag: tag, stream: index + 1, offset: end))
             }
             let new = offset < known ? Array(bytes[Int(known - offset)...]) : bytes
-            $0.outputs[index].received = end
-            if case .followed = $0.attention {
-                $0.events.append((stream, end - UInt64(new.count), new))
+            state.outputs[index].received = end
+            if case .followed = state.attention {
+                // PID 1 never runs further ahead of our word than its ring, of each stream.
+                guard state.queued + new.count <= 2 * CKPT_INIT_RING else { throw .garbage }
+                state.queued += new.count
+                state.events.append((stream, end - UInt64(new.count), new))
                 return (new, [])
             }
-            $0.outputs[index].acknowledged = end
+            state.outputs[index].acknowledged = end
             return (
-                new, Self.acknowledgement(tag: tag, stream, &$0.outputs[index], every: Self.acknowledgeEvery)
+                new,
+                Self.acknowledgement(tag: tag, stream, &state.outputs[index], every: Self.acknowledgeEvery)
             )
         }
     }
