@@ -14,7 +14,8 @@ extension BaseViews {
         if let writable = spec.security.writable ?? (spec.readOnly ? [] : nil) { view.lock(but: writable) }
         for mount in Self.wanted(by: spec).byDepth() { try view.add(mount) }
         view.mounts = view.mounts.byDepth()
-        if spec.security.maskPaths { view.masks = masks }
+        // What is hidden may be shown; what would change the host stays as it is.
+        view.masks = spec.security.maskPaths ? masks : masks.filter(\.guardsHost)
         view.additions = Additions(devices: spec.devices, names: NameFiles(spec))
         return view
     }

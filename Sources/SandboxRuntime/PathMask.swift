@@ -13,6 +13,8 @@ public struct PathMask: Sendable, Hashable {
     /// The mount, directory or file of ours that lies on it.
     public let source: String
     public var key: String { RootMount.key("mask", path) }
+    /// Whether writing there would change the host, and not just tell of it.
+    var guardsHost: Bool { Self.locked.contains(path) }
 
     /// As Docker's (github.com/moby/moby, daemon/pkg/oci/defaults.go).
     static let hidden = [

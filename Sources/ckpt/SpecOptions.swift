@@ -91,7 +91,8 @@ enum SpecOptions {
                 + "systempaths=unconfined"),
         OptionDescription(
             "privileged",
-            "Every capability, any system call, nothing masked; within the sandbox's own namespaces"),
+            "Every capability, any system call, nothing hidden; as with Docker, only for code you trust with the machine"
+        ),
         OptionDescription(
             "writable", value: "PATH", .insidePath, repeats: true, "Let nothing but these be written"),
         OptionDescription(

@@ -8,7 +8,7 @@ public struct SecurityOptions: Codable, Hashable, Sendable {
     public var seccomp: SeccompChoice
     /// Whether set-uid programs and file capabilities give nothing (prctl(2), PR_SET_NO_NEW_PRIVS).
     public var noNewPrivileges: Bool
-    /// Whether the parts of /proc and /sys that Docker hides or makes read-only are so here.
+    /// Whether the parts of /proc and /sys that Docker hides are hidden; what it makes read-only always is.
     public var maskPaths: Bool
     /// The only places that may be written, with all below them; anywhere when nil.
     public var writable: [String]?
@@ -26,7 +26,7 @@ public struct SecurityOptions: Codable, Hashable, Sendable {
         maskPaths = true
     }
 
-    /// What `docker run --privileged` loosens; it stays within the sandbox's user namespace.
+    /// What `docker run --privileged` loosens. As there, it is for code that may be root of the machine.
     public mutating func makePrivileged() {
         capAdd = [try! Capability("ALL")]
         seccomp = .unconfined
