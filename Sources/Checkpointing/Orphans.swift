@@ -30,7 +30,8 @@ extension CheckpointManager {
         let mark = "\(root)/sandboxes/"
         for pid in ((try? Files.names(in: "/proc")) ?? []).compactMap(Int32.init) where !claimed.contains(pid)
         {
-            guard let name = try? Files.read("/proc/\(pid)/comm"), name.starts(with: Array("pasta".utf8)),
+            // Its name is that of the build for this processor: passt.avx2.
+            guard let name = try? Files.read("/proc/\(pid)/comm"), name.starts(with: Array("pas".utf8)),
                 let words = try? Files.read("/proc/\(pid)/cmdline"),
                 words.split(separator: 0).contains(where: {
                     String(decoding: $0, as: UTF8.self).hasPrefix(mark)

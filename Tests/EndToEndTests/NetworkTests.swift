@@ -148,11 +148,11 @@ import Testing
                 let text = try String(contentsOfFile: "\(ckpt.root)/sandboxes/way/pasta.pid", encoding: .utf8)
                 return try #require(pid_t(text.trimmingCharacters(in: .whitespacesAndNewlines)))
             }
-            let first = try pasta()
-            kill(first, SIGKILL)
+            let original = try pasta()
+            kill(original, SIGKILL)
             #expect(eventually { (try? HostNetwork.ask("127.0.0.1", port)) == "inside hi" }, "not replaced")
             let second = try pasta()
-            #expect(second != first)
+            #expect(second != original)
             kill(try #require(ckpt.serverPID), SIGKILL)
             #expect(eventually { ckpt.serverPID == nil })
             #expect(try HostNetwork.ask("127.0.0.1", port) == "inside hi", "without a server")
@@ -172,6 +172,15 @@ import Testing
             let fourth = try pasta()
             kill(try #require(try box.info().pid), SIGKILL)
             #expect(eventually { !Leftovers.isAlive(fourth) }, "outlives its PID 1")
+            try ckpt.ok("reset", "way")
+            // Of one that no record names, only its pid file's path tells whose it was.
+            let (fifth, first) = (try pasta(), try #require(try box.info().pid))
+            kill(try #require(ckpt.serverPID), SIGKILL)
+            #expect(eventually { ckpt.serverPID == nil })
+            kill(first, SIGKILL)
+            try FileManager.default.removeItem(atPath: "\(ckpt.root)/sandboxes/way/sandbox.json")
+            #expect(try ckpt.sandboxes().isEmpty)
+            #expect(eventually { !Leftovers.isAlive(fifth) }, "outlives its sandbox and its server")
         }
     }
 
