@@ -71,3 +71,5 @@ long clinux_page_out(int pidfd, const uint64_t *ranges, int count) {
     }
     return syscall(SYS_process_madvise, pidfd, vectors, (size_t)count, MADV_PAGEOUT, 0);
 }
+
+int clinux_unshare_directory(void) { return unshare(CLONE_FS); }

@@ -93,6 +93,21 @@ private struct Sheet {
         add("host name", spec.hostname ?? "")
         add("working directory", spec.workdir ?? "")
         for (key, value) in spec.env.sorted(by: { $0.key < $1.key }) { add("environment", "\(key)=\(value)") }
+        addFiles(spec)
+    }
+
+    /// What a spec shows of this machine, and what may be read and written.
+    private mutating func addFiles(_ spec: SandboxSpec) {
+        for volume in spec.volumes { add("volume", volume.description) }
+        for tmpfs in spec.tmpfs { add("tmpfs", tmpfs.description) }
+        add("/dev/shm", spec.shmSize.map(\.description) ?? "")
+        add("root", spec.readOnly ? "read-only" : "")
+        for device in spec.devices { add("device", device.description) }
+        for server in spec.dns { add("name server", server.description) }
+        for host in spec.addHosts { add("host", host.description) }
+        add("writable", (spec.security.writable ?? []).joined(separator: " "))
+        add("readable", (spec.security.readable ?? []).joined(separator: " "))
+        add("/proc and /sys", spec.security.maskPaths ? "" : "nothing masked")
     }
 
     func lines() -> [String] {

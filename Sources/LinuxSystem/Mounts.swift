@@ -19,9 +19,38 @@ public enum Mount {
     /// Uses the new mount API: each lower is one `lowerdir+` (Linux 6.8), without mount(2)'s limit of one page for all
     /// options; an older kernel gets the one string. `upper` nil makes it read-only. At most 500 lowers
     /// (fs/overlayfs/params.h, OVL_MAX_STACK).
+    ///
+    /// mountinfo repeats the names of the lowers as they were given, and CRIU reads no line of it beyond 4096 bytes
+    /// (criu/proc_parse.c, parse_mountinfo): some 70 lowers in a store of the usual path. So when there are many they are
+    /// given as links named by numbers, in the directory `links`, which is made for the while.
     public static func overlay(
         lowers: [String], upper: (directory: String, work: String)? = nil, inodes: Bool = false,
-        attributes: MountAttributes = []
+        attributes: MountAttributes = [], links: String? = nil
+    ) throws(SystemError) -> Descriptor {
+        guard let links, lowers.count > manyLowers else {
+            return try overlay(lowers, upper: upper, inodes: inodes, attributes: attributes)
+        }
+        try Files.makeDirectory(links)
+        let names = lowers.indices.map(String.init)
+        defer {
+            for name in names { unlink("\(links)/\(name)") }
+            rmdir(links)
+        }
+        for (lower, name) in zip(lowers, names) {
+            try retrying("symlink", lower) { symlink(lower, "\(links)/\(name)") }
+        }
+        // A thread's own working directory: nobody else sees it change (unshare(2), CLONE_FS).
+        try retrying("unshare(CLONE_FS)") { clinux_unshare_directory() }
+        try retrying("chdir", links) { chdir(links) }
+        defer { _ = chdir("/") }
+        return try overlay(names, upper: upper, inodes: inodes, attributes: attributes)
+    }
+
+    private static let manyLowers = 16
+
+    private static func overlay(
+        _ lowers: [String], upper: (directory: String, work: String)?, inodes: Bool,
+        attributes: MountAttributes
     ) throws(SystemError) -> Descriptor {
         var settings = [("source", "ckpt")]
         if let upper { settings += [("upperdir", upper.directory), ("workdir", upper.work)] }

@@ -130,7 +130,8 @@ public struct RootFilesystem: Sendable {
         for layer in changed where try !Files.isEmpty(layer) { lowers.append(layer) }
         lowers += base
         return try Mount.overlay(
-            lowers: lowers, upper: (upper, work), inodes: part.path.isEmpty, attributes: attributes)
+            lowers: lowers, upper: (upper, work), inodes: part.path.isEmpty, attributes: attributes,
+            links: "\(upper).links")
     }
 
     static func copyAttributes(from source: String, to target: String) throws(SystemError) {

@@ -35,6 +35,9 @@ int clinux_unshare_mounts(void);
 /// turn. Returns the bytes it was done for, or -1.
 long clinux_page_out(int pidfd, const uint64_t *ranges, int count);
 
+/// unshare(2) with CLONE_FS: the calling thread gets a working directory and umask of its own.
+int clinux_unshare_directory(void);
+
 /// openat2(2) that takes `root` for the root directory: no `..`, symbolic or magic link leads out of it.
 int clinux_open_in_root(int root, const char *path, int flags);
 /// The same with the mode of a file that O_CREAT makes.

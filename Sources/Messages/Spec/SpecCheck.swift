@@ -52,13 +52,15 @@ extension SandboxSpec {
         var places = volumes.map(\.path) + tmpfs.map(\.path)
         if shmSize != nil { places.append("/dev/shm") }
         if let place = firstRepeated(places) {
-            throw ErrorMessage(.badValue, "two things are mounted on \(place)")
+            throw ErrorMessage(
+                .badValue, "two things are mounted on \(place)", hint: "choose another path for one of them")
         }
         let ours = ["/proc", "/sys", "/.ckpt"]
         for place in places {
             if place == "/dev" || ours.contains(where: { place == $0 || place.hasPrefix($0 + "/") }) {
                 throw ErrorMessage(
-                    .badValue, "nothing can be mounted on \(place): ckpt keeps it in order itself")
+                    .badValue, "nothing can be mounted on \(place): ckpt keeps it in order itself",
+                    hint: "choose another path inside")
             }
         }
     }
