@@ -131,6 +131,21 @@ import Testing
         }
     }
 
+    /// Both under limits, which are what keeps them from being the whole machine's.
+    @Test func bombs() throws {
+        try attack(["--pids-limit", "60", "--memory", "96m"]) { arena in
+            for user in ["root", "nobody"] {
+                let forks = try arena.exec(
+                    "adversary", "forks", options: ["--user", user, "--timeout", "2"], deadline: 120)
+                #expect(forks.status == 124 && forks.stdout == "forks EAGAIN\n", "as \(user): \(forks)")
+                #expect(try arena.sh("echo served") == "served")
+                let memory = try arena.exec("adversary", "memory", options: ["--user", user], deadline: 120)
+                #expect(memory.status == 128 + SIGKILL && memory.stdout.isEmpty, "as \(user): \(memory)")
+                #expect(try arena.sh("cat /proc/1/comm") == "ckpt-init")
+            }
+        }
+    }
+
     @Test func everyDescriptor() throws {
         try attack { arena in
             for user in ["root", "nobody"] {
