@@ -117,7 +117,7 @@ import Testing
             if machineID.count > 8 {
                 #expect(try box.sh("cat /etc/machine-id; true") != machineID.dropLast())
             }
-            #expect(try box.sh("ls -A /proc/1/root/root") == "")
+            #expect(try box.sh("ls -A /proc/1/root/root 2>/dev/null; true") == "")
         }
     }
 
