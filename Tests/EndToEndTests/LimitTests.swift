@@ -119,3 +119,55 @@ import Testing
         }
     }
 }
+
+/// Sandboxes that stand still, give memory back and change their limits.
+@Suite struct HoldingBackTests {
+    private let counter = "n=0; while :; do n=$((n+1)); echo $n > /root/count; sleep 0.01; done"
+
+    @Test func pauseStopsEverythingUntilUnpause() throws {
+        try withCkpt { ckpt in
+            let box = try ckpt.create("still")
+            try ckpt.ok("exec", "-d", "still", "--", "bash", "-c", counter)
+            try box.waitFor("test -s /root/count")
+            try ckpt.ok("pause", "still")
+            #expect(try box.info().state == .paused)
+            let count = { try ckpt.ok("read", "still", "/root/count").stdout }
+            let before = try count()
+            usleep(100_000)
+            #expect(try count() == before)
+            expectRefusal(try box.exec("true"), names: ["paused", "ckpt unpause still"])
+            // A server that starts anew finds it as it was.
+            try ckpt.ok("serve", "--stop")
+            #expect(try box.info().state == .paused)
+            let snapshot = try box.save()
+            #expect(try box.info().state == .paused, "a save ends the pause")
+            #expect(try ckpt.fork(snapshot)[0].sh("echo runs") == "runs")
+            try ckpt.ok("unpause", "still")
+            #expect(try box.info().state == .running)
+            let after = try count()
+            #expect(try eventually { try count() != after })
+            try ckpt.ok("pause", "still")
+            try box.restore(snapshot)
+            #expect(try box.sh("echo again") == "again")
+            try ckpt.ok("pause", "still")
+            try ckpt.ok("rm", "-f", "still")
+        }
+    }
+
+    @Test func memoryIsGivenBackAndLimitsChange() throws {
+        try withCkpt { ckpt in
+            let box = try ckpt.create("thrifty", "--memory", "256m")
+            try box.sh("head -c 50000000 /dev/zero > /root/file; sync; cat /root/file > /dev/null")
+            let result = try ckpt.json(ReclaimResult.self, ["reclaim", "thrifty"])
+            #expect(result.reclaimedBytes > 20_000_000, "\(result)")
+            #expect(try box.sh("cat /root/file | wc -c") == "50000000")
+            try ckpt.ok("update", "thrifty", "--memory", "64m", "--memory-swap", "64m", "--pids-limit", "40")
+            let limits = try box.info().spec.limits
+            #expect(limits.memory?.bytes == 64 << 20 && limits.pids == 40)
+            try box.restore(try box.save())
+            #expect(try box.exec("python3", "-c", "x = bytearray(200 << 20)").status == 137)
+            try ckpt.ok("update", "thrifty", "--memory", "512m", "--memory-swap", "512m")
+            #expect(try box.exec("python3", "-c", "x = bytearray(200 << 20)").status == 0)
+        }
+    }
+}
