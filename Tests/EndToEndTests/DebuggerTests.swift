@@ -165,6 +165,14 @@ import Testing
             #expect(try ckpt.call(["core", several]).status == 2)
             let unwritable = try ckpt.call(["core", several, "--pid", "1", "-o", "/nowhere/core"])
             #expect(unwritable.status == 125 && unwritable.stderr.contains("/nowhere/core"))
+            // Where there is a device, as /dev/null, there is one afterwards.
+            let directory = try scratch(), device = directory + "/null"
+            defer { try? FileManager.default.removeItem(atPath: directory) }
+            #expect(try run(["mknod", "-m", "666", device, "c", "1", "3"]).status == 0)
+            #expect(try ckpt.call(["core", several, "--pid", "1", "-o", device]).status == 0)
+            #expect(
+                try run(["stat", "-c", "%F %a", device]).line == "character special file 666",
+                "it was replaced by a file")
             #expect(try ckpt.sandboxes().map(\.name) == ["plain"])
         }
     }

@@ -81,6 +81,11 @@ private struct CoreCommand {
             try client.core(snapshot, pid: pid, to: Descriptor(owning: dup(1)))
             return
         }
+        // A device or a FIFO is written to: a rename would put a file in its place, /dev/null's too.
+        if let status = try? FileStatus(target), !status.isRegular {
+            try client.core(snapshot, pid: pid, to: Descriptor.open(target, O_WRONLY))
+            return
+        }
         // What is not whole does not stay.
         let staged = target + ".part"
         do {
