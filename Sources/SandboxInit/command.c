@@ -122,6 +122,7 @@ void command_start(struct command *c, const struct request *r) {
     c->tty = r->head->flags & CKPT_SPAWN_TTY;
     c->timeout_ms = r->head->timeout_ms;
     what.tty = c->tty;
+    what.watch = r->head->flags & (CKPT_SPAWN_WATCH | CKPT_SPAWN_WATCH_ALL);
     bool started = false;
     if (!open_streams(c, given, r)) {
         failure.code = errno;

@@ -132,6 +132,30 @@ void crash_watch(pid_t pid, bool all) {
     }
 }
 
+bool crash_watch_new(pid_t pid) {
+    if (connection < 0 || connection_ended()) return false;
+    seize(pid);
+    return find(pid) >= 0;
+}
+
+bool crash_wait_for_exec(pid_t pid) {
+    while (true) {
+        int status;
+        if (waitpid(pid, &status, __WALL) < 0) {
+            if (errno == EINTR) continue;
+            forget(pid);
+            return false;
+        }
+        if (!WIFSTOPPED(status)) {
+            forget(pid);
+            return false;
+        }
+        int event = status >> 16;
+        ptrace(PTRACE_CONT, pid, 0, event ? 0 : WSTOPSIG(status));
+        if (event == PTRACE_EVENT_EXEC) return true;
+    }
+}
+
 void crash_connected(void) {
     letting_go = false;
     for (int i = 0; i < crash_count; i++) crashes[i].told = false;

@@ -39,7 +39,7 @@ ssize_t ring_fill(struct stream *s);
 struct launch {
     char **argv, **envp;  // argv[-1] is writable
     const char *cwd;
-    bool any_cwd, tty;
+    bool any_cwd, tty, watch;
     uid_t uid;
     gid_t gid;
     size_t group_count;
@@ -88,6 +88,10 @@ pid_t monitor_start(const struct launch *what, uint64_t timeout_ms, int *reports
 
 /// Watches a process and all it starts; with `all` everything in the sandbox.
 void crash_watch(pid_t pid, bool all);
+/// Watches a child of ours that waits for it; false where it cannot be traced now.
+bool crash_watch_new(pid_t pid);
+/// Waits until a child that crash_watch_new took up executes its program; false when it ended instead.
+bool crash_wait_for_exec(pid_t pid);
 /// There is a connection (again): what is watched is traced.
 void crash_connected(void);
 /// Lets all that is traced go, for the connection is about to end; whether nothing is traced any more.

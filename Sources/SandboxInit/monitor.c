@@ -67,7 +67,10 @@ static void monitor_main(const struct launch *what, uint64_t timeout_ms, int to)
 
     uint64_t deadline = now_ns() + timeout_ms * 1000000;
     struct monitor_report r = {0};
-    pid_t pid = launch(what, &r.failure);
+    // PID 1 traces the monitor, and so what it starts.
+    struct launch unwatched = *what;
+    unwatched.watch = false;
+    pid_t pid = launch(&unwatched, &r.failure);
     if (pid < 0) {
         char text[512];
         failure_text(text, what, r.failure);
@@ -98,11 +101,26 @@ static void monitor_main(const struct launch *what, uint64_t timeout_ms, int to)
 }
 
 pid_t monitor_start(const struct launch *what, uint64_t timeout_ms, int *reports) {
-    int ends[2];
+    int ends[2], gate[2];
     if (pipe2(ends, O_CLOEXEC) < 0) return -1;
+    if (pipe2(gate, O_CLOEXEC) < 0) {
+        int code = errno;
+        close(ends[0]);
+        close(ends[1]);
+        errno = code;
+        return -1;
+    }
     pid_t pid = fork();
-    if (pid == 0) monitor_main(what, timeout_ms, ends[1]);
+    if (pid == 0) {
+        char none;
+        close(gate[1]);
+        while (read(gate[0], &none, 1) < 0 && errno == EINTR) {}
+        monitor_main(what, timeout_ms, ends[1]);
+    }
     int code = errno;
+    if (pid > 0 && what->watch) crash_watch(pid, false);
+    close(gate[0]);
+    close(gate[1]);
     close(ends[1]);
     if (pid < 0) {
         close(ends[0]);

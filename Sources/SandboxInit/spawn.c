@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
@@ -19,9 +20,13 @@
 // into PID 1 through its child; launch() makes PID 1 dumpable again afterwards.
 static char child_stack[32768] __attribute__((aligned(16)));
 
+//
+// A command that is watched for its death is traced before its exec, or a crash in its first moments went unseen.
+// So it has no CLONE_VFORK: it waits until it is traced, and its exec is awaited as a stop of the trace.
 struct start {
     const struct launch *what;
     struct launch_failure *failure;
+    int held;  // a futex: the child waits while it is 1
 };
 
 void close_fd(int *fd) {
@@ -126,6 +131,7 @@ void raise_file_limit(void) {
 static int child_main(void *argument) {
     const struct start *start = argument;
     const struct launch *what = start->what;
+    while (__atomic_load_n(&start->held, __ATOMIC_ACQUIRE)) syscall(SYS_futex, &start->held, FUTEX_WAIT, 1, NULL);
     setsid();
     signal(SIGPIPE, SIG_DFL);
     signal(SIGCHLD, SIG_DFL);
@@ -151,13 +157,34 @@ failed:
     _exit(127);
 }
 
+/// Starts the child traced; 0 where that cannot be, so that it is to be started without.
+static pid_t launch_watched(struct start *start) {
+    start->held = 1;
+    pid_t pid = clone(child_main, child_stack + sizeof child_stack, CLONE_VM | SIGCHLD, start);
+    if (pid < 0) return -1;
+    if (!crash_watch_new(pid)) {
+        kill(pid, SIGKILL);
+        while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {}
+        start->held = 0;
+        return 0;
+    }
+    __atomic_store_n(&start->held, 0, __ATOMIC_RELEASE);
+    syscall(SYS_futex, &start->held, FUTEX_WAKE, 1);
+    if (!crash_wait_for_exec(pid) && !start->failure->step)
+        *start->failure = (struct launch_failure){CKPT_STEP_EXEC, EINTR};  // killed on its way
+    return pid;
+}
+
 pid_t launch(const struct launch *what, struct launch_failure *failure) {
     *failure = (struct launch_failure){0, 0};
-    struct start start = {what, failure};
+    struct start start = {what, failure, 0};
     sigset_t all, before;
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, &before);
-    pid_t pid = clone(child_main, child_stack + sizeof child_stack, CLONE_VM | CLONE_VFORK | SIGCHLD, &start);
+    pid_t pid = what->watch ? launch_watched(&start) : 0;
+    bool watched = pid != 0;
+    if (!watched)
+        pid = clone(child_main, child_stack + sizeof child_stack, CLONE_VM | CLONE_VFORK | SIGCHLD, &start);
     int code = errno;
     sigprocmask(SIG_SETMASK, &before, NULL);
     prctl(PR_SET_DUMPABLE, 1);
@@ -166,7 +193,7 @@ pid_t launch(const struct launch *what, struct launch_failure *failure) {
         return -1;
     }
     if (failure->step) {
-        while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {}
+        while (!watched && waitpid(pid, NULL, 0) < 0 && errno == EINTR) {}
         return -1;
     }
     return pid;

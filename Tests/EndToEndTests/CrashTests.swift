@@ -59,6 +59,27 @@ import Testing
         }
     }
 
+    @Test func aCrashInTheFirstMomentsIsSavedAndNoneIsMadeUp() throws {
+        try withCkpt { ckpt in
+            let box = try ckpt.create("early")
+            let watch = ["--save-on-crash"]
+            for options in [watch, watch, watch, watch + ["--timeout", "60"], watch + ["--user", "nobody"]] {
+                let before = try ckpt.tree().snapshots.count
+                let run = try box.exec("sh", "-c", "kill -SEGV $$", options: options)
+                #expect(run.status == 139)
+                let made = try ckpt.tree().snapshots
+                #expect(made.count == before + 1, "nothing was saved with \(options)")
+                #expect(run.stderr.contains("ckpt debug crash-early-"), "\(run.stderr)")
+            }
+            // What ends badly without a crash has no snapshot, and is not given an earlier one.
+            let run = try box.exec("sh", "-c", "exit 139", options: watch)
+            #expect(run.status == 139 && !run.stderr.contains("ckpt debug"), "\(run.stderr)")
+            // A program that cannot be started is said to be so, as without the option.
+            #expect(try box.exec("no-such-program", options: watch).status == 127)
+            #expect(try box.exec("true", options: watch).status == 0)
+        }
+    }
+
     @Test func aWatchedSandboxSavesEveryCrashInIt() throws {
         try withCkpt { ckpt in
             let box = try ckpt.create("watched", "--save-on-crash")

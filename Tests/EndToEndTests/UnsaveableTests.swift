@@ -36,7 +36,7 @@ import Testing
         try withCkpt { ckpt in
             let box = try ckpt.create("nested", "--security-opt", "seccomp=unconfined")
             try box.say(
-                "unshare --user --map-root-user --pid --fork --mount-proc sleep 1000 & culprit=$!", "culprit")
+                "unshare --user --map-root-user --pid --fork sleep 1000 & culprit=$!", "culprit")
             try box.waitFor("pgrep -x sleep")
             // unshare(1) ignores SIGTERM while its child lives; the child is what to end.
             try box.say("while ! culprit=$(pgrep -x sleep); do sleep 0.02; done", "culprit")

@@ -93,20 +93,28 @@ extension Command {
             try call.console.printJSON(result)
             return result.exitCode
         }
+        let earlier = request.saveOnCrash == true ? crashes(in: name, client).map(\.id) : nil
         let result = try ExecOptions.run(
             request, in: name, client, interactive: interactive, tty: words.has("tty"))
         ExecOptions.noteEnd(of: result, call.console)
-        if result.exitCode >= 128, request.saveOnCrash == true { noteCrash(in: name, client, call.console) }
+        if let earlier { noteCrashes(in: name, notIn: Set(earlier), client, call.console) }
         return result.exitCode
     }
 
-    /// Says how the crash that just ended a command can be looked at.
-    private static func noteCrash(in name: String, _ client: Client, _ console: Console) {
-        let crashes = (try? client.tree().snapshots)?.filter { $0.sandbox == name && $0.crash != nil }
-        guard let last = crashes?.max(by: { $0.created < $1.created }) else { return }
-        console.note(
-            "saved as \(last.tags.first ?? last.id); look at it with: ckpt debug \(last.tags.first ?? last.id)"
-        )
+    private static func crashes(in name: String, _ client: Client) -> [SnapshotInfo] {
+        let all = (try? client.tree().snapshots) ?? []
+        return all.filter { $0.sandbox == name && $0.crash != nil }
+    }
+
+    /// Says how what crashed while a command ran can be looked at, the command's end being no measure:
+    /// one that timed out has no crash, and a shell ends well whose program crashed.
+    private static func noteCrashes(
+        in name: String, notIn earlier: Set<String>, _ client: Client, _ console: Console
+    ) {
+        for crash in crashes(in: name, client) where !earlier.contains(crash.id) {
+            let tag = crash.tags.first ?? crash.id
+            console.note("saved as \(tag); look at it with: ckpt debug \(tag)")
+        }
     }
 }
 
