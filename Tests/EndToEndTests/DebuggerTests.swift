@@ -55,6 +55,9 @@ import Testing
             #expect(made.status == 0, "\(made.stderr)")
             #expect(made.stdout == core + "\n")
             #expect(made.stderr.contains("gdb -x \(files)/symbols.gdb \(files)/root/threads \(core)"))
+            // CRIU writes the filters that all threads share with the first one alone.
+            let seen = try ckpt.json(Inspection.self, ["inspect", saved.snapshot, "--pid", "\(saved.pid)"])
+            let walls = seen.processes.flatMap { $0.threads.map(\.seccomp) }
             // The sandbox is not needed any more, and nor is the snapshot.
             #expect(try ckpt.call(["rm", "-f", "cored"]).status == 0)
             #expect(try ckpt.call(["delete", saved.snapshot]).status == 0)
@@ -73,6 +76,7 @@ import Testing
                 #expect(notes.contains(note), "\(note)")
             }
             #expect(notes.components(separatedBy: "NT_PRSTATUS").count == 3)
+            #expect(walls == ["filter", "filter"], "the threads' seccomp modes")
             let sizes = try FileManager.default.attributesOfItem(atPath: core)
             #expect(sizes[.posixPermissions] as? Int == 0o600)
         }

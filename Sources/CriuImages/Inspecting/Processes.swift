@@ -28,12 +28,17 @@ extension ImageDirectory {
                 CoreDescriptions.credentials)
         }
         guard process.state != .zombie else { return told }
+        var sharesFilters = false
         for tid in process.threads {
             let core = try file("core-\(tid).img", .core)
-            told.threads.append(
-                try core.decodeOnly(core_entry__unpack, core_entry__free_unpacked) {
-                    context.cores.thread(tid, $0.pointee, processName: process.command)
-                })
+            var thread = try core.decodeOnly(core_entry__unpack, core_entry__free_unpacked) {
+                if tid == process.pid { sharesFilters = context.cores.sharesFilters($0.pointee) }
+                return context.cores.thread(tid, $0.pointee, processName: process.command)
+            }
+            if sharesFilters, let leader = told.threads.first {
+                (thread.seccomp, thread.seccompFilters) = (leader.seccomp, leader.seccompFilters)
+            }
+            told.threads.append(thread)
         }
         try addPlaces(context, &told)
         if context.scope.files, let table = context.table {

@@ -6,18 +6,33 @@ struct CoreDescriptions {
     let includesRegisters: Bool
     /// For each seccomp filter the one before it, by its place in `seccomp.img`.
     private let filtersBefore: [UInt32?]
+    /// For each whether it is there for every thread of its process, though only the leader's image names it
+    /// (criu/seccomp.c, `try_use_tsync`).
+    private let forAllThreads: [Bool]
 
     init(_ images: borrowing ImageDirectory, includesRegisters: Bool) throws(CriuImageError) {
         self.includesRegisters = includesRegisters
         guard let file = try images.fileIfPresent("seccomp.img", .seccomp) else {
-            filtersBefore = []
+            (filtersBefore, forAllThreads) = ([], [])
             return
         }
-        filtersBefore = try file.decodeOnly(seccomp_entry__unpack, seccomp_entry__free_unpacked) { entry in
-            messages(entry.pointee.seccomp_filters, entry.pointee.n_seccomp_filters).map {
-                $0.pointee.has_prev != 0 ? $0.pointee.prev : nil
-            }
+        (filtersBefore, forAllThreads) = try file.decodeOnly(
+            seccomp_entry__unpack, seccomp_entry__free_unpacked
+        ) { entry in
+            let filters = messages(entry.pointee.seccomp_filters, entry.pointee.n_seccomp_filters)
+            // SECCOMP_FILTER_FLAG_TSYNC is 1.
+            return (
+                filters.map { $0.pointee.has_prev != 0 ? $0.pointee.prev : nil },
+                filters.map { $0.pointee.has_flags != 0 && $0.pointee.flags & 1 != 0 }
+            )
         }
+    }
+
+    /// Whether the filters of the process's first thread are those of all others as well.
+    func sharesFilters(_ leader: CoreEntry) -> Bool {
+        guard let own = leader.thread_core?.pointee, own.has_seccomp_filter != 0 else { return false }
+        return forAllThreads.indices.contains(Int(own.seccomp_filter))
+            && forAllThreads[Int(own.seccomp_filter)]
     }
 
     /// How many filters a thread has whose last one is `last`; a circle counts once.
