@@ -93,7 +93,42 @@ private struct Sheet {
         add("host name", spec.hostname ?? "")
         add("working directory", spec.workdir ?? "")
         for (key, value) in spec.env.sorted(by: { $0.key < $1.key }) { add("environment", "\(key)=\(value)") }
+        add("user", spec.user ?? "")
+        add("entry point", spec.entrypoint.joined(separator: " "))
+        for limit in spec.ulimits { add("ulimit", limit.description) }
+        add("OOM score", spec.oomScoreAdj.map { "\($0)" } ?? "")
+        add("on a crash", spec.saveOnCrash ? "saved" : "")
         addFiles(spec)
+        add(spec.limits)
+        addWalls(spec)
+    }
+
+    private mutating func add(_ limits: ResourceLimits) {
+        add("CPUs", limits.cpus?.description ?? "")
+        add("CPU shares", limits.cpuShares.map { "\($0)" } ?? "")
+        add("on CPUs", limits.cpusetCpus?.description ?? "")
+        add("memory nodes", limits.cpusetMems?.description ?? "")
+        add("memory", limits.memory?.description ?? "")
+        add("memory high", limits.memoryHigh?.description ?? "")
+        add("memory and swap", limits.memorySwap?.description ?? "")
+        add("processes", limits.pids.map { "\($0) at most" } ?? "")
+        for limit in limits.io { add("I/O", limit.description) }
+        add("limits", limits.bestEffort ? "best effort" : "")
+    }
+
+    private mutating func addWalls(_ spec: SandboxSpec) {
+        let walls = spec.security
+        add("capabilities", walls.capAdd.map { "+\($0)" }.joined(separator: " "))
+        add("capabilities", walls.capDrop.map { "-\($0)" }.joined(separator: " "))
+        switch walls.seccomp {
+        case .usual: break
+        case .unconfined: add("seccomp", "unconfined")
+        case .profile: add("seccomp", "a profile of its own")
+        }
+        add("new privileges", walls.noNewPrivileges ? "" : "allowed")
+        add("ports reached", (walls.allowPorts ?? []).map { "\($0)" }.joined(separator: " "))
+        add("network", spec.net == .none ? "" : spec.net.description)
+        for port in spec.ports { add("forwarded", port.description) }
     }
 
     /// What a spec shows of this machine, and what may be read and written.

@@ -183,7 +183,13 @@ enum SpecOptions {
         case ("seccomp", "default"?), ("seccomp", "builtin"?), ("seccomp", "unconfined"?):
             security.seccomp = try SeccompChoice(value!)
         case ("seccomp", let file?):
-            security.seccomp = .profile(try readText(file, for: "--security-opt seccomp"))
+            let text = try readText(file, for: "--security-opt seccomp")
+            guard text.first(where: { !$0.isWhitespace }) == "{" else {
+                throw ErrorMessage(
+                    .badValue, "--security-opt seccomp: \(file) is no profile",
+                    hint: "default, unconfined, or a file in Docker's JSON format")
+            }
+            security.seccomp = .profile(text)
         case ("no-new-privileges", nil), ("no-new-privileges", "true"?): security.noNewPrivileges = true
         case ("no-new-privileges", "false"?): security.noNewPrivileges = false
         case ("systempaths", "unconfined"?): security.maskPaths = false

@@ -98,4 +98,24 @@ struct DisplayTests {
                 "processes    0", "base         host", "environment  A=1?",
             ])
     }
+
+    @Test("Sheets tell of every option")
+    func options() throws {
+        var spec = SandboxSpec()
+        spec.user = "nobody"
+        spec.ulimits = [try Ulimit("nofile=64")]
+        spec.limits.memory = try ByteSize("64m")
+        spec.limits.cpus = try CPUQuota("1")
+        spec.security.capDrop = [try Capability("ALL")]
+        spec.security.allowPorts = [443]
+        spec.net = .nat
+        spec.ports = [try PortForward("8080:80")]
+        let info = SandboxInfo(
+            name: "main", state: .stopped, pid: nil, spec: spec, created: 0, snapshot: nil, processes: 0,
+            sessions: [])
+        let text = sheet(of: info, now: 0, style: Style(unicode: false)).joined(separator: "\n")
+        for part in ["nobody", "nofile=64", "64m", "CPUs", "-ALL", "443", "nat", "8080:80/tcp"] {
+            #expect(text.contains(part), "\(part) is missing in\n\(text)")
+        }
+    }
 }

@@ -113,4 +113,14 @@ struct SpecValueTests {
         // moby, oci/caps/defaults.go: 0xa80425fb.
         #expect(SecurityOptions().capabilities == 0xa804_25fb)
     }
+
+    @Test func aRefusalDoesNotRepeatAWholeFile() throws {
+        let file = String(repeating: "secret", count: 1000)
+        do throws(ErrorMessage) {
+            _ = try SeccompChoice(file)
+            Issue.record("it was taken")
+        } catch {
+            #expect(error.description.count < 300, "\(error)")
+        }
+    }
 }

@@ -29,8 +29,9 @@ extension SpelledValue {
 
     /// The error for a spelling that is none.
     static func bad(_ text: String, _ reason: String? = nil) -> ErrorMessage {
-        ErrorMessage(
-            .badValue, "bad value '\(text)'", hint: "it must be \(forms)", cause: reason)
+        // A value may be the whole of a file.
+        let shown = text.count > 100 ? text.prefix(60) + "…" : text[...]
+        return ErrorMessage(.badValue, "bad value '\(shown)'", hint: "it must be \(forms)", cause: reason)
     }
 
     /// Why `text` is no spelling; nil where it is one.

@@ -190,7 +190,7 @@ extension SandboxGroups {
         case (_, ENOENT):
             "this kernel's \(setting.controller.rawValue) controller has no such limit; --best-effort goes on without"
         case (.cpuset, _):
-            "this machine has CPUs \(text("\(directory)/../\(setting.writes[0].file)")) to give"
+            "this machine has \(setting.writes[0].file.contains("mems") ? "memory nodes" : "CPUs") \(text("\(directory)/../\(setting.writes[0].file)")) to give"
         case (.io, ENODEV): "name a whole disk, not a partition"
         case (.memory, EBUSY): "it uses more than that, and no more could be taken from it"
         default: "choose another value, or pass --best-effort to go without"
