@@ -30,6 +30,12 @@ extension CheckpointManager {
             let processes = table.processes.filter { $0.pid != 1 }.map {
                 DebuggedProcess(pid: Int($0.pid), hostPid: Int($0.hostPid), command: $0.command)
             }
+            // Who was killed before it could hold the sandbox leaves it to nobody.
+            startThread {
+                sleep(10)
+                if sandbox.with({ $0.isHeld }) { return }
+                try? sandbox.exclusively { () throws(ErrorMessage) in self.unregister(sandbox) }
+            }
             return DebugSession(
                 sandbox: sandbox.name, snapshot: snapshot.id, processes: processes,
                 crash: snapshot.manifest.crash)
@@ -42,6 +48,7 @@ extension CheckpointManager {
     /// Waits until the caller goes away, and removes the sandbox then.
     public func hold(_ name: String, cancelled: Cancellation) throws(ErrorMessage) {
         let sandbox = try find(name)
+        sandbox.with { $0.isHeld = true }
         while !cancelled.isCancelled {
             if registry.with({ $0[name] !== sandbox }) { return }
             guard let descriptor = cancelled.descriptor else {

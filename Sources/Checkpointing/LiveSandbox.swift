@@ -20,6 +20,8 @@ final class LiveSandbox: Sendable {
         var crashing: Set<Int> = []
         /// Whether a debugger has it: nothing in it is helped along.
         var isDebugged = false
+        /// Whether somebody holds it, with whom it goes.
+        var isHeld = false
         /// What was asked for and is not so.
         var warnings: [String] = []
         /// What it used when somebody last looked, a second ago or more.
