@@ -1,0 +1,1 @@
+"""The async door; the blocking one is made from it."""

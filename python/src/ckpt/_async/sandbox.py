@@ -1,0 +1,224 @@
+"""A sandbox: make it, run commands in it, end it."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .. import options as _options
+from .._commands import command_line, exec_request
+from .._opening import opening  # async only
+from .._wire.http import request
+from ..errors import InternalError, WrongState
+from ..messages import SandboxInfo
+from ..results import Result
+from .checkpoints import AsyncCheckpoints
+from .client import AsyncClient
+from .control import AsyncControl
+from .files import AsyncFiles
+from .jobs import AsyncJobs
+from .python_session import AsyncPythonSession
+from .session import AsyncSession
+from .stream import AsyncExecStream
+from .transport import _json
+
+if TYPE_CHECKING:
+    from typing_extensions import Self, Unpack
+
+
+class AsyncSandbox(AsyncCheckpoints, AsyncControl, AsyncJobs):
+    """A sandbox: namespaces, a root filesystem and a tree of processes, which can be saved, rolled back and
+    forked.
+
+        async with AsyncSandbox.create(memory="2g", pids=512) as sb:
+            await sb.exec("pip install pytest", check=True)
+            ready = await sb.save(tag="ready")
+            result = await sb.exec("pytest", timeout=600)
+            await sb.restore(ready)
+
+    Methods raise `SandboxDied` once its PID 1 has gone, `SandboxNotFound` once it was removed. Leaving a
+    `with` block removes it, unless it was only looked up with `get`. It may be used by several threads or
+    tasks at once, and goes to other processes by pickle, where it means the same sandbox.
+    """
+
+    def __init__(self, name: str, client: AsyncClient | None = None) -> None:
+        """The sandbox of that name, which is not asked for; see `get` and `create`."""
+        super().__init__(name, client)
+        self._owned = False
+        self._exec_path = f"{self._path}/exec"
+
+    @classmethod
+    @opening  # async only
+    async def create(
+        cls,
+        base: _options.PathLike = "host",
+        name: str | None = None,
+        *,
+        client: AsyncClient | None = None,
+        **options: Unpack[_options.SandboxOptions],
+    ) -> Self:
+        """Makes a sandbox and starts it.
+
+        `base` is `host` (this machine's programs without its data), or a directory that is a root filesystem.
+        `name` is made up when missing. Every option of the sandbox is a keyword: see `SandboxOptions`.
+
+        Raises `InvalidOption`, `NameTaken`, `NotPermitted`, `ServerUnavailable`.
+        """
+        client = client or AsyncClient.default()
+        body: dict[str, Any] = {"spec": _options.spec(base, options)}
+        if name is not None:
+            body["name"] = name
+        info = await client._transport.call("POST", "/v1/sandboxes", body, repeatable=False)
+        return cls._made(info["name"], client)
+
+    @classmethod
+    def _made(cls, name: str, client: AsyncClient) -> Self:
+        """One that this program made, and removes at the end of a `with` block."""
+        sandbox = cls(name, client)
+        sandbox._owned = True
+        return sandbox
+
+    @classmethod
+    @opening  # async only
+    async def get(cls, name: str, *, client: AsyncClient | None = None) -> Self:
+        """The sandbox of that name, which somebody made before. Raises `SandboxNotFound`."""
+        sandbox = cls(name, client)
+        await sandbox.info()
+        return sandbox
+
+    @classmethod
+    async def list(cls, *, client: AsyncClient | None = None) -> list[SandboxInfo]:
+        """All sandboxes of the server, dead and stopped ones too."""
+        return await (client or AsyncClient.default()).sandboxes()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        if self._owned:
+            await self.remove()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._name, self._client)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, AsyncSandbox):
+            return NotImplemented
+        return (self._name, self._client.root) == (other._name, other._client.root)
+
+    def __hash__(self) -> int:
+        return hash((self._name, self._client.root))
+
+    def __repr__(self) -> str:
+        return f"AsyncSandbox({self._name!r})"
+
+    async def exec(
+        self,
+        command: str | Sequence[str],
+        *,
+        timeout: float | None = None,
+        cwd: _options.PathLike | None = None,
+        env: Mapping[str, str] | None = None,
+        user: str | None = None,
+        stdin: str | bytes | None = None,
+        max_output: int | None = None,
+        session: str | None = None,
+        save_on_crash: bool | None = None,
+        check: bool = False,
+    ) -> Result:
+        """Runs a command to its end and returns what it printed.
+
+        A text is run by the sandbox's bash (by /bin/sh where there is none); a list is a program and its
+        arguments. Each call is a fresh process, unless `session` names a long-lived bash (see `session`).
+
+        `timeout`: seconds until the command and all it started are killed; what it printed is kept.
+        `stdin`: all that it reads; nothing when missing. `max_output`: bytes of each stream that are kept,
+        32 MiB at most. `user`: as in `SandboxOptions`. `save_on_crash`: saves the instant of a fatal
+        signal.
+
+        The command's failure is in the `Result`; `check=True` raises `CommandFailed` or `CommandTimeout`
+        for it. A task that is cancelled, or Ctrl-C, kills the command. Raises `SandboxDied`,
+        `InvalidOption`, `WrongState`.
+
+            result = await sb.exec(["grep", "-c", "ok", "log"], cwd="/srv", timeout=5)
+        """
+        body = exec_request(
+            command, timeout, cwd, env, user, stdin, max_output, session, save_on_crash, secrets.token_hex(12)
+        )
+        data = request("POST", self._exec_path, json.dumps(body).encode())
+        try:
+            answer = await self._client._transport._attempt(data, _json, repeatable=True)
+        except (WrongState, InternalError) as error:
+            raise await self._explained(error) from error
+        result = Result(answer, command_line(command))
+        return result.check() if check else result
+
+    async def stream(
+        self,
+        command: str | Sequence[str],
+        *,
+        stdin: bool = False,
+        tty: bool = False,
+        rows: int | None = None,
+        columns: int | None = None,
+        timeout: float | None = None,
+        cwd: _options.PathLike | None = None,
+        env: Mapping[str, str] | None = None,
+        user: str | None = None,
+        max_output: int | None = None,
+        session: str | None = None,
+        id: str | None = None,
+    ) -> AsyncExecStream:
+        """Starts a command and returns a stream of what it prints, to which stdin can be written.
+
+        `stdin=True`: it reads what `write` sends; else its stdin is empty. `tty`: it gets a terminal of
+        `rows` by `columns`, and stderr comes with stdout. `id`: follows the command of that id where there
+        is one. The other parameters are those of `exec`; there is no limit of output when `max_output` is
+        missing.
+
+            stream = await sb.stream("make 2>&1")
+            async for output in stream:
+                print(output.text, end="")
+            print(stream.result.exit_code)
+        """
+        body = exec_request(
+            command, timeout, cwd, env, user, None, max_output, session, None, id or secrets.token_hex(12)
+        )
+        body |= {"interactive": stdin, "tty": tty}
+        if rows is not None:
+            body["rows"] = rows
+        if columns is not None:
+            body["columns"] = columns
+        stream = AsyncExecStream(self, body, command_line(command))
+        await stream._connect()
+        return stream
+
+    def session(self, name: str | None = None) -> AsyncSession:
+        """A long-lived bash, whose directory, variables, functions and jobs stay from call to call.
+
+        It starts with its first command, and goes through save, restore and fork. A name is made up when
+        missing; the same name is the same session.
+        """
+        return AsyncSession(self, name or f"s{secrets.token_hex(6)}")
+
+    async def python(self, name: str = "python", *, interpreter: str = "python3") -> AsyncPythonSession:
+        """A Python interpreter that stays: an expression in, its value or traceback out.
+
+        It goes through save, restore and fork with all its variables. `interpreter` is a program of the
+        sandbox; the same `name` is the same interpreter. Raises `NotFound` where the sandbox has no such
+        program.
+
+            py = await sb.python()
+            await py.run("import math; r = 2")
+            area = await py.eval("math.pi * r ** 2")
+        """
+        session = AsyncPythonSession(self, name, interpreter)
+        await session._start()
+        return session
+
+    @property
+    def files(self) -> AsyncFiles:
+        """The sandbox's files."""
+        return AsyncFiles(self)

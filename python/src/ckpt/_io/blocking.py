@@ -1,0 +1,112 @@
+"""Connections, locks and time for the blocking door."""
+
+from __future__ import annotations
+
+import collections
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+Lock = threading.Lock
+READ_SIZE = 256 << 10
+
+
+class Connection:
+    """A connected Unix socket."""
+
+    __slots__ = ("_socket",)
+
+    def __init__(self, connected: socket.socket) -> None:
+        self._socket = connected
+
+    def send(self, data: bytes) -> None:
+        """Sends all of it; raises `OSError` when the other side is gone."""
+        self._socket.sendall(data)
+
+    def receive(self) -> bytes:
+        """Waits for bytes; none when the other side is gone."""
+        return self._socket.recv(READ_SIZE)
+
+    def is_idle(self) -> bool:
+        """Whether nobody hung up and nothing unasked came."""
+        try:
+            self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return True
+        except OSError:
+            pass
+        return False
+
+    def shutdown(self) -> None:
+        """Ends it for whoever waits in `receive`, without closing the descriptor under them."""
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+
+    def close(self) -> None:
+        """Closes it. In a forked child this leaves the parent's connection as it is."""
+        self._socket.close()
+
+
+def connect(path: str) -> Connection:
+    """Connects to the socket at `path`, which may be longer than a socket's address."""
+    directory = os.open(Path(path).parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            made.connect(f"/proc/self/fd/{directory}/{Path(path).name}")
+        except BaseException:
+            made.close()
+            raise
+    finally:
+        os.close(directory)
+    return Connection(made)
+
+
+class Pool:
+    """Idle connections, of this process alone: a forked child starts with none."""
+
+    def __init__(self) -> None:
+        self._idle: collections.deque[Connection] = collections.deque()
+        self._pid = os.getpid()
+
+    def take(self) -> Connection | None:
+        """One that can be used, the one used last first."""
+        if self._pid != os.getpid():
+            self._pid, inherited = os.getpid(), self._idle
+            self._idle = collections.deque()
+            for connection in inherited:
+                connection.close()
+        while True:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                return None
+            if connection.is_idle():
+                return connection
+            connection.close()
+
+    def put(self, connection: Connection) -> None:
+        """Keeps one for later."""
+        self._idle.append(connection)
+
+    def close(self) -> None:
+        """Closes all that are idle."""
+        while self._idle:
+            self._idle.pop().close()
+
+
+def sleep(seconds: float) -> None:
+    """Waits."""
+    time.sleep(seconds)
+
+
+def run_blocking(work: Callable[..., T], *arguments: Any) -> T:
+    """Runs what waits for a disk or a process."""
+    return work(*arguments)
