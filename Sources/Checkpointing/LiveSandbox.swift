@@ -143,7 +143,7 @@ final class LiveSandbox: Sendable {
     }
 
     private func sessions(on channel: CommandChannel) -> [String] {
-        let listing = try? channel.list(deadline: monotonicNanoseconds() + 2_000_000_000)
+        let listing = try? channel.listWithoutWaiting(deadline: monotonicNanoseconds() + 2_000_000_000)
         return (listing?.sessions ?? []).map(\.name).sorted()
     }
 

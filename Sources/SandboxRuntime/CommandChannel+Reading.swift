@@ -109,7 +109,7 @@ extension CommandChannel {
     private func dispatch(_ frame: ckpt_frame, _ payload: [UInt8]) throws(CommandError) {
         switch Int(frame.type) {
         case CKPT_ENTRY, CKPT_JOB, CKPT_SESSION, CKPT_LIST_END:
-            try collect(frame, payload)
+            try lists.take(frame, payload)
             return
         case CKPT_CRASH:
             crashed?(CrashInfo(try payload.structure(ckpt_crash.self)))
@@ -133,21 +133,6 @@ extension CommandChannel {
         case CKPT_STDIN_TAKEN: command.stdinTaken(frame.offset, room: frame.value, wire)
         case CKPT_EXIT: command.exited(try payload.structure(ckpt_exit.self), now: monotonicNanoseconds())
         default: throw .garbage
-        }
-    }
-
-    private func collect(_ frame: ckpt_frame, _ payload: [UInt8]) throws(CommandError) {
-        let end = Int(frame.type) == CKPT_LIST_END
-        try table.with(wake: end) { (table) throws(CommandError) in
-            if end {
-                table.listed = table.listing ?? SandboxListing()
-                table.listing = nil
-                table.listsDone += 1
-            } else {
-                var listing = table.listing ?? SandboxListing()
-                guard try listing.take(frame, payload) else { throw .garbage }
-                table.listing = listing
-            }
         }
     }
 
@@ -180,6 +165,7 @@ extension CommandChannel {
             $0.byID = [:]
             return all
         }
+        lists.fail(reason)
         for command in commands { command.failed(reason) }
     }
 }

@@ -21,10 +21,6 @@ public final class CommandChannel: Sendable {
         var lastTag: UInt32 = 0
         /// Forgotten while there was no connection to say so.
         var doomed: Set<String> = []
-        var listing: SandboxListing?
-        var listed: SandboxListing?
-        var listsAsked = 0
-        var listsDone = 0
 
         mutating func remove(_ command: TrackedCommand) {
             byTag[command.tag] = nil
@@ -38,6 +34,7 @@ public final class CommandChannel: Sendable {
     }
 
     let wire = InitWire()
+    let lists = ListRequests()
     let table = Monitor(Table())
     let grace: UInt64
     let log: Log?
@@ -64,7 +61,9 @@ public final class CommandChannel: Sendable {
         var frames = InitFrameReader()
         let listing = try Self.handshake(socket, &frames, deadline: deadline)
         let first = adopt(listing)
-        guard wire.bringUp(socket: socket.raw, first: first) else { throw .disconnected }
+        guard wire.bringUp(socket: socket.raw, first: first, before: { lists.reconnected(listing) }) else {
+            throw .disconnected
+        }
         startReader(socket.release(), frames)
         return listing
     }
@@ -92,6 +91,7 @@ public final class CommandChannel: Sendable {
             $0.doomed = []
             return all
         }
+        lists.fail(reason)
         for command in commands { command.failed(reason) }
     }
 
@@ -129,14 +129,13 @@ public final class CommandChannel: Sendable {
 
     /// What PID 1 knows: commands and sessions.
     public func list(deadline: UInt64) throws(CommandError) -> SandboxListing {
-        let number = table.with {
-            $0.listsAsked += 1
-            return $0.listsAsked
-        }
-        try wire.sendWhenUp(InitFrame.encode(CKPT_LIST), deadline: deadline)
-        let listing = table.wait(until: deadline) { $0.listsDone >= number ? $0.listed : nil }
-        guard let listing else { throw .noAnswer }
-        return listing
+        try lists.list(wire, deadline: deadline)
+    }
+
+    /// What PID 1 knows, or what it told last where the sandbox is being saved.
+    public func listWithoutWaiting(deadline: UInt64) throws(CommandError) -> SandboxListing {
+        if !wire.isUp, let last = lists.last { return last }
+        return try list(deadline: deadline)
     }
 
     /// Sends a signal to every process of the sandbox but PID 1.

@@ -80,9 +80,19 @@ final class InitWire: Sendable {
         return socket
     }
 
-    /// Takes a connection into use after sending `first` on it; false when that fails.
-    func bringUp(socket: Int32, first: [UInt8]) -> Bool {
+    /// Whether frames can be sent now.
+    var isUp: Bool {
+        state.with {
+            if case .up = $0 { return true }
+            return false
+        }
+    }
+
+    /// Takes a connection into use after sending `first` on it; false when that fails. Nobody else sends on it
+    /// before `before` has run, which may take no lock that is held by who sends.
+    func bringUp(socket: Int32, first: [UInt8], before: () -> Void) -> Bool {
         state.with(wake: true) {
+            before()
             guard Self.sendAll(socket, first) else { return false }
             $0 = .up(socket: socket)
             return true
@@ -98,13 +108,17 @@ final class InitWire: Sendable {
         }
     }
 
-    /// Sends frames as soon as the connection is up.
-    func sendWhenUp(_ bytes: [UInt8], deadline: UInt64) throws(CommandError) {
+    /// Sends frames as soon as the connection is up; `before` runs right before, on the connection that is used.
+    func sendWhenUp(
+        _ bytes: [UInt8], deadline: UInt64, before: () -> Void = {}
+    ) throws(CommandError) {
         let sent: Result<Void, CommandError>? = state.wait(until: deadline) {
             switch $0 {
-            case .up(let socket): Self.sendAll(socket, bytes) ? .success(()) : .failure(.disconnected)
-            case .down(let error): .failure(error)
-            case .quiet, .closing: nil
+            case .up(let socket):
+                before()
+                return Self.sendAll(socket, bytes) ? .success(()) : .failure(.disconnected)
+            case .down(let error): return .failure(error)
+            case .quiet, .closing: return nil
             }
         }
         try (sent ?? .failure(.noAnswer)).get()

@@ -115,6 +115,34 @@ extension CommandSuite {
             }
         }
 
+        /// One whose answer was lost with the connection, or that PID 1 read together with another, left every later
+        /// one without an answer.
+        @Test func everyQuestionForAListIsAnswered() throws {
+            try inSandbox { box in
+                let (channel, pid) = (box.channel, box.process.pid)
+                let outcome = Monitor((finished: 0, failures: [String]()))
+                let askers = 8
+                for _ in 0..<askers {
+                    startThread {
+                        do throws(CommandError) {
+                            for _ in 0..<100 { _ = try channel.list(deadline: soon()) }
+                        } catch {
+                            outcome.with { $0.failures.append("\(error)") }
+                        }
+                        outcome.with(wake: true) { $0.finished += 1 }
+                    }
+                }
+                repeat {
+                    try channel.quiesce(deadline: soon())
+                    _ = try channel.resume(pid: pid, deadline: soon())
+                    usleep(500)
+                } while outcome.with { $0.finished } < askers
+                #expect(outcome.with { $0.failures } == [])
+                _ = try box.start(box.script("last", "true")).finish()
+                try #expect(channel.list(deadline: soon()).commands.contains { $0.id == "last" })
+            }
+        }
+
         @Test func nobodyComesBack() throws {
             try inSandbox(grace: 200) { box in
                 try box.start(box.script("a", "seq 1 100000; echo end >&2")).detach()
