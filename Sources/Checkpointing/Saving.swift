@@ -91,6 +91,10 @@ extension CheckpointManager {
         let images = try opening { () throws(SystemError) in
             try Descriptor.open(attempt.staging.processPath, O_RDONLY | O_DIRECTORY)
         }
+        let work = try opening { () throws(SystemError) in
+            if attempt.stops { try Files.makeDirectory(attempt.workPath) }
+            return try Descriptor.open(attempt.workPath, O_RDONLY | O_DIRECTORY)
+        }
         let began = monotonicNanoseconds()
         let request = DumpRequest(
             pid: attempt.running.process.pid, leaveRunning: !attempt.stops,
@@ -100,7 +104,7 @@ extension CheckpointManager {
         let inspection = attempt.inspect()
         do throws(CriuError) {
             let worker = try CriuWorker.spawn(criu(), in: CriuSurroundings(network: network.raw))
-            try worker.dump(request, into: images) { notification in
+            try worker.dump(request, into: images, work: work) { notification in
                 if notification.moment == .preDump { try attempt.checkInspection(inspection) }
                 guard notification.moment == .postDump else { return }
                 attempt.timings.criuMs = milliseconds(since: began)
@@ -164,8 +168,8 @@ extension CheckpointManager {
             throw ErrorMessage(.internal, "the process image cannot be read back", cause: error.description)
         }
         let network = NetworkSettings.changes(in: attempt.running.process.pid)
-        if let images = try? Descriptor.open(attempt.staging.processPath, O_RDONLY | O_DIRECTORY) {
-            attempt.warnings += KnownLoss.losses(in: images, tree: attempt.tree)
+        if let work = try? Descriptor.open(attempt.workPath, O_RDONLY | O_DIRECTORY) {
+            attempt.warnings += KnownLoss.losses(in: work, tree: attempt.tree)
         }
         var known = KnownDigests()
         let memory = try shareMemory(attempt, parent: record.position, &known)
@@ -248,6 +252,10 @@ final class SaveAttempt {
     }
 
     var stops: Bool { request.stop == true }
+
+    /// Where CRIU writes its log and, at its end, its statistics. A snapshot that is published before CRIU has ended
+    /// must not have a file more than its digests name.
+    var workPath: String { stops ? "\(sandbox.directory)/criu" : staging.processPath }
 
     func checkCancelled() throws(ErrorMessage) {
         if cancelled.isCancelled {

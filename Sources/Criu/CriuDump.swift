@@ -36,21 +36,30 @@ public struct DumpRequest: Sendable {
 }
 
 extension CriuWorker {
-    /// The name of the log that a dump leaves in the image directory.
+    /// The name of the log that a dump leaves in its work directory.
     public static let dumpLog = "dump.log"
 
-    /// Writes the tree into the empty directory `images`, log and statistics included.
+    /// Writes the tree into the empty directory `images`, log and statistics included; see below.
+    public consuming func dump(
+        _ request: DumpRequest, into images: borrowing Descriptor,
+        notify: (CriuNotification) throws -> Void = { _ in }
+    ) throws(CriuError) {
+        try dump(request, into: images, work: images, notify: notify)
+    }
+
+    /// Writes the tree into the empty directory `images`, log and statistics into `work`.
     ///
+    /// CRIU writes its statistics after `.postDump`: who moves the images away by then names another directory.
     /// `notify` is called at each moment; while it handles `.postDump` every process is stopped. When it throws,
     /// the dump fails and the tree runs on. Throws `CriuError` with `.dumpFailed`, `.stoppedByCaller`,
     /// `.deadlinePassed`, `.dumpStuck` or `.workerFailed`; after all but the last two the tree runs as before.
     /// CRIU itself is never killed, for its code would stay in the processes.
     public consuming func dump(
-        _ request: DumpRequest, into images: borrowing Descriptor,
+        _ request: DumpRequest, into images: borrowing Descriptor, work: borrowing Descriptor,
         notify: (CriuNotification) throws -> Void = { _ in }
     ) throws(CriuError) {
         let packet = RequestMessage.withOptions(CRIU_REQ_TYPE__DUMP) { options in
-            Options.common(&options, images: images.raw, work: images.raw, log: Self.dumpLog)
+            Options.common(&options, images: images.raw, work: work.raw, log: Self.dumpLog)
             Options.external(request.external, in: &options)
             if request.closesConnections { Options.closeConnections(&options) }
             options.n_irmap_scan_paths = request.searched.count
@@ -83,9 +92,9 @@ extension CriuWorker {
         case .end:
             throw CriuError(
                 .workerFailed, "CRIU ended in the middle of a dump",
-                log: CriuLog(Self.dumpLog, in: images).lines)
+                log: CriuLog(Self.dumpLog, in: work).lines)
         case .failure(let answer):
-            throw Self.failure(request, exchange, answer, CriuLog(Self.dumpLog, in: images))
+            throw Self.failure(request, exchange, answer, CriuLog(Self.dumpLog, in: work))
         }
     }
 

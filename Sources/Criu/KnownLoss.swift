@@ -3,11 +3,12 @@ public import LinuxSystem
 
 /// What CRIU 4.2 leaves out of a dump with no more than a warning in its log.
 public enum KnownLoss {
-    /// One sentence for each loss that the log of a dump tells, naming the process where it can be found.
+    /// One sentence for each loss that the log of a dump in its work directory tells, naming
+    /// the process where it can be found.
     ///
     /// `tree` is looked through in /proc for who holds what the log names by its inode; it may have gone on.
-    public static func losses(in images: borrowing Descriptor, tree: TreeOfTasks) -> [String] {
-        let warnings = CriuLog(CriuWorker.dumpLog, in: images, level: .warning).errors.map(\.text)
+    public static func losses(in work: borrowing Descriptor, tree: TreeOfTasks) -> [String] {
+        let warnings = CriuLog(CriuWorker.dumpLog, in: work, level: .warning).errors.map(\.text)
         if warnings.isEmpty { return [] }
         var losses: [String] = []
         for text in warnings {
