@@ -1,0 +1,1 @@
+"""What scripts/soak and scripts/load are made of."""
