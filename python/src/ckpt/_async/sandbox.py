@@ -175,8 +175,8 @@ class AsyncSandbox(AsyncCheckpoints, AsyncControl, AsyncJobs):
 
         `stdin=True`: it reads what `write` sends; else its stdin is empty. `tty`: it gets a terminal of
         `rows` by `columns`, and stderr comes with stdout. `id`: follows the command of that id where there
-        is one. The other parameters are those of `exec`; there is no limit of output when `max_output` is
-        missing.
+        is one, from where another stream stopped reading. The other parameters are those of `exec`; there
+        is no limit of output when `max_output` is missing.
 
             stream = await sb.stream("make 2>&1")
             async for output in stream:
@@ -191,7 +191,7 @@ class AsyncSandbox(AsyncCheckpoints, AsyncControl, AsyncJobs):
             body["rows"] = rows
         if columns is not None:
             body["columns"] = columns
-        stream = AsyncExecStream(self, body, command_line(command))
+        stream = AsyncExecStream(self, body, command_line(command), follows=id is not None)
         await stream._connect()
         return stream
 

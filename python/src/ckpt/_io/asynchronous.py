@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import os
-import weakref
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -59,20 +58,27 @@ async def connect(path: str) -> Connection:
         os.close(directory)
 
 
+Idle = collections.deque[Connection]
+
+
 class Pool:
     """Idle connections, of this process and the running event loop alone."""
 
     def __init__(self) -> None:
-        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, collections.deque[Connection]] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._loops: dict[asyncio.AbstractEventLoop, tuple[Idle, AsyncGenerator[None, None]]] = {}
         self._pid = os.getpid()
 
-    def _idle(self) -> collections.deque[Connection]:
+    def _idle(self) -> Idle:
+        loop = asyncio.get_running_loop()
         if self._pid != os.getpid():
             self._pid = os.getpid()
-            self._loops = weakref.WeakKeyDictionary()
-        return self._loops.setdefault(asyncio.get_running_loop(), collections.deque())
+            self._loops = {}
+        found = self._loops.get(loop)
+        if found is None:
+            for old in [old for old in self._loops if old.is_closed()]:
+                self._loops.pop(old, None)
+            found = self._loops[loop] = _kept_until_the_loop_ends()
+        return found[0]
 
     def take(self) -> Connection | None:
         """One that can be used, the one used last first."""
@@ -93,6 +99,30 @@ class Pool:
         idle = self._idle()
         while idle:
             idle.pop().close()
+
+
+def _kept_until_the_loop_ends() -> tuple[Idle, AsyncGenerator[None, None]]:
+    """A place for idle connections, which `asyncio.run` closes when it ends.
+
+    A loop ends the async generators that were begun in it (`shutdown_asyncgens`) while it can close sockets;
+    that is the only notice of its end that it gives.
+    """
+    idle: Idle = collections.deque()
+
+    async def closing() -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            while idle:
+                idle.pop().close()
+            await asyncio.sleep(0)
+
+    generator = closing()
+    try:
+        generator.__anext__().send(None)
+    except StopIteration:
+        pass
+    return idle, generator
 
 
 async def sleep(seconds: float) -> None:

@@ -173,8 +173,8 @@ class Sandbox(Checkpoints, Control, Jobs):
 
         `stdin=True`: it reads what `write` sends; else its stdin is empty. `tty`: it gets a terminal of
         `rows` by `columns`, and stderr comes with stdout. `id`: follows the command of that id where there
-        is one. The other parameters are those of `exec`; there is no limit of output when `max_output` is
-        missing.
+        is one, from where another stream stopped reading. The other parameters are those of `exec`; there
+        is no limit of output when `max_output` is missing.
 
             stream = sb.stream("make 2>&1")
             for output in stream:
@@ -189,7 +189,7 @@ class Sandbox(Checkpoints, Control, Jobs):
             body["rows"] = rows
         if columns is not None:
             body["columns"] = columns
-        stream = ExecStream(self, body, command_line(command))
+        stream = ExecStream(self, body, command_line(command), follows=id is not None)
         stream._connect()
         return stream
 

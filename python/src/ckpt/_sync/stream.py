@@ -33,13 +33,16 @@ class ExecStream:
             stream.write(b"1 + 1\\n")
     """
 
-    def __init__(self, sandbox: Sandbox, request: dict[str, Any], command: str) -> None:
+    def __init__(
+        self, sandbox: Sandbox, request: dict[str, Any], command: str, *, follows: bool
+    ) -> None:
         self._sandbox = sandbox
         self._request = request
         self._command = command
         self._stdin = frames.Stdin()
         self._stdin.closed = not request["interactive"]
         self._offsets = {"stdout": 0, "stderr": 0}
+        self._unknown = {"stdout", "stderr"} if follows else set()
         self._connection: io.Connection | None = None
         self._decoder = frames.Decoder()
         self._outputs: collections.deque[Output] = collections.deque()
@@ -137,6 +140,10 @@ class ExecStream:
 
     def _take(self, stream: Literal["stdout", "stderr"], payload: bytes) -> None:
         offset, data = frames.offset_and_bytes(payload)
+        if stream in self._unknown:
+            # Another stream has read the command's output until here.
+            self._unknown.remove(stream)
+            self._offsets[stream] = offset
         have = self._offsets[stream]
         if offset > have:
             raise InternalError(f"{offset - have} bytes of {stream} are missing at byte {have}")
@@ -206,6 +213,8 @@ class ExecStream:
         self._detached = True
         if self._connection is not None:
             self._connection.shutdown()
+            with self._receiving:
+                self._close()
 
     def __enter__(self) -> Self:
         return self

@@ -1,0 +1,135 @@
+"""Threads, event loops, forked and spawned processes."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import multiprocessing
+import os
+import time
+
+import pytest
+
+import ckpt
+
+MANY = 64
+
+
+def test_threads_share_a_sandbox(sb: ckpt.Sandbox) -> None:
+    def work(number: int) -> str:
+        return sb.exec(f"echo {number}").stdout
+
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        assert list(pool.map(work, range(100))) == [f"{n}\n" for n in range(100)]
+
+
+def in_child(sb: ckpt.Sandbox, number: int) -> str:
+    return sb.exec(f"echo {number}").stdout
+
+
+def test_a_forked_child_has_connections_of_its_own(sb: ckpt.Sandbox) -> None:
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: sb.exec("true"), range(8)))
+    children = []
+    for number in range(4):
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            said = "".join(in_child(sb, number * 100 + n) for n in range(20))
+            os.write(writing, said.encode())
+            os._exit(0)
+        os.close(writing)
+        children.append((child, reading))
+    own = [in_child(sb, 1000 + n) for n in range(40)]
+    assert own == [f"{1000 + n}\n" for n in range(40)]
+    for number, (child, reading) in enumerate(children):
+        with os.fdopen(reading, "rb") as pipe:
+            assert pipe.read().decode() == "".join(f"{number * 100 + n}\n" for n in range(20))
+        assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_sandboxes_go_to_worker_processes(sb: ckpt.Sandbox, method: str) -> None:
+    with multiprocessing.get_context(method).Pool(2) as pool:
+        assert pool.starmap(in_child, [(sb, n) for n in range(8)]) == [f"{n}\n" for n in range(8)]
+
+
+def test_many_sandboxes_in_one_loop() -> None:
+    async def one(number: int) -> str:
+        async with ckpt.AsyncSandbox.create(name=f"many-{number}") as sb:
+            shell = sb.session()
+            await shell.exec(f"x={number}")
+            return (await shell.exec("echo $x")).stdout
+
+    async def all_of_them() -> list[str]:
+        return await asyncio.gather(*(one(number) for number in range(MANY)))
+
+    assert asyncio.run(all_of_them()) == [f"{n}\n" for n in range(MANY)]
+
+
+def test_waiting_in_one_sandbox_holds_no_other_up() -> None:
+    async def scenario() -> float:
+        async with ckpt.AsyncSandbox.create() as slow, ckpt.AsyncSandbox.create() as fast:
+            waiting = asyncio.create_task(slow.exec("sleep 3"))
+            await asyncio.sleep(0.05)
+            for number in range(10):
+                assert (await fast.exec(f"echo {number}")).stdout == f"{number}\n"
+            assert not waiting.done()
+            waiting.cancel()
+            return time.monotonic()
+
+    asyncio.run(scenario())
+
+
+def test_a_cancelled_task_kills_its_command() -> None:
+    async def scenario() -> None:
+        async with ckpt.AsyncSandbox.create() as sb:
+            task = asyncio.create_task(sb.exec("sleep 4321"))
+            while (await sb.exec("sleep 0.02; pgrep -f 'sleep 432[1]'")).exit_code != 0:
+                pass
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            for _ in range(100):
+                if (await sb.exec("pgrep -f 'sleep 432[1]'")).exit_code == 1:
+                    return
+                await asyncio.sleep(0.02)
+            pytest.fail("the command runs on")
+
+    asyncio.run(scenario())
+
+
+def test_one_object_in_two_loops(sb: ckpt.Sandbox) -> None:
+    same = ckpt.AsyncSandbox(sb.name)
+
+    async def scenario() -> str:
+        return (await same.exec("echo hi")).stdout
+
+    assert [asyncio.run(scenario()) for _ in range(2)] == ["hi\n", "hi\n"]
+
+
+def test_the_async_door_does_what_the_other_does(tmp_path) -> None:
+    async def scenario() -> None:
+        sb = await ckpt.AsyncSandbox.create()
+        async with sb:
+            await sb.files.write("/root/x", b"1" * 400_000)
+            assert len(await sb.files.read("/root/x")) == 400_000
+            assert (await sb.files.copy_out("/root/x", tmp_path)).stat().st_size == 400_000
+            await sb.files.copy_in(tmp_path / "x", "/root/y")
+            snapshot = await sb.save("async")
+            py = await sb.python()
+            assert await py.eval("1 + 1") == 2
+            stream = await sb.stream(["cat"], stdin=True)
+            await stream.write(b"z" * 1_000_000)
+            await stream.close_stdin()
+            assert len((await stream.collect())[0]) == 1_000_000
+            forks = await snapshot.fork(2)
+            for fork in forks:
+                assert await fork.files.exists("/root/y")
+                await fork.remove()
+            await sb.restore("async")
+            assert [each.id for each in await ckpt.AsyncTree().path("async")] == [snapshot.id]
+        await snapshot.delete()
+        ckpt.AsyncClient.default().close()
+
+    asyncio.run(scenario())
