@@ -59,6 +59,7 @@ let package = Package(
         module("Digests", ["CXXHash"], libraries: ["xxhash"]),
         // Level 2
         module("CommandInterface", ["Messages"]),
+        module("Telemetry", ["LinuxSystem", "Messages"]),
         module("LocalArchive", ["CArchive", "CLinux"], libraries: ["archive", "acl"]),
         module("SandboxRuntime", ["LinuxSystem", "Messages", "CLinux", "CSeccomp"], libraries: ["seccomp"]),
         module("CriuImages", ["LinuxSystem", "Messages", "Digests", "CCriuImages", "CProtobufC"]),
@@ -72,11 +73,11 @@ let package = Package(
             "Checkpointing",
             [
                 "LinuxSystem", "Messages", "Digests", "CLinux", "SandboxRuntime", "SnapshotTree", "Criu",
-                "CriuImages", "LocalArchive",
+                "CriuImages", "LocalArchive", "Telemetry",
             ]),
         // Level 4
         module(
-            "Server", ["LinuxSystem", "Messages", "CLinux", "CMicroHTTPD", "CWithoutTLS"],
+            "Server", ["LinuxSystem", "Messages", "Telemetry", "CLinux", "CMicroHTTPD", "CWithoutTLS"],
             libraries: ["microhttpd"]),
         module("Client", ["LinuxSystem", "Messages", "CLinux"]),
         // Level 5
@@ -84,7 +85,7 @@ let package = Package(
             name: "ckpt",
             dependencies: [
                 "Client", "CommandInterface", "LocalArchive", "LinuxSystem", "Messages", "CLinux", "Server",
-                "Checkpointing",
+                "Checkpointing", "Telemetry",
             ],
             cSettings: gnu, swiftSettings: strict,
             // Twice as fast to start as with the shared runtime. FoundationEssentials names its parts to the
@@ -105,6 +106,9 @@ let package = Package(
             cSettings: gnu),
         tests("SnapshotTreeTests", ["SnapshotTree", "LinuxSystem", "Messages", "Digests", "CLinux"]),
         tests("ScriptTests", []),
+        // Reads what /metrics tells, strictly.
+        .target(name: "MetricsText", path: "Tests/MetricsText", swiftSettings: strict),
+        tests("TelemetryTests", ["Telemetry", "LinuxSystem", "Messages", "MetricsText"]),
         tests("CommandLineTests", ["CommandInterface", "LocalArchive", "Messages"]),
         // Reads mutated images under AddressSanitizer; scripts/build-image-fuzzer builds it, a test runs it.
         .executableTarget(
@@ -112,7 +116,8 @@ let package = Package(
             path: "Tests/ImageFuzzer", cSettings: gnu, swiftSettings: strict),
         // End to end: the real binary, the real kernel, the real CRIU.
         .testTarget(
-            name: "EndToEndTests", dependencies: ["Messages", "Digests"], resources: [.copy("Programs")],
+            name: "EndToEndTests", dependencies: ["Messages", "Digests", "MetricsText"],
+            resources: [.copy("Programs")],
             cSettings: gnu),
         .target(
             name: "ServerFixture", dependencies: ["LinuxSystem", "Messages"], path: "Tests/ServerFixture",
@@ -122,7 +127,10 @@ let package = Package(
             path: "Tests/ServerFixtureProgram", cSettings: gnu),
         tests(
             "ServerTests",
-            ["Server", "Client", "ServerFixture", "ServerFixtureProgram", "LinuxSystem", "Messages"]),
+            [
+                "Server", "Client", "ServerFixture", "ServerFixtureProgram", "LinuxSystem", "Messages",
+                "Telemetry",
+            ]),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -4,6 +4,7 @@ import LinuxSystem
 public import Messages
 import SandboxRuntime
 import SnapshotTree
+public import Telemetry
 
 /// Saves, restores, forks and resets sandboxes: the one engine behind every face of ckpt.
 ///
@@ -21,17 +22,21 @@ public final class CheckpointManager: EngineOperations {
     let control: ControlGroups
     let gate = Monitor(DeletionGate())
     let spares = Monitor(SparePool())
+    let telemetry: Telemetry
+    let lives = Monitor(LifeWatch())
+    /// Notes what is amiss and was mended, or could not be.
     let report: @Sendable (String) -> Void
 
     /// Opens the store at `root`, takes up every sandbox that still runs, and sweeps what a crash left.
     ///
     /// `executable` is ckpt's own path: ckpt-init and CRIU are found beside it. `Workplace.enter` must have been
-    /// called. `report` is given one line for each thing found amiss and mended.
+    /// called. `telemetry` is told what happens.
     public init(
-        root: String, executable: String, report: @escaping @Sendable (String) -> Void
+        root: String, executable: String, telemetry: Telemetry
     ) throws(ErrorMessage) {
         self.root = root
-        self.report = report
+        self.telemetry = telemetry
+        report = { telemetry.log.write(.warning, $0) }
         workspace = "\(root)/runtime"
         control = ControlGroups(store: ControlGroups.storeName(root: root))
         do throws(RuntimeError) {
@@ -42,14 +47,17 @@ public final class CheckpointManager: EngineOperations {
         do throws(SnapshotTreeError) {
             store = try SnapshotTree(root: root, durability: .deferred, report: report)
         } catch { throw error.message }
-        if !store.recovery.isClean { report("store: \(store.recovery)") }
+        tellRecovery()
         spreadSandboxes()
         takeUpSandboxes()
+        watchLives()
+        provideNumbers()
         primeCriu()
     }
 
     /// Ends what is the server's own and waits until every snapshot is durable; for the server's end.
     public func finish() {
+        stopWatchingLives()
         closeSpares()
         sweepGroups()
         store.waitUntilDurable()
@@ -130,11 +138,15 @@ public final class CheckpointManager: EngineOperations {
         let names = (try? Files.names(in: "\(root)/sandboxes")) ?? []
         for name in names where !name.hasPrefix(".") {
             guard let record = SandboxRecord(readingFrom: directory(of: name)) else {
-                report("sandbox \(name): its creation was cut short; removed")
+                telemetry.emit(.recovered) { event in
+                    event.sandbox = name
+                    event.message = "the creation of sandbox \(name) was cut short; removed"
+                }
                 discard(directory(of: name))
                 continue
             }
-            let sandbox = LiveSandbox(record: record, directory: directory(of: name))
+            let sandbox = LiveSandbox(
+                record: record, directory: directory(of: name), telemetry: telemetry)
             registry.with { $0[name] = sandbox }
             takeUp(sandbox, record)
         }
@@ -157,13 +169,21 @@ public final class CheckpointManager: EngineOperations {
             let channel = try isPaused ? channel(of: sandbox) : connect(sandbox, process)
             sandbox.with { state in
                 state.running = LiveSandbox.Running(
-                    process: process, channel: channel, root: root, groups: groups, isPaused: isPaused)
+                    process: process, channel: channel, root: root, groups: groups, isPaused: isPaused,
+                    oomKillsTold: groups.oomKills ?? 0)
                 state.warnings = record.warnings ?? []
             }
             takeUpWayOut(of: sandbox, record, process)
-            report("sandbox \(sandbox.name): runs on as process \(process.pid)\(isPaused ? ", paused" : "")")
+            telemetry.emit(.recovered) { event in
+                event.sandbox = sandbox.name
+                event.message =
+                    "sandbox \(sandbox.name) runs on as process \(process.pid)\(isPaused ? ", paused" : "")"
+            }
         } catch {
-            report("sandbox \(sandbox.name): dead: \(error.message)")
+            telemetry.emit(.died) { event in
+                (event.sandbox, event.snapshot) = (sandbox.name, record.position)
+                event.message = "sandbox \(sandbox.name) is dead: \(error.message)"
+            }
             if let left = record.wayOut { WayOut.end(left) }
             try? sandbox.update { record in
                 record.state = .dead

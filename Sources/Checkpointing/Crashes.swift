@@ -16,10 +16,10 @@ extension CheckpointManager {
             do throws(ErrorMessage) {
                 let request = SaveRequest(tag: crashTag(crash, of: sandbox), message: crash.sentence)
                 let info = try save(sandbox.name, request, crash: crash, cancelled: .never)
-                report("sandbox \(sandbox.name): \(crash.sentence); saved as \(info.tags.first ?? info.id)")
+                tellCrash(
+                    crash, of: sandbox, "\(crash.sentence); saved as \(info.tags.first ?? info.id)", info.id)
             } catch {
-                report(
-                    "sandbox \(sandbox.name): \(crash.sentence); it could not be saved: \(error.description)")
+                tellCrash(crash, of: sandbox, "\(crash.sentence); it could not be saved", nil, error)
             }
         }
         sandbox.with { $0.running }?.channel.finishCrash(of: crash.pid)

@@ -3,6 +3,7 @@ import LinuxSystem
 public import Messages
 import SandboxRuntime
 import SnapshotTree
+import Telemetry
 
 extension CheckpointManager {
     /// Restores a snapshot into a fresh sandbox, with every process but PID 1 stopped at the snapshot's instant.
@@ -30,11 +31,15 @@ extension CheckpointManager {
             let processes = table.processes.filter { $0.pid != 1 }.map {
                 DebuggedProcess(pid: Int($0.pid), hostPid: Int($0.hostPid), command: $0.command)
             }
+            telemetry.emit(.forked) { event in
+                (event.operation, event.snapshot) = ("debug", snapshot.id)
+                (event.names, event.count) = ([sandbox.name], 1)
+            }
             // Who was killed before it could hold the sandbox leaves it to nobody.
             startThread {
                 sleep(10)
                 if sandbox.with({ $0.isHeld }) { return }
-                try? sandbox.exclusively { () throws(ErrorMessage) in self.unregister(sandbox) }
+                self.removeDebugged(sandbox)
             }
             return DebugSession(
                 sandbox: sandbox.name, snapshot: snapshot.id, processes: processes,
@@ -57,6 +62,14 @@ extension CheckpointManager {
             var entry = pollfd(fd: descriptor, events: Cancellation.events, revents: 0)
             _ = poll(&entry, 1, 250)
         }
-        try sandbox.exclusively { () throws(ErrorMessage) in unregister(sandbox) }
+        removeDebugged(sandbox)
+    }
+
+    /// Removes it, unless somebody else did.
+    private func removeDebugged(_ sandbox: LiveSandbox) {
+        try? sandbox.exclusively { () throws(ErrorMessage) in
+            unregister(sandbox)
+            telemetry.emit(.removed) { ($0.operation, $0.sandbox) = ("debug", sandbox.name) }
+        }
     }
 }

@@ -1,6 +1,7 @@
 import LinuxSystem
 public import Messages
 import SnapshotTree
+import Telemetry
 
 extension CheckpointManager {
     /// Restores at once: more than the cores only wait for each other.
@@ -33,6 +34,10 @@ extension CheckpointManager {
             let each = try leasing(snapshot) { () throws(ErrorMessage) in try startAll(made, from: snapshot) }
             var timings = Timings(totalMs: milliseconds(since: start))
             timings.criuMs = each.max()
+            telemetry.emit(.forked) { event in
+                (event.snapshot, event.names, event.count) = (snapshot.id, made.map(\.name), made.count)
+                (event.durationMs, event.timings) = (timings.totalMs, timings)
+            }
             return ForkResult(
                 sandboxes: made.map { $0.info() }, snapshot: snapshot.id, timings: timings, eachMs: each)
         } catch {

@@ -2,6 +2,7 @@ import Glibc
 import LinuxSystem
 public import Messages
 import SandboxRuntime
+import Telemetry
 
 extension CheckpointManager {
     /// Names of sandboxes: a letter or digit, then up to 62 letters, digits, `_`, `.` or `-`.
@@ -21,6 +22,7 @@ extension CheckpointManager {
 
     /// Creates a sandbox at its base and starts its PID 1.
     public func create(_ request: CreateRequest) throws(ErrorMessage) -> SandboxInfo {
+        let start = monotonicNanoseconds()
         if let name = request.name { try Self.check(name: name) }
         try request.spec.check()
         let view: BaseView
@@ -41,6 +43,9 @@ extension CheckpointManager {
             } catch {
                 unregister(sandbox)
                 throw error
+            }
+            telemetry.emit(.created) { event in
+                (event.sandbox, event.durationMs) = (sandbox.name, milliseconds(since: start))
             }
             return sandbox.info()
         }
@@ -70,7 +75,8 @@ extension CheckpointManager {
                 let candidate = "box-" + String(UInt32.random(in: 0...0xff_ffff), radix: 36)
                 if sandboxes[candidate] == nil { chosen = candidate }
             }
-            let sandbox = LiveSandbox(record: record(chosen!), directory: directory(of: chosen!))
+            let sandbox = LiveSandbox(
+                record: record(chosen!), directory: directory(of: chosen!), telemetry: telemetry)
             sandboxes[chosen!] = sandbox
             return sandbox
         }
@@ -84,6 +90,7 @@ extension CheckpointManager {
 
     /// Ends a sandbox and forgets it, whatever its state. The caller holds its operation.
     func unregister(_ sandbox: LiveSandbox) {
+        sandbox.noticeKills()
         let (running, wasGone) = sandbox.with { state in
             defer {
                 state.running = nil
@@ -106,6 +113,7 @@ extension CheckpointManager {
 
     /// Removes a sandbox; a running one only by `force`. Its snapshots stay.
     public func remove(_ name: String, force: Bool) throws(ErrorMessage) {
+        let start = monotonicNanoseconds()
         let sandbox = try find(name)
         try sandbox.exclusively { () throws(ErrorMessage) in
             sandbox.noticeDeath()
@@ -114,6 +122,9 @@ extension CheckpointManager {
                     .inUse, "sandbox \(name) is running", hint: "ckpt rm -f \(name) ends its processes too")
             }
             unregister(sandbox)
+            telemetry.emit(.removed) { event in
+                (event.sandbox, event.durationMs) = (name, milliseconds(since: start))
+            }
         }
     }
 
@@ -135,19 +146,28 @@ extension CheckpointManager {
         }
         return try sandbox.exclusively { () throws(ErrorMessage) in
             let running = try sandbox.running(for: "kill", evenPaused: true)
-            try stop(sandbox, running)
+            try stop(sandbox, running, by: "kill")
             return sandbox.info()
         }
     }
 
     /// Ends the processes and keeps the files; leaves the sandbox stopped.
-    func stop(_ sandbox: LiveSandbox, _ running: LiveSandbox.Running) throws(ErrorMessage) {
+    func stop(
+        _ sandbox: LiveSandbox, _ running: LiveSandbox.Running, by operation: String
+    ) throws(ErrorMessage) {
+        sandbox.noticeKills()
+        sandbox.with { $0.isEnding = true }
+        defer { sandbox.with { $0.isEnding = false } }
         running.kill()
         running.channel.abandon(.disconnected)
         _ = running.process.ended(within: 5000)
         closeWayOut(of: sandbox)
         running.groups.remove()
         sandbox.with { $0.running = nil }
+        telemetry.emit(.exited) { event in
+            (event.sandbox, event.snapshot) = (sandbox.name, sandbox.record.position)
+            (event.operation, event.signal, event.exitCode) = (operation, SIGKILL, 128 + SIGKILL)
+        }
         try sandbox.update { record in
             record.state = .stopped
             record.process = nil
@@ -165,6 +185,7 @@ extension CheckpointManager {
             }
             try startFresh(sandbox, position: nil)
             let timings = Timings(totalMs: milliseconds(since: start))
+            telemetry.emit(.reset) { ($0.sandbox, $0.durationMs) = (name, timings.totalMs) }
             return RestoreResult(sandbox: sandbox.info(), snapshot: nil, timings: timings)
         }
     }

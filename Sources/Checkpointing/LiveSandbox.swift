@@ -2,6 +2,7 @@ import LinuxSystem
 import Messages
 import SandboxRuntime
 import SnapshotTree
+import Telemetry
 
 /// One sandbox of this server.
 final class LiveSandbox: Sendable {
@@ -26,6 +27,8 @@ final class LiveSandbox: Sendable {
         var warnings: [String] = []
         /// What it used when somebody last looked, a second ago or more.
         var lastSample: ResourceSample?
+        /// Whether its end is being brought about on purpose.
+        var isEnding = false
         /// Whether it has been removed: whoever still holds it must let go.
         var isGone = false
     }
@@ -38,6 +41,8 @@ final class LiveSandbox: Sendable {
         var groups: SandboxGroups
         /// Whether its processes stand still on request; the channel to PID 1 is down meanwhile.
         var isPaused = false
+        /// How many of the kernel's kills for want of memory were told of.
+        var oomKillsTold: UInt64 = 0
 
         /// Ends every process, those that stand still too: only v2 lets a frozen process be killed.
         func kill() {
@@ -50,11 +55,13 @@ final class LiveSandbox: Sendable {
     /// `ROOT/sandboxes/NAME`.
     let directory: String
     let log: CommandLog
+    let telemetry: Telemetry
     private let state: Monitor<State>
     private let busy = Monitor(false)
 
-    init(record: SandboxRecord, directory: String) {
+    init(record: SandboxRecord, directory: String, telemetry: Telemetry) {
         name = record.name
+        self.telemetry = telemetry
         self.directory = directory
         log = CommandLog(directory: directory)
         state = Monitor(State(record: record, lastIncarnation: record.incarnation))
@@ -112,8 +119,13 @@ final class LiveSandbox: Sendable {
 
     /// Writes down that its PID 1 is gone, if it is.
     func noticeDeath() {
+        let isGone = with { state in
+            !state.isEnding && state.running.map { !$0.process.isAlive } == true
+        }
+        if !isGone { return }
+        noticeKills()
         let ended = with { state -> (running: Running, wayOut: WayOut?)? in
-            guard let running = state.running, !running.process.isAlive else { return nil }
+            guard let running = state.running, !state.isEnding, !running.process.isAlive else { return nil }
             let kills = running.groups.oomKills ?? 0
             state.running = nil
             defer { state.wayOut = nil }
@@ -129,6 +141,7 @@ final class LiveSandbox: Sendable {
         guard let ended else { return }
         ended.wayOut?.end()
         ended.running.channel.abandon(.disconnected)
+        tellDeath(of: ended.running.process)
         startThread { [groups = ended.running.groups] in groups.remove() }
     }
 

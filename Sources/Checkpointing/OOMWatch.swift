@@ -25,7 +25,9 @@ struct OOMWatch: Sendable {
         else {
             return false
         }
-        return (Self.kills(sandbox) ?? before) > before
+        guard (Self.kills(sandbox) ?? before) > before else { return false }
+        sandbox.noticeKills()
+        return true
     }
 
     private static func kills(_ sandbox: LiveSandbox) -> UInt64? {

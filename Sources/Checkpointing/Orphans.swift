@@ -1,6 +1,8 @@
 import Glibc
 import LinuxSystem
+import Messages
 import SandboxRuntime
+import Telemetry
 
 extension CheckpointManager {
     /// Ends the sandboxes of this root that no record names: a server was killed between the start of their PID 1
@@ -17,7 +19,9 @@ extension CheckpointManager {
                 String(decoding: mounts, as: UTF8.self).contains(mark),
                 let process = try? SandboxProcess(pid: pid)
             else { continue }
-            report("process \(pid): a sandbox that was never written down; ended")
+            telemetry.emit(.recovered) {
+                $0.message = "process \(pid) was a sandbox that was never written down; ended"
+            }
             process.kill()
             _ = process.ended(within: 5000)
         }
@@ -38,7 +42,9 @@ extension CheckpointManager {
                 }),
                 let process = try? SandboxProcess(pid: pid)
             else { continue }
-            report("process \(pid): led out of a sandbox that is gone; ended")
+            telemetry.emit(.recovered) {
+                $0.message = "process \(pid) led out of a sandbox that is gone; ended"
+            }
             process.kill()
             _ = process.ended(within: 5000)
         }

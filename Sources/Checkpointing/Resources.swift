@@ -2,6 +2,7 @@ import Glibc
 import LinuxSystem
 public import Messages
 import SandboxRuntime
+import Telemetry
 
 extension CheckpointManager {
     public func stats(
@@ -54,6 +55,7 @@ extension CheckpointManager {
             try freeze(sandbox, &running)
             running.isPaused = true
             sandbox.with { $0.running = running }
+            telemetry.emit(.paused) { $0.sandbox = name }
             return sandbox.info()
         }
     }
@@ -94,6 +96,7 @@ extension CheckpointManager {
             do throws(CommandError) {
                 try running.channel.resume(pid: running.process.pid, deadline: deadline)
             } catch { throw error.message }
+            telemetry.emit(.unpaused) { $0.sandbox = name }
             return sandbox.info()
         }
     }

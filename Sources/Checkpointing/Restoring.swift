@@ -5,6 +5,7 @@ import LinuxSystem
 public import Messages
 import SandboxRuntime
 import SnapshotTree
+import Telemetry
 
 extension CheckpointManager {
     /// Longest that a restore may take, in nanoseconds.
@@ -36,6 +37,10 @@ extension CheckpointManager {
             timings.totalMs = milliseconds(since: start)
             var result = RestoreResult(sandbox: sandbox.info(), snapshot: snapshot.id, timings: timings)
             if !warnings.isEmpty { result.warnings = warnings }
+            telemetry.emit(.restored) { event in
+                (event.sandbox, event.snapshot) = (name, snapshot.id)
+                (event.durationMs, event.timings) = (timings.totalMs, timings)
+            }
             return result
         }
     }
@@ -100,6 +105,8 @@ extension CheckpointManager {
         } catch {
             guard isAddressTaken, sandbox.record.spec.net == .host, let running = sandbox.with({ $0.running })
             else { throw error }
+            sandbox.with { $0.isEnding = true }
+            defer { sandbox.with { $0.isEnding = false } }
             running.kill()
             _ = running.process.ended(within: 5000)
             running.groups.remove()

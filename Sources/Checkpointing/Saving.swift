@@ -37,7 +37,9 @@ extension CheckpointManager {
                 let attempt = SaveAttempt(
                     sandbox: sandbox, running: running, staging: staging, request: request, crash: crash,
                     start: start, cancelled: cancelled)
-                return try attempt.stops ? saveAndStop(attempt) : saveAndGoOn(attempt)
+                let info = try attempt.stops ? saveAndStop(attempt) : saveAndGoOn(attempt)
+                tellSave(info, crash: crash)
+                return info
             } catch {
                 try? store.abandon(staging)
                 throw error
@@ -70,12 +72,14 @@ extension CheckpointManager {
     /// The snapshot is published while everything stands still: if that fails nothing was ended yet.
     private func saveAndStop(_ attempt: SaveAttempt) throws(ErrorMessage) -> SnapshotInfo {
         var info: SnapshotInfo?
+        attempt.sandbox.with { $0.isEnding = true }
+        defer { attempt.sandbox.with { $0.isEnding = false } }
         try dump(attempt) { () throws(ErrorMessage) in
             let captured = try capture(attempt)
             try attempt.checkCancelled()
             info = try publishAndStand(attempt, captured)
         }
-        try stop(attempt.sandbox, attempt.running)
+        try stop(attempt.sandbox, attempt.running, by: "save")
         return info!
     }
 

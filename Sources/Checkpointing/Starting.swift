@@ -104,6 +104,7 @@ extension CheckpointManager {
         root: RootFilesystem, incarnation: Int, layers: [String], position: String?, warnings: [String] = [],
         as other: (spec: SandboxSpec, ground: Ground)? = nil
     ) throws(ErrorMessage) {
+        sandbox.noticeKills()
         let before = sandbox.with { ($0.running, $0.record) }
         do throws(ErrorMessage) {
             if (other?.spec ?? before.1.spec).net != .nat { closeWayOut(of: sandbox) }
@@ -142,6 +143,7 @@ extension CheckpointManager {
             throw error
         }
         if let old = before.0 { end(old) }
+        wakeLifeWatch()
     }
 
     /// Connects the line that a sandbox has to another PID 1; nil where it has none that works.

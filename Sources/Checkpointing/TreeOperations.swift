@@ -1,6 +1,7 @@
 import LinuxSystem
 public import Messages
 import SnapshotTree
+import Telemetry
 
 extension CheckpointManager {
     /// Every snapshot, oldest first, and every sandbox.
@@ -33,20 +34,32 @@ extension CheckpointManager {
     public func delete(
         _ reference: String, subtree: Bool, keepingChildren: Bool
     ) throws(ErrorMessage) -> DeleteResult {
+        let start = monotonicNanoseconds()
         let record = try resolve(reference)
-        return try deleting { (standing, layers) throws(ErrorMessage) in
+        let result = try deleting { (standing, layers) throws(ErrorMessage) in
             try mapping { () throws(SnapshotTreeError) in
                 try store.delete(
                     record.id, subtree: subtree, keepingChildren: keepingChildren, standing: standing,
                     layersInUse: layers)
             }
         }
+        telemetry.emit(.deleted) { event in
+            (event.snapshot, event.names, event.count) = (record.id, result.deleted, result.deleted.count)
+            (event.bytes, event.durationMs) = (result.freedBytes, milliseconds(since: start))
+        }
+        return result
     }
 
     /// Removes what nothing refers to any more.
     public func gc() throws(ErrorMessage) -> GCResult {
-        try deleting { (_, layers) throws(ErrorMessage) in
+        let start = monotonicNanoseconds()
+        let result = try deleting { (_, layers) throws(ErrorMessage) in
             try mapping { () throws(SnapshotTreeError) in try store.gc(layersInUse: layers) }
         }
+        telemetry.emit(.gc) { event in
+            (event.count, event.bytes) = (result.removed.count, result.freedBytes)
+            event.durationMs = milliseconds(since: start)
+        }
+        return result
     }
 }

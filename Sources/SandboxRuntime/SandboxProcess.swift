@@ -15,6 +15,21 @@ public final class SandboxProcess: Sendable {
     public let identity: Identity
     public var pid: Int32 { identity.pid }
     private let handle: Descriptor
+    /// How it ended, once it was reaped here.
+    private let end = Monitor<Ending?>(nil)
+
+    /// How a process ended (waitid(2)).
+    public struct Ending: Sendable {
+        /// What it exited with, or 128 + the signal that ended it.
+        public let exitCode: Int32
+        public let signal: Int32?
+    }
+
+    /// How it ended; nil while it lives, and for one that is no child of this process.
+    public var ending: Ending? { end.with { $0 } }
+
+    /// Its pidfd, which is readable once it has ended; borrowed.
+    public var descriptor: Int32 { handle.raw }
 
     /// Takes over a process that was just started or restored.
     public init(pid: Int32) throws(SystemError) {
@@ -43,9 +58,19 @@ public final class SandboxProcess: Sendable {
             if ready < 0 && errno == EINTR { continue }
             if ready <= 0 { return false }
             var status = siginfo_t()
-            _ = waitid(P_PIDFD, id_t(handle.raw), &status, WEXITED | WNOHANG)
+            if waitid(P_PIDFD, id_t(handle.raw), &status, WEXITED | WNOHANG) == 0 { note(status) }
             return true
         }
+    }
+
+    private func note(_ status: siginfo_t) {
+        // All zero where somebody else has reaped it.
+        guard status._sifields._sigchld.si_pid != 0 else { return }
+        let code = status._sifields._sigchld.si_status
+        let ending =
+            status.si_code == CLD_EXITED
+            ? Ending(exitCode: code, signal: nil) : Ending(exitCode: 128 + code, signal: code)
+        end.with { $0 = ending }
     }
 
     /// Whether it has ended; a child of ours is not reaped.

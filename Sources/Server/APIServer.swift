@@ -1,4 +1,5 @@
 public import Messages
+public import Telemetry
 import Glibc
 import LinuxSystem
 
@@ -8,7 +9,7 @@ public final class APIServer: Sendable {
     private let daemon: HTTPDaemon
     private let traffic: Traffic
     private let limits: ServerLimits
-    private let log: ServerLog
+    let telemetry: Telemetry
     private let stopRequest: StopRequest
     private let directory: Descriptor
     private let lock: RootLock
@@ -16,10 +17,11 @@ public final class APIServer: Sendable {
     /// Locks the root (made when missing, mode 0700), opens the engine, then listens on ROOT/server.sock.
     ///
     /// The engine is opened under the lock, so it may sweep what an earlier server left behind. Throws
-    /// `inUse` when another server has the root, and whatever `engine` throws.
+    /// `inUse` when another server has the root, and whatever `engine` throws. `engine` is given what it tells of
+    /// itself with.
     public init(
-        root: String, limits: ServerLimits = ServerLimits(),
-        engine: () throws(ErrorMessage) -> any EngineOperations
+        root: String, limits: ServerLimits = ServerLimits(), logging: LogOptions = LogOptions(),
+        engine: (Telemetry) throws(ErrorMessage) -> any EngineOperations
     ) throws(ErrorMessage) {
         directory = try APIServer.open(root)
         lock = try RootLock(in: directory, path: root)
@@ -28,13 +30,13 @@ public final class APIServer: Sendable {
         self.root = root
         self.limits = limits
         do throws(SystemError) {
-            log = try ServerLog(in: directory)
+            telemetry = Telemetry(log: try logging.open(in: directory))
         } catch {
             throw ErrorMessage(.internal, "\(root)/server.log cannot be written", cause: "\(error)")
         }
         let service = Service(
-            engine: try engine(), control: stopRequest, router: .v1, limits: limits, log: log,
-            traffic: traffic)
+            engine: try engine(telemetry), control: stopRequest, router: .v1, limits: limits,
+            telemetry: telemetry, traffic: traffic)
         do throws(SystemError) {
             // Under the lock, whatever has that name is nobody's any more.
             unlinkat(directory.raw, "server.sock", 0)
@@ -44,7 +46,9 @@ public final class APIServer: Sendable {
         } catch {
             throw ErrorMessage(.internal, "cannot listen on \(root)/server.sock", cause: "\(error)")
         }
-        log.write("serves \(root), version \(Product.version)")
+        telemetry.emit(.started) {
+            $0.message = "serves \(root), version \(Product.version), pid \(getpid())"
+        }
     }
 
     private static func open(_ root: String) throws(ErrorMessage) -> Descriptor {
@@ -61,6 +65,9 @@ public final class APIServer: Sendable {
     /// The descriptor to which any byte written asks for a clean shutdown; for signal handlers.
     public var stopDescriptor: Int32 { stopRequest.writeEnd }
 
+    /// How many connections there are.
+    var connectionCount: Int { traffic.connectionCount }
+
     /// Asks for a clean shutdown and returns at once.
     public func requestStop() { stopRequest.requestStop() }
 
@@ -72,6 +79,8 @@ public final class APIServer: Sendable {
     public func waitUntilStopped() -> Bool {
         stopRequest.wait()
         unlinkat(directory.raw, "server.sock", 0)
+        telemetry.emit(.stopping) { $0.message = "ends; sandboxes run on" }
+        telemetry.events.close()
         daemon.quiesce()
         traffic.close()
         let left = traffic.drain(until: monotonicNanoseconds() + UInt64(limits.drainSeconds) * 1_000_000_000)
@@ -81,7 +90,7 @@ public final class APIServer: Sendable {
             // Its threads go on using it until the process ends.
             _ = Unmanaged.passRetained(daemon)
         }
-        log.write(left == 0 ? "ended" : "ended with \(left) requests unfinished")
+        telemetry.log.write(.info, left == 0 ? "ended" : "ended with \(left) requests unfinished")
         lock.release()
         return left == 0
     }

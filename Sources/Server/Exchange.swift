@@ -2,6 +2,7 @@ import CMicroHTTPD
 import Glibc
 import LinuxSystem
 import Messages
+import Telemetry
 
 /// One request and its answer, from the request line to the last byte sent.
 ///
@@ -23,8 +24,12 @@ final class Exchange {
     /// Whether the header was seen.
     private(set) var begun = false
     private var counted = false
+    /// The operation, from when it is known which to when its end is noted.
+    private var observation: Observation?
+    private let arrived = monotonicNanoseconds()
     /// Kept until the stream is over; libmicrohttpd has a pointer to it.
     private var upgrade: Upgrade?
+    private var download: StreamDownload?
 
     /// A request of which only the target is known.
     init(_ service: Service, _ connection: OpaquePointer, target: String) {
@@ -43,10 +48,11 @@ final class Exchange {
         do throws(Refusal) {
             guard counted else { throw .shuttingDown }
             let (route, call) = try route(method: method, text)
+            observation = Observation(route, call, since: arrived)
             switch route.action {
             case .upload: stage = .uploading(try ArchiveUpload.start(call))
             case .writeFile: stage = .uploading(FileUpload(call))
-            case .answer, .download, .readFile, .attach: stage = .collecting(route, call, [])
+            case .answer, .text, .events, .download, .readFile, .attach: stage = .collecting(route, call, [])
             }
         } catch {
             stage = .refusing(error)
@@ -66,7 +72,8 @@ final class Exchange {
             throw .bodyTooLarge
         }
         let call = Call(
-            engine: service.engine, control: service.control, parameters: parameters, query: target.query,
+            engine: service.engine, telemetry: service.telemetry, control: service.control,
+            parameters: parameters, query: target.query,
             cancelled: Cancellation(watching: ckpt_http_socket(connection)))
         return (route, call)
     }
@@ -113,7 +120,9 @@ final class Exchange {
             }
         case .uploading(let upload):
             do throws(ErrorMessage) {
-                return queue(200, try upload.finish())
+                let answer = try upload.finish()
+                note(nil)
+                return queue(200, answer)
             } catch {
                 return queue(Refusal(error))
             }
@@ -125,7 +134,18 @@ final class Exchange {
     private func answer(_ route: Route, _ call: Call, _ body: [UInt8]) throws(Refusal) -> Bool {
         do throws(ErrorMessage) {
             switch route.action {
-            case .answer(let run): return queue(200, try run(call, body))
+            case .answer(let run):
+                let (answer, bytes) = try run(call, body)
+                note(nil, answer)
+                return queue(200, bytes)
+            case .text(let type, let run):
+                let text = try run(call)
+                note(nil)
+                return queue(200, Array(text.utf8), type: type)
+            case .events(let start):
+                let stream = EventStream(service.telemetry.events, try start(call))
+                note(nil)
+                return queue(stream, cancelled: call.cancelled)
             case .download(let type, let writer):
                 return queue(try StreamDownload.start(try writer(call)), type)
             case .readFile: return queue(try FileDownload(call))
@@ -146,7 +166,14 @@ final class Exchange {
 
     /// Ends the exchange, whether or not an answer was sent.
     func end() {
-        if case .uploading(let upload) = stage { upload.abandon() }
+        switch stage {
+        case .uploading(let upload):
+            upload.abandon()
+            note(ErrorMessage(.cancelled, "the client went away"))
+        // Streams end here; everything else was noted before.
+        case .answered: note(download?.failure)
+        case .requestLine, .collecting, .refusing: break
+        }
         stage = .answered
         if counted { service.traffic.endRequest(ckpt_http_socket(connection)) }
         counted = false
@@ -158,8 +185,15 @@ final class Exchange {
 }
 
 extension Exchange {
+    /// Notes the operation's end, the first time it is called.
+    private func note(_ error: ErrorMessage?, _ answer: (any Sendable)? = nil) {
+        guard let ended = observation else { return }
+        observation = nil
+        ended.end(service.telemetry, error, answer)
+    }
+
     private func queue(_ refusal: Refusal) -> Bool {
-        if refusal.status >= 500 { service.log.write("\(refusal.status): \(refusal.message)") }
+        note(refusal.message)
         return queue(
             refusal.status, JSONBody.encode(ErrorEnvelope(error: refusal.message)), headers: refusal.headers)
     }
@@ -176,6 +210,7 @@ extension Exchange {
 
     private func queue(_ download: StreamDownload, _ type: String) -> Bool {
         let length = UInt64(bitPattern: -1)  // MHD_SIZE_UNKNOWN: chunked
+        self.download = download
         download.connection = connection
         download.stallSeconds = service.limits.stallSeconds
         let response = MHD_create_response_from_callback(
@@ -195,7 +230,19 @@ extension Exchange {
         return send(response, 200, [("Content-Type", type)])
     }
 
+    private func queue(_ stream: EventStream, cancelled: Cancellation) -> Bool {
+        (stream.connection, stream.stallSeconds) = (connection, service.limits.stallSeconds)
+        stream.cancelled = cancelled
+        let length = UInt64(bitPattern: -1)  // MHD_SIZE_UNKNOWN: chunked
+        let response = MHD_create_response_from_callback(
+            length, EventStream.blockSize, EventStream.readBlock,
+            Unmanaged.passRetained(stream).toOpaque(), EventStream.release)
+        return send(response, 200, [("Content-Type", "application/x-ndjson")])
+    }
+
     private func queue(_ upgrade: Upgrade) -> Bool {
+        // It notes its own end.
+        observation = nil
         self.upgrade = upgrade
         let response = MHD_create_response_for_upgrade(
             Upgrade.run, Unmanaged.passUnretained(upgrade).toOpaque())

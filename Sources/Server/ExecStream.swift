@@ -28,6 +28,9 @@ final class ExecStream: Sendable {
 
     /// Carries the stream to its end.
     func run(sandbox: String) {
+        let observation = Observation(operation: "attach", sandbox: sandbox)
+        var failure: ErrorMessage?
+        defer { observation.end(service.telemetry, failure) }
         do throws(ErrorMessage) {
             guard let request = try readRequest() else { return }
             let command = try service.engine.attach(sandbox, request)
@@ -44,7 +47,7 @@ final class ExecStream: Sendable {
             shutdown(socket, Int32(SHUT_RDWR))
             _ = input.wait { $0.finished ? true : nil }
         } catch {
-            if error.httpStatus >= 500 { service.log.write("exec stream in \(sandbox): \(error)") }
+            failure = error
             _ = send(ExecFrame.encode(ExecFrame.FromServer.error.rawValue, JSONBody.encode(error)))
         }
     }

@@ -1,8 +1,10 @@
 import Messages
+import Telemetry
 
 /// What a handler gets to work with.
 struct Call {
     let engine: any EngineOperations
+    let telemetry: Telemetry
     let control: any ServerControl
     /// The `{name}` segments of the route's path, decoded.
     let parameters: [String: String]
@@ -53,7 +55,11 @@ struct Route: Sendable {
     /// What is done with a request that fits.
     enum Action: Sendable {
         /// Read a JSON body, call the engine, answer with JSON.
-        case answer(@Sendable (Call, [UInt8]) throws(ErrorMessage) -> [UInt8])
+        case answer(@Sendable (Call, [UInt8]) throws(ErrorMessage) -> (value: any Sendable, json: [UInt8]))
+        /// Answer with text of that media type.
+        case text(type: String, @Sendable (Call) throws(ErrorMessage) -> String)
+        /// Answer with events, a line of JSON each, for as long as the client likes.
+        case events(@Sendable (Call) throws(ErrorMessage) -> EventReader)
         /// Answer with a stream of bytes of that media type, which a call of the engine writes into a pipe.
         case download(type: String, @Sendable (Call) throws(ErrorMessage) -> Writer)
         /// Read a tar stream.
@@ -73,7 +79,7 @@ struct Route: Sendable {
     var takesStream: Bool {
         switch action {
         case .upload, .writeFile: true
-        case .answer, .download, .readFile, .attach: false
+        case .answer, .text, .events, .download, .readFile, .attach: false
         }
     }
 
@@ -110,24 +116,28 @@ struct Route: Sendable {
     }
 
     /// A route without a body.
-    static func plain<Answer: Encodable & SendableMetatype>(
+    static func plain<Answer: Encodable & Sendable>(
         _ method: String, _ template: String, _ operation: String, query: [String] = [],
         gives: Answer.Type, _ body: @escaping @Sendable (Call) throws(ErrorMessage) -> Answer
     ) -> Route {
-        let action = Action.answer { (call, _) throws(ErrorMessage) in JSONBody.encode(try body(call)) }
+        let action = Action.answer { (call, _) throws(ErrorMessage) in
+            let answer = try body(call)
+            return (answer, JSONBody.encode(answer))
+        }
         return Route(
             method, template, operation, query: query, takes: nil, gives: "\(Answer.self)", action: action)
     }
 
     /// A POST with a JSON body.
     static func post<
-        Request: Decodable & SendableMetatype, Answer: Encodable & SendableMetatype
+        Request: Decodable & SendableMetatype, Answer: Encodable & Sendable
     >(
         _ template: String, _ operation: String, takes: Request.Type, gives: Answer.Type,
         _ body: @escaping @Sendable (Call, Request) throws(ErrorMessage) -> Answer
     ) -> Route {
         let action = Action.answer { (call, bytes) throws(ErrorMessage) in
-            JSONBody.encode(try body(call, try JSONBody.decode(Request.self, from: bytes)))
+            let answer = try body(call, try JSONBody.decode(Request.self, from: bytes))
+            return (answer, JSONBody.encode(answer))
         }
         return Route(
             "POST", template, operation, query: [], takes: "\(Request.self)", gives: "\(Answer.self)",

@@ -4,7 +4,7 @@ extension Router {
     /// Version 1 of the API; `docs/openapi.yaml` describes the same rows.
     static let v1 = Router(
         routes: service + sandboxes + jobs + processes + resources + files + streams + snapshots
-            + snapshotContents + debugging)
+            + snapshotContents + debugging + telemetry)
 
     private static let service: [Route] = [
         .plain("GET", "/v1/version", "getVersion", gives: VersionInfo.self) { (call) throws(ErrorMessage) in

@@ -1,4 +1,5 @@
 public import Messages
+public import Telemetry
 import CLinux
 import FoundationEssentials
 import Glibc
@@ -39,11 +40,11 @@ public struct ReadyReport: Sendable {
 /// told in every case.
 public func serve(
     root: String, ready: ReadyReport = ReadyReport(descriptor: nil), limits: ServerLimits = ServerLimits(),
-    engine: () throws(ErrorMessage) -> any EngineOperations
+    logging: LogOptions = LogOptions(), engine: (Telemetry) throws(ErrorMessage) -> any EngineOperations
 ) throws(ErrorMessage) {
     let server: APIServer
     do throws(ErrorMessage) {
-        server = try APIServer(root: root, limits: limits, engine: engine)
+        server = try APIServer(root: root, limits: limits, logging: logging, engine: engine)
     } catch {
         ready.failed(error)
         throw error

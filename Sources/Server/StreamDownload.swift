@@ -10,6 +10,8 @@ final class StreamDownload {
     private let source: Descriptor
     private let outcome: Monitor<ErrorMessage??>
     private var first: [UInt8]
+    /// Why it broke off, where it did.
+    private(set) var failure: ErrorMessage?
     var connection: OpaquePointer?
     /// Borrowed: it lives as long as it is being sent.
     var response: OpaquePointer?
@@ -72,6 +74,7 @@ final class StreamDownload {
             guard count == 0 else { return -2 }  // MHD_CONTENT_READER_END_WITH_ERROR
             // The archive has no end marker then; who knows of trailers is told why (RFC 9112, 7.1.2).
             if let error = outcome.wait({ $0 })! {
+                failure = error
                 let text = String(decoding: JSONBody.encode(error), as: UTF8.self)
                 MHD_add_response_footer(response, ArchiveTrailer.error, text)
             }

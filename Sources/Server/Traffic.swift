@@ -19,6 +19,9 @@ final class Traffic: Sendable {
     }
     private let state = Monitor(State())
 
+    /// How many connections there are.
+    var connectionCount: Int { state.with { $0.connections.count } }
+
     /// A connection was accepted.
     func opened(_ socket: Int32) {
         state.with { state in

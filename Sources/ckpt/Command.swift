@@ -18,7 +18,7 @@ struct Command: Sendable {
             ("commands and files", [exec, jobs, job, logs, cp, readFile, writeFile]),
             ("snapshots", [save, check, restore, reset, fork, tree, show, du, tag, delete, gc, verify]),
             ("inside a snapshot", [inspect, mem, diff, core, debug]),
-            ("ckpt itself", [serve, doctor, version, completion, help]),
+            ("ckpt itself", [serve, events, metrics, doctor, version, completion, help]),
         ]
     }
 

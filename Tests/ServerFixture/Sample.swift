@@ -193,6 +193,27 @@ public enum Sample {
 
     public static let outputPiece = OutputPiece(offset: 10, next: 11, text: "x", base64: "/w==")
 
+    public static let progress = ProgressInfo(
+        task: 1, phase: "memory", done: 1 << 20, total: 1 << 24, unit: .bytes, elapsedMs: 500.5)
+
+    public static let event: Event = {
+        var event = Event(.crashed, id: 1_795_261_392_543_001, time: 1_700_000_000.5)
+        event.sandbox = "box"
+        event.snapshot = "snap0"
+        event.operation = "save"
+        event.durationMs = 12.5
+        event.message = "process 14 (app) got signal 11"
+        event.exitCode = 139
+        event.signal = 11
+        event.count = 1
+        event.bytes = 1 << 20
+        event.names = ["try-1"]
+        event.timings = timings
+        event.error = ErrorMessage(.badValue, "what happened", hint: "what to do", cause: "why")
+        event.progress = progress
+        return event
+    }()
+
     public static let process = SandboxedProcess(
         pid: 7, parent: 1, hostPid: 4718, user: "www-data", uid: 33, state: "S", threads: 2, cpuPercent: 12.5,
         cpuSeconds: 0.25, rssBytes: 4096, started: 1_700_000_000.5, command: "nginx: worker")
@@ -225,7 +246,7 @@ public enum Sample {
         sandboxUsage, statistics, statistics.cpu, statistics.memory, statistics.pids, statistics.io,
         statistics.pressure, pressure, pressure.some, ReclaimRequest(bytes: 4096),
         ReclaimResult(beforeBytes: 8192, afterBytes: 4096), UpdateRequest(limits: limits),
-        process, ProcessTable(processes: [process]),
+        process, ProcessTable(processes: [process]), event, progress,
         ArchiveResult(leftOut: ["dev/sda"]), fileInfo,
         DirectoryListing(entries: [fileInfo], truncated: false),
         execRequest, execResult, ExecStarted(id: "build-1", stdinOffset: 3),

@@ -42,7 +42,7 @@ func serveFixture(_ options: Options) throws(ErrorMessage) {
         complain("the fixture crashes as it was asked to")
         exit(9)
     }
-    try serve(root: options.root, ready: ready) { () throws(ErrorMessage) in
+    try serve(root: options.root, ready: ready) { (_) throws(ErrorMessage) in
         if failure == "engine" { throw ErrorMessage(.notInstalled, "there is no engine", hint: "get one") }
         let engine = FixtureEngine(directory: options.root)
         _ = try engine.create(CreateRequest(name: "box", spec: SandboxSpec()))

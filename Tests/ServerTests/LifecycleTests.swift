@@ -80,7 +80,7 @@ struct LifecycleTests {
     @Test func aSecondServerNamesTheFirst() throws {
         try TestServer.run { (server) throws in
             let error = errorOf { () throws(ErrorMessage) in
-                _ = try APIServer(root: server.root.path) { () throws(ErrorMessage) in
+                _ = try APIServer(root: server.root.path) { (_) throws(ErrorMessage) in
                     Issue.record("the engine must not be opened")
                     return server.engine
                 }

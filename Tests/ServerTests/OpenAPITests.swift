@@ -114,6 +114,8 @@ struct OpenAPITests {
             #expect(row?.contains(code.rawValue) == true, "\(code.rawValue)")
         }
         #expect(values(properties("LogRecord")?["stream"]) == OutputStream.allCases.map(\.rawValue))
+        #expect(values(properties("Event")?["kind"]) == EventKind.allCases.map(\.rawValue))
+        #expect(values(properties("ProgressInfo")?["unit"]) == ProgressUnit.allCases.map(\.rawValue))
         for value in values(properties("SandboxInfo")?["state"]) ?? [] {
             #expect(SandboxState(rawValue: value) != nil)
         }

@@ -1,11 +1,12 @@
 import Foundation
 import LinuxSystem
 import Messages
-import Server
 import ServerFixture
+import Telemetry
 import Testing
 
 @testable import Client
+@testable import Server
 
 /// A root directory of its own, gone after the test.
 final class TestRoot {
@@ -34,6 +35,7 @@ struct TestServer {
     let server: APIServer
 
     var client: Client { root.client }
+    var telemetry: Telemetry { server.telemetry }
 
     /// The fixture's executable, which lies beside the one these tests run in.
     static func program() throws -> String {
@@ -56,7 +58,7 @@ struct TestServer {
         let root = try TestRoot(path)
         let engine = FixtureEngine(directory: root.path)
         _ = try engine.create(CreateRequest(name: "box", spec: SandboxSpec()))
-        let server = try APIServer(root: root.path, limits: limits) { () throws(ErrorMessage) in engine }
+        let server = try APIServer(root: root.path, limits: limits) { (_) throws(ErrorMessage) in engine }
         defer {
             server.requestStop()
             #expect(server.waitUntilStopped())

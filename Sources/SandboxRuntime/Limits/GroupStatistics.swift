@@ -120,6 +120,9 @@ public struct ResourceSample: Sendable {
 }
 
 extension SandboxGroups {
+    /// Whether the kernel limits and counts its memory.
+    public var countsMemory: Bool { directory(of: .memory) != nil }
+
     /// How many of its processes the kernel killed because its memory limit was reached; nil where nobody counts.
     public var oomKills: UInt64? {
         guard let (directory, isUnified) = directory(of: .memory) else { return nil }

@@ -6,6 +6,7 @@ import Glibc
 import LinuxSystem
 import Messages
 import Server
+import Telemetry
 
 extension Command {
     static let serve = Command(
@@ -13,15 +14,28 @@ extension Command {
             "serve", "run the server of a root, or stop it",
             discussion: [
                 "Every other command starts a server when none runs; this one runs it in the foreground, until "
-                    + "Ctrl-C. Sandboxes go on running when their server ends; the next one takes them up."
+                    + "Ctrl-C. Sandboxes go on running when their server ends; the next one takes them up.",
+                "One that was started by another command logs to server.log in its root, of 8 MiB at most and as "
+                    + "much again in server.log.old. In the foreground it logs to stderr, or to systemd's journal "
+                    + "where stderr leads there.",
             ],
             options: [
                 OptionDescription(
                     "stop", "End the server that runs, if one does, and wait until it has ended"),
+                OptionDescription(
+                    "log-level", value: "LEVEL", .choice(LogLevel.allCases.map(\.rawValue)),
+                    "Log from this level on: debug has every request; default: info"),
+                OptionDescription(
+                    "log-format", value: "FORMAT", .choice(LogFormat.allCases.map(\.rawValue)),
+                    "Log key=value words or JSON; default: text"),
+                OptionDescription(
+                    "log-to", value: "PLACE", .choice(LogOptions.Destination.allCases.map(\.rawValue)),
+                    "Log elsewhere"),
                 OptionDescription("ready-fd", value: "FD", .number(0...1_048_576), ""),
             ],
             examples: [
                 Example("ckpt serve --root /srv/ckpt", "Serve another root, in the foreground"),
+                Example("ckpt serve --log-format json", "Log for a program that reads stderr"),
                 Example("ckpt serve --stop", "End the server; its sandboxes run on"),
             ],
             triedAs: ["server", "daemon", "start"])
@@ -30,23 +44,32 @@ extension Command {
         if call.words.has("stop") { return try stop(call) }
         let ready = ReadyReport(descriptor: call.words.value("ready-fd").flatMap { Int32($0) })
         var manager: CheckpointManager?
-        try Server.serve(root: root, ready: ready) { () throws(ErrorMessage) in
+        let logging = logOptions(call.words)
+        try Server.serve(root: root, ready: ready, logging: logging) { (telemetry) throws(ErrorMessage) in
             do throws(SystemError) { try Workplace.enter(root: root) } catch {
                 throw ErrorMessage(
                     error.code == EPERM ? .notPermitted : .internal,
                     "the server cannot have mounts of its own",
                     hint: error.code == EPERM ? "run ckpt as root" : nil, cause: error.description)
             }
-            let made = try CheckpointManager(root: root, executable: executablePath()) { line in
-                let text = line + "\n"
-                _ = write(STDERR_FILENO, text, text.utf8.count)
-            }
+            let made = try CheckpointManager(
+                root: root, executable: executablePath(), telemetry: telemetry)
             manager = made
             return made
         }
         manager?.finish()
         return 0
     }
+}
+
+/// How the server logs; one that was started by another command has nobody to read its stderr.
+private func logOptions(_ words: ParsedWords) -> LogOptions {
+    var options = LogOptions(destination: words.has("ready-fd") ? .file : LogOptions.foreground)
+    options.level = words.value("log-level").flatMap(LogLevel.init) ?? options.level
+    options.format = words.value("log-format").flatMap(LogFormat.init) ?? options.format
+    options.destination =
+        words.value("log-to").flatMap(LogOptions.Destination.init) ?? options.destination
+    return options
 }
 
 /// Ends the server and waits for it.

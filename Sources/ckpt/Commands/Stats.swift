@@ -28,7 +28,7 @@ extension Command {
                     "ckpt stats main --json | jq '.statistics[0].memory.currentBytes'",
                     "One number for a program"),
             ],
-            triedAs: ["usage", "metrics"])
+            triedAs: ["usage"])
     ) { call in
         let client = call.client()
         let interval = call.words.seconds("interval") ?? 0.5
