@@ -23,6 +23,22 @@ def test_threads_share_a_sandbox(sb: ckpt.Sandbox) -> None:
         assert list(pool.map(work, range(100))) == [f"{n}\n" for n in range(100)]
 
 
+def test_a_fresh_client_is_shared_from_its_first_call(sb: ckpt.Sandbox) -> None:
+    client = ckpt.Client()
+    same = ckpt.Sandbox(sb.name, client)
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        said = list(pool.map(lambda number: same.exec(f"sleep 0.01; echo {number}").stdout, range(64)))
+    client.close()
+    assert said == [f"{n}\n" for n in range(64)]
+
+    async def scenario() -> list[str]:
+        fresh = ckpt.AsyncSandbox(sb.name, ckpt.AsyncClient())
+        results = await asyncio.gather(*(fresh.exec(f"sleep 0.01; echo {number}") for number in range(64)))
+        return [result.stdout for result in results]
+
+    assert asyncio.run(scenario()) == said
+
+
 def in_child(sb: ckpt.Sandbox, number: int) -> str:
     return sb.exec(f"echo {number}").stdout
 

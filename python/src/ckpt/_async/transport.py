@@ -66,13 +66,18 @@ class AsyncTransport:
         if not self._checked:
             try:
                 await self._check_version(connection)
-            except http.Lost:
-                # Whoever uses it next finds it broken, and tries again.
-                pass
+            except BaseException as error:
+                connection.close()
+                if isinstance(error, http.Lost):
+                    return await self.connect()
+                raise
         return connection
 
     async def _check_version(self, connection: io.Connection) -> None:
-        version = await self._exchange(connection, http.request("GET", "/v1/version"), _json)
+        response = await self._roundtrip(connection, http.request("GET", "/v1/version"))
+        if response.closes:
+            raise http.Lost("the server is shutting down", untouched=True)
+        version = _json(response)
         if version.get("api") != API:
             raise VersionMismatch(
                 f"the server of {self.root} is ckpt {version.get('version')} with API {version.get('api')}; "
@@ -124,15 +129,9 @@ class AsyncTransport:
         self, connection: io.Connection, data: bytes, take: Callable[[http.Response], T]
     ) -> T:
         """One request and its answer; the connection goes back to the pool, or is closed."""
-        response = http.Response()
         keep = False
         try:
-            try:
-                await connection.send(data)
-            except OSError as error:
-                # Not all of it was taken, and the server acts on whole requests only.
-                raise http.Lost(str(error), untouched=True) from error
-            await self._receive(connection, response)
+            response = await self._roundtrip(connection, data)
             keep = not response.closes
         finally:
             if keep:
@@ -142,6 +141,16 @@ class AsyncTransport:
         if response.retry:
             raise _Retry
         return take(response)
+
+    async def _roundtrip(self, connection: io.Connection, data: bytes) -> http.Response:
+        try:
+            await connection.send(data)
+        except OSError as error:
+            # Not all of it was taken, and the server acts on whole requests only.
+            raise http.Lost(str(error), untouched=True) from error
+        response = http.Response()
+        await self._receive(connection, response)
+        return response
 
     async def _receive(self, connection: io.Connection, response: http.Response) -> None:
         while not response.complete:

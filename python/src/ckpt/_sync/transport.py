@@ -67,13 +67,18 @@ class Transport:
         if not self._checked:
             try:
                 self._check_version(connection)
-            except http.Lost:
-                # Whoever uses it next finds it broken, and tries again.
-                pass
+            except BaseException as error:
+                connection.close()
+                if isinstance(error, http.Lost):
+                    return self.connect()
+                raise
         return connection
 
     def _check_version(self, connection: io.Connection) -> None:
-        version = self._exchange(connection, http.request("GET", "/v1/version"), _json)
+        response = self._roundtrip(connection, http.request("GET", "/v1/version"))
+        if response.closes:
+            raise http.Lost("the server is shutting down", untouched=True)
+        version = _json(response)
         if version.get("api") != API:
             raise VersionMismatch(
                 f"the server of {self.root} is ckpt {version.get('version')} with API {version.get('api')}; "
@@ -125,15 +130,9 @@ class Transport:
         self, connection: io.Connection, data: bytes, take: Callable[[http.Response], T]
     ) -> T:
         """One request and its answer; the connection goes back to the pool, or is closed."""
-        response = http.Response()
         keep = False
         try:
-            try:
-                connection.send(data)
-            except OSError as error:
-                # Not all of it was taken, and the server acts on whole requests only.
-                raise http.Lost(str(error), untouched=True) from error
-            self._receive(connection, response)
+            response = self._roundtrip(connection, data)
             keep = not response.closes
         finally:
             if keep:
@@ -143,6 +142,16 @@ class Transport:
         if response.retry:
             raise _Retry
         return take(response)
+
+    def _roundtrip(self, connection: io.Connection, data: bytes) -> http.Response:
+        try:
+            connection.send(data)
+        except OSError as error:
+            # Not all of it was taken, and the server acts on whole requests only.
+            raise http.Lost(str(error), untouched=True) from error
+        response = http.Response()
+        self._receive(connection, response)
+        return response
 
     def _receive(self, connection: io.Connection, response: http.Response) -> None:
         while not response.complete:
