@@ -167,7 +167,7 @@ extension CheckpointManager {
             try images.restart(attempt.interrupted)
             try images.keepTimersGoing()
             processes = try images.processCount()
-            if !attempt.stops { attempt.timings.frozenMs = try images.dumpStatistics().frozen }
+            if !attempt.stops { attempt.timings.frozenMs = try images.dumpStatistics()?.frozen }
         } catch {
             throw ErrorMessage(.internal, "the process image cannot be read back", cause: error.description)
         }

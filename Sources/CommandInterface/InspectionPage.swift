@@ -70,15 +70,16 @@ public struct InspectionPage {
         sheet.add("snapshot", inspection.snapshot, .id)
         sheet.add("host name", inspection.hostname)
         sheet.add("processes", "\(inspection.processes.count)")
-        let dump = inspection.dump
-        sheet.add(
-            "the dump took",
-            "\(millisecondsText(dump.frozenMs)) frozen (freezing \(millisecondsText(dump.freezingMs)), "
-                + "memory \(millisecondsText(dump.memoryDumpMs)))")
-        sheet.add(
-            "pages",
-            "\(dump.pagesScanned) looked at, \(dump.pagesWritten) written, "
-                + "\(dump.sharedPagesWritten) of shared memory")
+        if let dump = inspection.dump {
+            sheet.add(
+                "the dump took",
+                "\(millisecondsText(dump.frozenMs)) frozen (freezing \(millisecondsText(dump.freezingMs)), "
+                    + "memory \(millisecondsText(dump.memoryDumpMs)))")
+            sheet.add(
+                "pages",
+                "\(dump.pagesScanned) looked at, \(dump.pagesWritten) written, "
+                    + "\(dump.sharedPagesWritten) of shared memory")
+        }
         if let clocks = inspection.clocks {
             let offset = clocks.boottimeOffsetSeconds.map { ", \(signed($0)) s beside the host's" } ?? ""
             sheet.add(

@@ -17,9 +17,9 @@ public struct DumpStatistics: Equatable, Sendable {
 }
 
 extension ImageDirectory {
-    /// Reads `stats-dump`, which a successful dump leaves in its work directory.
-    public func dumpStatistics() throws(CriuImageError) -> DumpStatistics {
-        let file = try file("stats-dump", .statistics)
+    /// Reads `stats-dump`, which a successful dump leaves in its work directory; nil where that was another one.
+    public func dumpStatistics() throws(CriuImageError) -> DumpStatistics? {
+        guard let file = try fileIfPresent("stats-dump", .statistics) else { return nil }
         _ = try file.onlyEntry()
         return try file.decode(0, stats_entry__unpack, stats_entry__free_unpacked) {
             entry throws(CriuImageError) in

@@ -3,8 +3,9 @@
 public struct Inspection: Codable, Hashable, Sendable {
     /// The snapshot's full id.
     public var snapshot: String
-    /// What CRIU says about the dump.
-    public var dump: InspectedDump
+    /// What CRIU says about the dump; missing where the sandbox was stopped by it (`save --stop`), for such a
+    /// snapshot is complete before CRIU has ended.
+    public var dump: InspectedDump?
     /// The sandbox's host name.
     public var hostname: String?
     /// What its clocks showed.
@@ -21,7 +22,7 @@ public struct Inspection: Codable, Hashable, Sendable {
     public var processes: [InspectedProcess]
 
     public init(
-        snapshot: String, dump: InspectedDump, hostname: String? = nil, clocks: InspectedClocks? = nil,
+        snapshot: String, dump: InspectedDump?, hostname: String? = nil, clocks: InspectedClocks? = nil,
         namespaces: [InspectedNamespace], userMap: [InspectedIDRange], groupMap: [InspectedIDRange],
         mounts: [InspectedMount], processes: [InspectedProcess]
     ) {

@@ -90,14 +90,15 @@ private let tree = image([common, 0x5027_3030], [process(1, 0), process(14, 1)])
 
     @Test func missingFileIsAnErrorWithItsCause() throws {
         let images = try Images([:])
-        let error = try #require(throws: CriuImageError.self) { try images.open().dumpStatistics() }
-        #expect(error.file == "stats-dump" && error.cause?.code == ENOENT)
+        let error = try #require(throws: CriuImageError.self) { try images.open().inventory() }
+        #expect(error.file == "inventory.img" && error.cause?.code == ENOENT)
     }
 
     @Test func statisticsAreMilliseconds() throws {
         let dump = (1...7).flatMap { number($0, 1500 + $0) } + number(9, 0) + number(14, 5)
         let images = try Images(["stats-dump": image([0x5510_5940, 0x5709_3306], [bytes(1, dump)])])
-        let statistics = try images.open().dumpStatistics()
+        let found = try images.open().dumpStatistics()
+        let statistics = try #require(found)
         #expect(statistics.freezing == 1.501 && statistics.frozen == 1.502)
         #expect(statistics.pagesWritten == 1507 && statistics.sharedPagesWritten == 5)
     }

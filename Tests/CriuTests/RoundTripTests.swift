@@ -201,7 +201,8 @@ extension CriuSuite {
                 #expect(processes.map(\.state) == [.alive, .alive])
                 #expect(try images.processCount() == 2)
                 #expect(try images.sharedWritableFiles() == ["/mapped"])
-                let statistics = try images.dumpStatistics()
+                let found = try images.dumpStatistics()
+                let statistics = try #require(found)
                 #expect(statistics.frozen >= statistics.freezing && statistics.pagesWritten > 0)
                 #expect(try images.inventory().worker.network == ImageDirectory.unusedNamespace)
             }

@@ -74,8 +74,8 @@ extension ImageDirectory {
         }
     }
 
-    private func inspectedDump(version: UInt32) throws(CriuImageError) -> InspectedDump {
-        let statistics = try dumpStatistics()
+    private func inspectedDump(version: UInt32) throws(CriuImageError) -> InspectedDump? {
+        guard let statistics = try dumpStatistics() else { return nil }
         return InspectedDump(
             imageVersion: Int(version), freezingMs: statistics.freezing, frozenMs: statistics.frozen,
             memoryDumpMs: statistics.memoryDump, memoryWriteMs: statistics.memoryWrite,
