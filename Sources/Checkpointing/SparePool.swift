@@ -21,7 +21,7 @@ struct SpareKind: Hashable, Sendable {
         let security = spec.security
         guard spec.volumes.isEmpty, spec.tmpfs.isEmpty, spec.shmSize == nil, !spec.readOnly, spec.dns.isEmpty,
             spec.addHosts.isEmpty, spec.devices.isEmpty, security.writable == nil, security.readable == nil,
-            spec.net == .none,
+            spec.net == .none, spec.sysctls.isEmpty,
             // It has the cgroup namespace of its birth: who gets groups of its own starts in them.
             spec.limits.isEmpty
         else { return nil }

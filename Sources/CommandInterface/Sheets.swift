@@ -128,6 +128,7 @@ private struct Sheet {
         add("new privileges", walls.noNewPrivileges ? "" : "allowed")
         add("ports reached", (walls.allowPorts ?? []).map { "\($0)" }.joined(separator: " "))
         add("network", spec.net == .none ? "" : spec.net.description)
+        for sysctl in spec.sysctls { add("sysctl", sysctl.description) }
         for port in spec.ports { add("forwarded", port.description) }
     }
 

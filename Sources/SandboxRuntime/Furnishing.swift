@@ -16,6 +16,7 @@ extension BaseViews {
         view.mounts = view.mounts.byDepth()
         // What is hidden may be shown; what would change the host stays as it is.
         view.masks = spec.security.maskPaths ? masks : masks.filter(\.guardsHost)
+        if !spec.security.maskPaths, spec.net != .host { view.masks.append(.ownNetwork) }
         view.additions = Additions(devices: spec.devices, names: NameFiles(spec))
         return view
     }

@@ -65,6 +65,10 @@ public enum SandboxNetwork {
             }
         }
         if result != 0 { throw .start(step: "network: \(String(cString: failure.step))", code: failure.code) }
+        let asked = spec.sysctls.map { ($0.path, $0.value) }
+        if let left = NetworkSettings.set(Dictionary(asked) { $1 }, in: pid).keys.min() {
+            throw .badSysctl(name: "net/\(left)")
+        }
     }
 
     /// Ends the TCP connections that lead out of the network namespace of process `pid`: after a restore there is

@@ -24,6 +24,10 @@ public struct PathMask: Sendable, Hashable {
     ]
     static let locked = ["proc/bus", "proc/fs", "proc/irq", "proc/sys", "proc/sysrq-trigger"]
 
+    /// What lies there anyway, writable again: it shows the network namespace of whoever looks (sysctl_net.c), and lets
+    /// only that be changed.
+    static let ownNetwork = PathMask(path: "proc/sys/net", source: "/proc/sys/net")
+
     /// Makes what is bound, below `workspace`: a proc, and an empty file and directory. What this kernel has not is
     /// left out.
     static func prepare(in workspace: String, sysfs: String) throws(RuntimeError) -> [PathMask] {

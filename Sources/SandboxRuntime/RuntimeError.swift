@@ -22,6 +22,8 @@ public enum RuntimeError: Error, Sendable {
     case start(step: String, code: Int32)
     /// A seccomp profile says what cannot be done; where in it, and why.
     case badProfile(String, String)
+    /// A network has no such kernel parameter, or it does not take the value.
+    case badSysctl(name: String)
     /// A limit is above the highest that this server may give.
     case limitTooHigh(Ulimit, highest: UInt64)
     /// A memory score is below the lowest that this server may give.
@@ -76,6 +78,10 @@ public enum RuntimeError: Error, Sendable {
                 .badValue,
                 "the seccomp profile cannot be used: \(place.isEmpty ? "the text" : place): \(reason)",
                 hint: "give a profile in Docker's JSON format, or default or unconfined")
+        case .badSysctl(let name):
+            ErrorMessage(
+                .badValue, "the kernel parameter \(name) of a sandbox's network cannot be set so",
+                hint: "sysctl -N shows the names here; some belong to the host's network alone")
         case .limitTooHigh(let limit, let highest):
             ErrorMessage(
                 .badValue,

@@ -53,7 +53,6 @@ enum DockerOptions {
         .missing(
             "publish-all", short: "P", value: false, "name each port: -p BOX takes a free one of the host"),
         .missing("storage-opt", "bound the disk of --root; tmpfs have size="),
-        .missing("sysctl", "sysctl inside, with --security-opt systempaths=unconfined; snapshots hold it"),
         .missing("use-api-socket", value: false, "-v the socket, if the sandbox may do what the server may"),
         .missing("userns", but: [""], "a sandbox always has a user namespace of its own"),
         .missing("uts", but: [""], "a sandbox's host name is its own"),

@@ -108,6 +108,9 @@ enum SpecOptions {
             "net", aliases: ["network"], value: "none|host|nat", .spec(.network),
             "Loopback alone (none, the default), this machine's network, or a way out through it (nat)"),
         OptionDescription(
+            "sysctl", value: "NAME=VALUE", .spec(.sysctl), repeats: true,
+            "A kernel parameter of its network, as net.core.somaxconn=1024"),
+        OptionDescription(
             "publish", short: "p", value: "[[IP:]HOST:]BOX", .spec(.port), repeats: true,
             "Forward a port of this machine, with --net nat; without HOST a free one, which ps shows"),
     ]
@@ -134,6 +137,7 @@ enum SpecOptions {
         spec.security = try security(words)
         spec.net = try words.value("net").map { try Network($0) } ?? .none
         spec.ports = try words.values("publish").map { try PortForward($0) }
+        spec.sysctls = try words.values("sysctl").map { try Sysctl($0) }
         try DockerOptions.apply(words, to: &spec)
         return spec
     }

@@ -51,6 +51,7 @@ public enum Sample {
         spec.readOnly = true
         spec.dns = [try! NameServer("1.1.1.1")]
         spec.addHosts = [try! HostAddress("db:10.0.0.7")]
+        spec.sysctls = [try! Sysctl("net.core.somaxconn=1024")]
         spec.devices = [try! Device("/dev/fuse")]
         spec.ulimits = [try! Ulimit("nofile=1024:4096")]
         spec.oomScoreAdj = 500

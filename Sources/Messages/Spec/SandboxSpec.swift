@@ -35,6 +35,8 @@ public struct SandboxSpec: Hashable, Sendable {
     public var dns: [NameServer]
     /// Lines added to /etc/hosts.
     public var addHosts: [HostAddress]
+    /// Kernel parameters of its network; not with `host`.
+    public var sysctls: [Sysctl]
     /// Device nodes of the host.
     public var devices: [Device]
     /// Limits of setrlimit(2) for every process.
@@ -61,7 +63,7 @@ public struct SandboxSpec: Hashable, Sendable {
         self.env = env
         self.workdir = workdir
         (entrypoint, volumes, tmpfs, readOnly, dns, addHosts) = ([], [], [], false, [], [])
-        (devices, ulimits, ports, saveOnCrash) = ([], [], [], false)
+        (sysctls, devices, ulimits, ports, saveOnCrash) = ([], [], [], [], false)
         (limits, security, net) = (ResourceLimits(), SecurityOptions(), .none)
     }
 }
@@ -69,7 +71,7 @@ public struct SandboxSpec: Hashable, Sendable {
 extension SandboxSpec: Codable {
     private enum CodingKeys: String, CodingKey {
         case base, hostname, env, workdir, user, entrypoint, volumes, tmpfs, shmSize, readOnly, dns, addHosts
-        case devices, ulimits, oomScoreAdj, limits, security, net, ports, saveOnCrash
+        case sysctls, devices, ulimits, oomScoreAdj, limits, security, net, ports, saveOnCrash
     }
 
     public init(from decoder: any Decoder) throws {
@@ -90,6 +92,7 @@ extension SandboxSpec: Codable {
         try read(.readOnly, into: &readOnly)
         try read(.dns, into: &dns)
         try read(.addHosts, into: &addHosts)
+        try read(.sysctls, into: &sysctls)
         try read(.devices, into: &devices)
         try read(.ulimits, into: &ulimits)
         oomScoreAdj = try fields.decodeIfPresent(Int.self, forKey: .oomScoreAdj)
@@ -122,6 +125,7 @@ extension SandboxSpec: Codable {
         try write(.readOnly, \.readOnly)
         try write(.dns, \.dns)
         try write(.addHosts, \.addHosts)
+        try write(.sysctls, \.sysctls)
         try write(.devices, \.devices)
         try write(.ulimits, \.ulimits)
         try write(.oomScoreAdj, \.oomScoreAdj)

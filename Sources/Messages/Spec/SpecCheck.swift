@@ -17,6 +17,14 @@ extension SandboxSpec {
                 .badValue, "the ports of the host's network cannot be limited for one sandbox",
                 hint: "--net nat, or no --allow-port")
         }
+        if !sysctls.isEmpty, net == .host {
+            throw ErrorMessage(
+                .badValue, "the kernel parameters of the host's network are not a sandbox's to set",
+                hint: "--net none or nat, or no --sysctl")
+        }
+        if let name = firstRepeated(sysctls.map(\.path)) {
+            throw ErrorMessage(.badValue, "the kernel parameter net/\(name) is given twice")
+        }
         let taken = ports.filter { $0.hostPort != nil }.map {
             "\($0.address ?? "")/\($0.hostPort!)/\($0.transport)"
         }

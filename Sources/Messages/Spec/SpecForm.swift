@@ -1,7 +1,7 @@
 /// The kinds of value a spec has, for whoever checks words before a request is made.
 public enum SpecForm: String, Sendable, CaseIterable {
     case size, swap, volume, tmpfs, device, cpus, numbers, ioLimit, network, port, host, nameServer, ulimit
-    case capability
+    case capability, sysctl
 
     private var type: any SpelledValue.Type {
         switch self {
@@ -19,6 +19,7 @@ public enum SpecForm: String, Sendable, CaseIterable {
         case .nameServer: NameServer.self
         case .ulimit: Ulimit.self
         case .capability: Capability.self
+        case .sysctl: Sysctl.self
         }
     }
 
