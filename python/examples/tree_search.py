@@ -5,7 +5,7 @@ restore.
 
 The task is a small maze of side effects: a counter in a running shell (memory, not files) starts at 1;
 the actions double it, add three, or write it down, and one of them breaks things for good. The search
-must find a way to 22 and write it to /root/answer. Because a rollback brings the shell's variables and
+must find a way to 11 and write it to /root/answer. Because a rollback brings the shell's variables and
 the files back together, no action has to be undone by hand, and what breaks the sandbox costs nothing.
 """
 
@@ -22,9 +22,9 @@ ACTIONS = {
     "double": "n=$((n * 2))",
     "add three": "n=$((n + 3))",
     "write": "echo $n > /root/answer",
-    "break": "rm -rf /root /etc; n=0",
+    "break": "rm -rf /etc; n=0",
 }
-GOAL = 22
+GOAL = 11
 DEPTH = 6
 
 
@@ -83,9 +83,13 @@ def search(sb: ckpt.Sandbox, iterations: int, chance: random.Random) -> Node | N
         gained = reward(shell)
         if gained == 1.0:
             return node
-        for _ in range(DEPTH - len(node.way)):
-            shell.exec(ACTIONS[chance.choice(["double", "add three", "write"])], timeout=10)
-        gained = max(gained, 0.8 * reward(shell))
+        played = list(node.way)
+        while len(played) < DEPTH and gained < 1:
+            played.append(chance.choice(["double", "add three", "write"]))
+            shell.exec(ACTIONS[played[-1]], timeout=10)
+            gained = max(gained, reward(shell))
+        if gained == 1.0:
+            return Node(sb.save(message="played to the goal"), played, parent=node)
         while node is not None:
             node.visits += 1
             node.value += gained
@@ -110,4 +114,4 @@ def main(iterations: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 400)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 200)

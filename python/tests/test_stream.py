@@ -102,8 +102,8 @@ def test_jobs_run_on_and_are_rolled_back(sb: ckpt.Sandbox) -> None:
     job = sb.start("i=0; while sleep 0.02; do i=$((i+1)); echo $i; done", id="count")
     first = next(job.follow())
     assert first.startswith(b"1\n")
-    snapshot = sb.save()
     kept = job.stdout()
+    snapshot = sb.save()
     time.sleep(0.2)
     sb.restore(snapshot)
     assert sb.job("cou").id == "count" and sb.job("count").info.state == "running"

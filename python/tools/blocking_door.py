@@ -17,6 +17,8 @@ RULES = [
         (r"\basync for\b", "for"),
         (r"\bawait ", ""),
         (r"\b__a(enter|exit|iter|next)__\b", r"__\1__"),
+        (r"\bAsyncGenerator\[(\w+), None\]", r"Generator[\1, None, None]"),
+        (r"\baclose\b", "close"),
         (r"\bStopAsyncIteration\b", "StopIteration"),
         (r"\bAsync([A-Z]\w*)", r"\1"),
         (r"\basyncio\.run\((.*)\)$", r"\1"),

@@ -66,6 +66,8 @@ def reachable(document: dict[str, Any], schemas: dict[str, Any]) -> set[str]:
         for operation in path.values():
             if isinstance(operation, dict):
                 follow(operation.get("responses", {}).get("200", {}))
+    # A stream of JSON lines has no schema in OpenAPI's words.
+    follow({"$ref": "#/components/schemas/Event"})
     return found
 
 

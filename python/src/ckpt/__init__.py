@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from . import errors, messages
 from ._async.client import AsyncClient
+from ._async.events import AsyncEvents
 from ._async.files import AsyncFiles
 from ._async.jobs import AsyncJob
 from ._async.python_session import AsyncPythonSession
@@ -25,6 +26,7 @@ from ._async.tree import AsyncTree
 from ._python_values import Opaque, PythonResult
 from ._streams import Output
 from ._sync.client import Client
+from ._sync.events import Events
 from ._sync.files import Files
 from ._sync.jobs import Job
 from ._sync.python_session import PythonSession
@@ -66,6 +68,7 @@ from .results import Result
 __all__ = [
     "Ambiguous",
     "AsyncClient",
+    "AsyncEvents",
     "AsyncExecStream",
     "AsyncFiles",
     "AsyncJob",
@@ -83,6 +86,7 @@ __all__ = [
     "CommandFailed",
     "CommandTimeout",
     "Conflict",
+    "Events",
     "ExecStream",
     "Files",
     "InUse",

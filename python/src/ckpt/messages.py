@@ -26,6 +26,8 @@ __all__ = [
     "DiskShare",
     "DoctorCheck",
     "DoctorReport",
+    "ErrorMessage",
+    "Event",
     "FileChange",
     "FileInfo",
     "FileState",
@@ -73,6 +75,7 @@ __all__ = [
     "ProcessChange",
     "ProcessTable",
     "ProcessorStatistics",
+    "ProgressInfo",
     "PublishedPort",
     "ReclaimResult",
     "ResourceLimits",
@@ -265,6 +268,82 @@ class DoctorReport(Message):
     """`DoctorReport` of the API."""
 
     checks: list[DoctorCheck]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorMessage(Message):
+    """`ErrorMessage` of the API."""
+
+    code: Literal[
+        "bad_request", "bad_value", "unknown_sandbox", "unknown_snapshot", "not_found", "ambiguous",
+        "name_taken", "in_use", "wrong_state", "cannot_save", "cannot_restore", "no_space",
+        "not_permitted", "not_installed", "cancelled", "version_mismatch", "internal"
+    ]
+
+    message: str
+    """What happened and why."""
+
+    hint: str | None = None
+    """What to do about it."""
+
+    cause: str | None = None
+    """The error underneath, in its own words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event(Message):
+    """One thing that happened."""
+
+    id: int
+    """Larger than that of every earlier event of this root."""
+
+    time: float
+    """Seconds since 1970."""
+
+    kind: Literal[
+        "created", "saved", "restored", "forked", "reset", "removed", "deleted", "exited", "died",
+        "oom", "crashed", "paused", "unpaused", "compaction", "gc", "recovered", "progress", "failed",
+        "started", "stopping", "missed"
+    ]
+    """`exited`: every process ended because that was asked for (kill, save --stop). `died`: PID 1 ended
+    without that. `oom`: the kernel killed `count` processes for want of memory. `crashed`: a process got
+    a deadly signal and was saved just before, in `snapshot`. `recovered`: a server that started put
+    something right or took a sandbox up. `failed`: an operation ended with `error`. `missed`: this reader
+    missed `count` events."""
+
+    sandbox: str | None = None
+    """The one it is about."""
+
+    snapshot: str | None = None
+    """The id of the one it is about."""
+
+    operation: str | None = None
+    """What did it or failed, as an operationId, where the kind does not say."""
+
+    duration_ms: float | None = None
+
+    message: str | None = None
+    """One sentence for people."""
+
+    exit_code: int | None = None
+    """128 + N for signal N."""
+
+    signal: int | None = None
+
+    count: int | None = None
+    """Of processes, items or events, as the kind says."""
+
+    bytes: int | None = None
+    """Of disk: what a save stored, what a deletion or gc gave back."""
+
+    names: list[str] = field(default_factory=list)
+    """Of the forks, or the ids of what was deleted."""
+
+    timings: Timings | None = None
+
+    error: ErrorMessage | None = None
+
+    progress: ProgressInfo | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -1308,6 +1387,31 @@ class ProcessorStatistics(Message):
 
     throttled_ns: int | None = None
     """How long it stood still for that."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgressInfo(Message):
+    """How far a long operation has come."""
+
+    task: int
+    """The same in every event of one operation."""
+
+    phase: str
+    """What it does now, for example memory or files."""
+
+    done: int
+    """How much of this phase is done."""
+
+    unit: Literal["bytes", "snapshots", "sandboxes", "items"]
+
+    elapsed_ms: float
+    """Since the operation began."""
+
+    ended: bool
+    """Whether this is the operation's last event."""
+
+    total: int | None = None
+    """How much there is to do in this phase, where that is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 from .. import _binary
 from .._wire.http import target
 from ..messages import DoctorReport, SandboxInfo, VersionInfo
+from .events import AsyncEvents
 from .transport import AsyncTransport
 
 _clients: dict[tuple[str, str | None], AsyncClient] = {}
@@ -82,6 +84,40 @@ class AsyncClient:
         """
         await self._transport.call("POST", "/v1/shutdown", repeatable=False)
         self._transport.close()
+
+    async def events(
+        self,
+        *,
+        since: int | None = None,
+        sandbox: str | None = None,
+        kinds: Sequence[str] = (),
+        follow: bool = True,
+    ) -> AsyncEvents:
+        """Begins to watch what happens: sandboxes created, saved, restored, died, oom, crashed …
+
+        `since`: after the event of that id, 0 for all that the server keeps; what is yet to happen when
+        missing. `sandbox`, `kinds`: only events about it, only of these kinds. `follow=False`: ends after
+        what is there.
+
+            async with await client.events(kinds=["died", "oom"]) as events:
+                async for event in events:
+                    print(event.sandbox, event.message)
+        """
+        path = target("/v1/events", since=since, sandbox=sandbox, kind=",".join(kinds) or None)
+        if not follow:
+            path += ("&" if "?" in path else "?") + "follow=false"
+        events = AsyncEvents(self._transport, path)
+        await events._open()
+        return events
+
+    async def metrics(self) -> dict[str, float]:
+        """What the server counts, by the names of its Prometheus page (`/metrics`), labels included.
+
+        saves = (await client.metrics())['ckpt_operations_total{operation="save",result="ok"}']
+        """
+        text = (await self._transport.read("/metrics")).decode()
+        samples = (line.rpartition(" ") for line in text.splitlines() if line and not line.startswith("#"))
+        return {name: float(value) for name, _, value in samples}
 
     def close(self) -> None:
         """Closes the connections that are idle; the client can still be used."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -147,7 +147,7 @@ class AsyncFiles:
             spool.seek(0)
             return await io.run_blocking(_archives.unpack, spool, os.fspath(source), Path(destination))
 
-    async def pack(self, path: PathLike, *, owners: bool = False) -> AsyncIterator[bytes]:
+    async def pack(self, path: PathLike, *, owners: bool = False) -> AsyncGenerator[bytes, None]:
         """A file or directory of the sandbox as the pieces of a tar archive."""
         pieces = self._sandbox._client._transport.download(self._target("archive", path, owners=owners))
         async for piece in pieces:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 
 from .. import options as _options
 from .._commands import exec_request
@@ -50,7 +50,7 @@ class AsyncJob:
         """The same of stderr."""
         return (await self._output("stderr")).decode(errors="replace")
 
-    async def follow(self) -> AsyncIterator[bytes]:
+    async def follow(self) -> AsyncGenerator[bytes, None]:
         """Its stdout from the start, as it comes, until it ends.
 
         async for piece in job.follow():

@@ -17,6 +17,7 @@ from ..results import Result
 from .checkpoints import AsyncCheckpoints
 from .client import AsyncClient
 from .control import AsyncControl
+from .events import AsyncEvents
 from .files import AsyncFiles
 from .jobs import AsyncJobs
 from .python_session import AsyncPythonSession
@@ -217,6 +218,10 @@ class AsyncSandbox(AsyncCheckpoints, AsyncControl, AsyncJobs):
         session = AsyncPythonSession(self, name, interpreter)
         await session._start()
         return session
+
+    async def events(self, *, since: int | None = None, kinds: Sequence[str] = ()) -> AsyncEvents:
+        """Begins to watch what happens to this sandbox; see `AsyncClient.events`."""
+        return await self._client.events(since=since, sandbox=self._name, kinds=kinds)
 
     @property
     def files(self) -> AsyncFiles:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import IO, Any, TypeVar
 
 from .. import _binary
@@ -170,7 +170,7 @@ class AsyncTransport:
 
     # Streams
 
-    async def download(self, path: str) -> AsyncIterator[bytes]:
+    async def download(self, path: str) -> AsyncGenerator[bytes, None]:
         """The body of a GET, piece by piece. Raises `ServerUnavailable` where it breaks off."""
         connection = await self.take()
         response = http.Response()

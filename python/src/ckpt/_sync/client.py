@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 from .. import _binary
 from .._wire.http import target
 from ..messages import DoctorReport, SandboxInfo, VersionInfo
+from .events import Events
 from .transport import Transport
 
 _clients: dict[tuple[str, str | None], Client] = {}
@@ -83,6 +85,40 @@ class Client:
         """
         self._transport.call("POST", "/v1/shutdown", repeatable=False)
         self._transport.close()
+
+    def events(
+        self,
+        *,
+        since: int | None = None,
+        sandbox: str | None = None,
+        kinds: Sequence[str] = (),
+        follow: bool = True,
+    ) -> Events:
+        """Begins to watch what happens: sandboxes created, saved, restored, died, oom, crashed …
+
+        `since`: after the event of that id, 0 for all that the server keeps; what is yet to happen when
+        missing. `sandbox`, `kinds`: only events about it, only of these kinds. `follow=False`: ends after
+        what is there.
+
+            with client.events(kinds=["died", "oom"]) as events:
+                for event in events:
+                    print(event.sandbox, event.message)
+        """
+        path = target("/v1/events", since=since, sandbox=sandbox, kind=",".join(kinds) or None)
+        if not follow:
+            path += ("&" if "?" in path else "?") + "follow=false"
+        events = Events(self._transport, path)
+        events._open()
+        return events
+
+    def metrics(self) -> dict[str, float]:
+        """What the server counts, by the names of its Prometheus page (`/metrics`), labels included.
+
+        saves = (client.metrics())['ckpt_operations_total{operation="save",result="ok"}']
+        """
+        text = (self._transport.read("/metrics")).decode()
+        samples = (line.rpartition(" ") for line in text.splitlines() if line and not line.startswith("#"))
+        return {name: float(value) for name, _, value in samples}
 
     def close(self) -> None:
         """Closes the connections that are idle; the client can still be used."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -148,7 +148,7 @@ class Files:
             spool.seek(0)
             return io.run_blocking(_archives.unpack, spool, os.fspath(source), Path(destination))
 
-    def pack(self, path: PathLike, *, owners: bool = False) -> Iterator[bytes]:
+    def pack(self, path: PathLike, *, owners: bool = False) -> Generator[bytes, None, None]:
         """A file or directory of the sandbox as the pieces of a tar archive."""
         pieces = self._sandbox._client._transport.download(self._target("archive", path, owners=owners))
         for piece in pieces:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 
 from .. import options as _options
 from .._commands import exec_request
@@ -51,7 +51,7 @@ class Job:
         """The same of stderr."""
         return (self._output("stderr")).decode(errors="replace")
 
-    def follow(self) -> Iterator[bytes]:
+    def follow(self) -> Generator[bytes, None, None]:
         """Its stdout from the start, as it comes, until it ends.
 
         for piece in job.follow():

@@ -17,6 +17,7 @@ from ..results import Result
 from .checkpoints import Checkpoints
 from .client import Client
 from .control import Control
+from .events import Events
 from .files import Files
 from .jobs import Jobs
 from .python_session import PythonSession
@@ -215,6 +216,10 @@ class Sandbox(Checkpoints, Control, Jobs):
         session = PythonSession(self, name, interpreter)
         session._start()
         return session
+
+    def events(self, *, since: int | None = None, kinds: Sequence[str] = ()) -> Events:
+        """Begins to watch what happens to this sandbox; see `Client.events`."""
+        return self._client.events(since=since, sandbox=self._name, kinds=kinds)
 
     @property
     def files(self) -> Files:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Callable
+from collections.abc import Generator, Callable
 from typing import IO, Any, TypeVar
 
 from .. import _binary
@@ -171,7 +171,7 @@ class Transport:
 
     # Streams
 
-    def download(self, path: str) -> Iterator[bytes]:
+    def download(self, path: str) -> Generator[bytes, None, None]:
         """The body of a GET, piece by piece. Raises `ServerUnavailable` where it breaks off."""
         connection = self.take()
         response = http.Response()

@@ -1,0 +1,55 @@
+"""Events and numbers of the server."""
+
+from __future__ import annotations
+
+import asyncio
+
+import ckpt
+
+
+def test_what_happens_is_told_as_it_happens() -> None:
+    client = ckpt.Client()
+    with client.events() as events:
+        with ckpt.Sandbox.create(client=client) as sb:
+            snapshot = sb.save()
+            sb.restore(snapshot)
+        snapshot.delete()
+        told = []
+        for event in events:
+            if event.sandbox == sb.name or event.kind == "deleted":
+                told.append(event)
+            if event.kind == "deleted":
+                break
+    kinds = [event.kind for event in told if event.kind != "progress"]
+    assert kinds == ["created", "saved", "restored", "removed", "deleted"]
+    saved = next(event for event in told if event.kind == "saved")
+    assert saved.snapshot == snapshot.id and saved.timings.total_ms > 0
+    again = client.events(since=told[0].id, sandbox=sb.name, kinds=["saved", "removed"], follow=False)
+    assert [event.kind for event in again] == ["saved", "removed"]
+    client.close()
+
+
+def test_events_of_one_sandbox(sb: ckpt.Sandbox) -> None:
+    with sb.events(kinds=["paused"]) as events:
+        sb.pause()
+        assert next(events).kind == "paused"
+        sb.unpause()
+
+
+def test_async_events() -> None:
+    async def scenario() -> str:
+        client = ckpt.AsyncClient()
+        async with await client.events(kinds=["removed"]) as events:
+            async with ckpt.AsyncSandbox.create() as sb:
+                pass
+            event = await events.__anext__()
+            assert event.sandbox == sb.name
+            return event.kind
+
+    assert asyncio.run(scenario()) == "removed"
+
+
+def test_numbers(sb: ckpt.Sandbox) -> None:
+    sb.exec("true")
+    numbers = ckpt.Client.default().metrics()
+    assert numbers['ckpt_operations_total{operation="exec",result="ok"}'] >= 1
