@@ -531,7 +531,7 @@ class InspectedCredentials(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InspectedDump(Message):
-    """CRIU's own account of a dump."""
+    """CRIU's own account of a dump; missing where the sandbox was stopped by it."""
 
     image_version: int
     """CRIU's number of the image format."""
@@ -1039,8 +1039,6 @@ class Inspection(Message):
     snapshot: str
     """The snapshot's full id."""
 
-    dump: InspectedDump
-
     namespaces: list[InspectedNamespace]
     """The namespaces of its processes."""
 
@@ -1055,6 +1053,8 @@ class Inspection(Message):
 
     processes: list[InspectedProcess]
     """The processes, parents before their children."""
+
+    dump: InspectedDump | None = None
 
     hostname: str | None = None
     """The sandbox's host name."""
@@ -1575,6 +1575,9 @@ class SandboxSpec(Message):
 
     add_hosts: list[str] = field(default_factory=list)
     """`NAME:ADDRESS`."""
+
+    sysctls: list[str] = field(default_factory=list)
+    """`net.NAME=VALUE`; not with `net: host`."""
 
     devices: list[str] = field(default_factory=list)
     """`HOST[:BOX][:rwm]`."""
