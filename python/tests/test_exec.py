@@ -98,12 +98,14 @@ def test_options_reach_the_sandbox(tmp_path) -> None:
         volumes={tmp_path: "/data:ro"},
         add_hosts={"db": "10.0.0.1"},
         ulimits={"nofile": "100:200"},
+        sysctls={"net.ipv4.ip_forward": 1},
         pids=100,
         cap_drop=["CHOWN"],
     ) as sb:
         assert sb.name == "with-options"
-        said = sb.exec("hostname; echo $GREETING; pwd; cat /data/file; ulimit -n; grep db /etc/hosts").stdout
-        assert said.split("\n")[:4] == ["box", "hello", "/usr", "of the host100"]
+        script = "hostname; echo $GREETING; pwd; cat /data/file; ulimit -n; cat $forward /etc/hosts"
+        said = sb.exec(script, env={"forward": "/proc/sys/net/ipv4/ip_forward"}).stdout
+        assert said.split("\n")[:5] == ["box", "hello", "/usr", "of the host100", "1"]
         assert "10.0.0.1" in said
         assert sb.exec("chown daemon /tmp").exit_code == 1
         spec = sb.info().spec

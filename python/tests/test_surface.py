@@ -70,6 +70,10 @@ def test_what_is_generated_is_up_to_date() -> None:
     assert done.returncode == 0, done.stderr.decode()
 
 
+def test_the_package_has_the_version_of_the_program() -> None:
+    assert ckpt.Client.default().version().version == ckpt.__version__
+
+
 def test_nothing_but_the_standard_library_is_imported() -> None:
     script = (
         "import sys, ckpt; print({name.partition('.')[0] for name in sys.modules} - sys.stdlib_module_names)"

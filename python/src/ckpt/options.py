@@ -47,6 +47,8 @@ class SandboxOptions(TypedDict, total=False):
     """Addresses of name servers."""
     add_hosts: Sequence[str] | Mapping[str, str]
     """`["NAME:ADDRESS"]`, or a mapping `{NAME: ADDRESS}`: lines for /etc/hosts."""
+    sysctls: Sequence[str] | Mapping[str, Union[int, str]]
+    """`["net.NAME=VALUE"]`, or a mapping `{NAME: VALUE}`: settings of its network; not with `net="host"`."""
     devices: Sequence[str]
     """`HOST[:BOX][:rwm]`: device nodes of this machine."""
     ulimits: Sequence[str] | Mapping[str, int | str]
@@ -125,7 +127,7 @@ SECURITY = frozenset(
         "allow_ports",
     ]
 )
-_SEPARATORS = {"volumes": ":", "add_hosts": ":", "ulimits": "="}
+_SEPARATORS = {"volumes": ":", "add_hosts": ":", "ulimits": "=", "sysctls": "="}
 _PATHS_OF_HOST = frozenset({"volumes", "devices"})
 
 
