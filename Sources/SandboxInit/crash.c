@@ -11,6 +11,7 @@
 #include <sys/syscall.h>
 #include <sys/user.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 // Commands that are watched are traced by PID 1 (ptrace(2), PTRACE_SEIZE: nothing is stopped for it), with all they
@@ -194,6 +195,20 @@ static bool will_die(const char *status, int signal) {
     return is_fatal(signal) && !((caught | ignored) >> (signal - 1) & 1);
 }
 
+/// Waits until a thread that was let go to stand still does so: it has yet to run into its stop. If CRIU came first, it
+/// would take it for stopped, and let it run on.
+static void wait_until_stopped(pid_t tid) {
+    char stat[512];
+    struct timespec moment = {0, 100000};
+    // Bounded, since somebody may have sent SIGCONT.
+    for (int round = 0; round < 10000; round++) {
+        if (!proc_text(tid, "stat", stat, sizeof stat)) return;
+        const char *end = strrchr(stat, ')');  // the name before it may hold anything
+        if (!end || end[1] != ' ' || strchr("TZX", end[2])) return;
+        nanosleep(&moment, NULL);
+    }
+}
+
 /// Notes that the thread is about to die and lets it go standing still; false where it cannot be noted.
 static bool hold_crashing(pid_t tid, int signal) {
     char status[4096], name[32];
@@ -208,6 +223,7 @@ static bool hold_crashing(pid_t tid, int signal) {
     name[strcspn(name, "\n")] = 0;
     memcpy(c->what.command, name, sizeof c->what.command - 1);
     if (ptrace(PTRACE_DETACH, tid, 0, SIGSTOP) < 0) return false;
+    wait_until_stopped(tid);
     crash_count++;
     forget(tid);
     return true;
@@ -250,6 +266,7 @@ void crash_stopped(pid_t tid, int status) {
         if (event == PTRACE_EVENT_STOP && !group_stop) mend_interrupted(tid);
         // A fork's event comes before the stop that was asked for, which the detach does without.
         ptrace(PTRACE_DETACH, tid, 0, event ? 0 : signal);
+        if (group_stop) wait_until_stopped(tid);
         forget(tid);
     } else if (group_stop) {
         ptrace(PTRACE_LISTEN, tid, 0, 0);
