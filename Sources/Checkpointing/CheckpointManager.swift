@@ -59,6 +59,7 @@ public final class CheckpointManager: EngineOperations {
     public func finish() {
         stopWatchingLives()
         closeSpares()
+        store.endCompaction()
         sweepGroups()
         store.waitUntilDurable()
         store.waitUntilRemoved()

@@ -54,9 +54,10 @@ extension CheckpointManager {
         let began = monotonicNanoseconds()
         let ground = try Ground(manifest: snapshot.manifest)
         let view = try checkedView(of: snapshot.spec, on: ground)
+        let mounted = try mapping { () throws(SnapshotTreeError) in try store.layersToMount(of: snapshot) }
         let (root, incarnation) = nextRoot(of: sandbox, view: view)
         defer { root.release() }
-        let layers = snapshot.layers.reversed().map { store.layerPath($0) }
+        let layers = mounted.reversed().map { store.layerPath($0) }
         do throws(ErrorMessage) {
             do throws(RuntimeError) { try root.mount(over: layers) } catch { throw error.message }
             try fillTmpfs(of: root, from: layers)
@@ -86,7 +87,7 @@ extension CheckpointManager {
         }
         try takeOver(
             sandbox, process, in: limiting!.groups, root: root, incarnation: incarnation,
-            layers: snapshot.layers, position: snapshot.id, warnings: limiting!.warnings,
+            layers: mounted, position: snapshot.id, warnings: limiting!.warnings,
             as: (snapshot.spec, ground))
         for warning in warnings { report("sandbox \(sandbox.name), snapshot \(snapshot.id): \(warning)") }
         return warnings

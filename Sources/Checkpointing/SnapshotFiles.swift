@@ -78,6 +78,7 @@ extension CheckpointManager {
     /// The root filesystem of a snapshot.
     func files(of snapshot: SnapshotTree.Record) throws(ErrorMessage) -> SnapshotFiles {
         let view = try view(of: snapshot.spec, on: Ground(manifest: snapshot.manifest))
-        return SnapshotFiles(view: view, layers: snapshot.layers.map { store.layerPath($0) })
+        let layers = try mapping { () throws(SnapshotTreeError) in try store.unmergedLayers(of: snapshot) }
+        return SnapshotFiles(view: view, layers: layers.map { store.layerPath($0) })
     }
 }

@@ -26,6 +26,8 @@ final class Catalog {
         """
 
     private let database: Database
+    /// Who needs which layer; brought in line once a transaction has ended well.
+    var index = LayerIndex()
     // Manifests never change once published, so each is decoded once.
     private var manifests: [String: Manifest] = [:]
 
@@ -164,10 +166,27 @@ final class Catalog {
 
     // MARK: - Layers
 
-    /// The layers of every snapshot, by snapshot.
-    func layers() throws(SnapshotTreeError) -> [(id: String, layers: [String])] {
-        try database.rows("SELECT id, layers FROM snapshots ORDER BY seq") { row in
-            (row.text(0)!, row.text(1)!.split(separator: " ").map(String.init))
+    /// What a row says of a snapshot's layers.
+    struct LayerRow {
+        let id: String
+        let layers: [String]
+        /// The one it brought, and its bytes on disk.
+        let own: String?
+        let ownBytes: Int64
+    }
+
+    /// The layers of every snapshot, oldest first; SQLite looks into the manifests, which is much quicker than to
+    /// decode them.
+    func layers() throws(SnapshotTreeError) -> [LayerRow] {
+        let sql = """
+            SELECT id, layers, json_extract(manifest, '$.ownLayer'), json_extract(manifest, '$.layerTotalBytes')
+            FROM snapshots ORDER BY seq
+            """
+        return try database.rows(sql) { row in
+            LayerRow(
+                id: row.text(0)!, layers: row.text(1)!.split(separator: " ").map(String.init),
+                own: row.text(2),
+                ownBytes: row.integer(3))
         }
     }
 
@@ -179,20 +198,6 @@ final class Catalog {
         return try database.rows(sql, .text(layer)) { (row) throws(SnapshotTreeError) in
             try manifest(in: row)
         }.first
-    }
-
-    /// Those of `candidates` that no snapshot lists.
-    func unreferenced(_ candidates: Set<String>) throws(SnapshotTreeError) -> Set<String> {
-        // Few candidates are looked up by a scan inside SQLite; many are worth one set of all layers.
-        guard candidates.count <= 4 else { return candidates.subtracting(try layers().flatMap(\.layers)) }
-        var unreferenced: Set<String> = []
-        for layer in candidates {
-            let sql = "SELECT 1 FROM snapshots WHERE instr(layers, ?) > 0 LIMIT 1"
-            if try database.rows(sql, .text(layer), read: { _ in true }).isEmpty {
-                unreferenced.insert(layer)
-            }
-        }
-        return unreferenced
     }
 
     // MARK: - Tags

@@ -25,16 +25,20 @@ extension SnapshotTree {
             for id in ids {
                 if let names = standing[id], !names.isEmpty { throw .standing(id, sandboxes: names) }
             }
-            var layers: Set<String> = []
-            for id in ids { layers.formUnion(try catalog.record(id)?.layers ?? []) }
+            var manifests: [Manifest] = []
+            for id in ids {
+                if let manifest = try catalog.record(id)?.manifest { manifests.append(manifest) }
+            }
             let moved = try moveUp(orphans, to: record.parent, catalog)
             try catalog.transaction { () throws(SnapshotTreeError) in
                 for manifest in moved { try catalog.reparent(manifest) }
                 for id in ids.reversed() { try catalog.remove(id) }
             }
-            let unused = try catalog.unreferenced(layers.subtracting(layersInUse).subtracting(live.layers))
+            for manifest in manifests { catalog.index.remove(manifest) }
+            let unused = catalog.index.unneeded(among: Set(manifests.flatMap(\.layers)))
+                .subtracting(layersInUse).subtracting(live.layers)
             trash = ids.compactMap { discard($0, from: layout.snapshots) }
-            trash += unused.sorted().compactMap { discardLayer($0) }
+            trash += unused.sorted().compactMap { discardLayer($0, catalog) }
             return ids
         }
         return DeleteResult(deleted: deleted, freedBytes: try empty(trash))
@@ -58,8 +62,8 @@ extension SnapshotTree {
             }
             let layers = try wrapping { () throws(SystemError) in try layout.layerNames() }
             let candidates = Set(layers).subtracting(layersInUse).subtracting(live.layers)
-            for name in try catalog.unreferenced(candidates).sorted() {
-                guard let discarded = discardLayer(name) else { continue }
+            for name in catalog.index.unneeded(among: candidates).intersection(candidates).sorted() {
+                guard let discarded = discardLayer(name, catalog) else { continue }
                 trash.append(discarded)
                 removed.append("layers/\(name)")
             }
@@ -136,8 +140,9 @@ extension SnapshotTree {
         return trash
     }
 
-    /// The same for a layer, whose digest list goes with it.
-    private func discardLayer(_ layer: String) -> String? {
+    /// The same for a layer, whose digest list goes with it, and what is known of its parts before it.
+    private func discardLayer(_ layer: String, _ catalog: Catalog) -> String? {
+        if unlinkat(layout.merges.raw, layer, 0) == 0 { catalog.index.removeMerge(layer) }
         let discarded = discard(layer, from: layout.layers)
         if discarded != nil { unlinkat(layout.digests.raw, layer, 0) }
         return discarded

@@ -1,12 +1,33 @@
 import Glibc
 import LinuxSystem
 
+/// Makes twins of entries in another directory tree.
+protocol EntryCopying: AnyObject {
+    /// The tree in which the twins are made, and the directory of it that the next one goes to.
+    var rootDirectory: Int32 { get }
+    var destinationDirectory: Int32 { get }
+    /// The path of the directory that the walk is in, each part ending in a slash.
+    var path: [CChar] { get }
+    var data: FileCopy { get }
+    var attributes: ExtendedAttributes { get }
+    /// Where the first name of an inode with several lies below the root.
+    var firstNames: [ino_t: [CChar]] { get set }
+    /// Bytes of data that were copied or cloned.
+    var copiedBytes: Int64 { get set }
+    /// Makes the twin of a regular file in some other way than by copying; false asks for a copy.
+    func reuse(_ name: UnsafePointer<CChar>, _ status: stat) -> Bool
+}
+
+extension EntryCopying {
+    func reuse(_ name: UnsafePointer<CChar>, _ status: stat) -> Bool { false }
+}
+
 /// How the twin of each kind of entry is made.
-extension LayerCopy {
+extension EntryCopying {
     func copyEntry(
         _ name: UnsafePointer<CChar>, _ status: stat, in directory: Int32
     ) throws(SystemError) {
-        let at = destination.raw
+        let at = destinationDirectory
         if status.st_mode & S_IFMT == S_IFCHR, status.st_rdev == 0 {
             // A whiteout: overlayfs looks at nothing but the device number, and lets many share an inode.
             try retrying("mknodat", printable(name)) { mknodat(at, name, S_IFCHR, 0) }
@@ -29,16 +50,9 @@ extension LayerCopy {
     private func copyRegular(
         _ name: UnsafePointer<CChar>, _ status: stat, in directory: Int32
     ) throws(SystemError) {
-        if let sharing, sharing.hasTwin(of: name, status, parent: directoryInode) {
-            unchanged.append(path + UnsafeBufferPointer(start: name, count: strlen(name) + 1))
-            // A clone costs more than a link (75 µs against 17), but does not show in the link count.
-            if !data.canClone, sharing.link(name, to: destination.raw) {
-                linked += 1
-                return
-            }
-        }
+        if reuse(name, status) { return }
         let source = Descriptor(owning: try openQuietly(name, in: directory))
-        let at = destination.raw
+        let at = destinationDirectory
         let twin = Descriptor(
             owning: try retrying("openat", printable(name)) {
                 openat(at, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0o600)
@@ -67,7 +81,7 @@ extension LayerCopy {
             readlinkat(directory, name, target, Int(PATH_MAX))
         }
         target[length] = 0
-        let at = destination.raw
+        let at = destinationDirectory
         try retrying("symlinkat", printable(name)) { symlinkat(target, at, name) }
         try copyMetadata(status, of: name, from: directory)
     }
@@ -88,7 +102,7 @@ extension LayerCopy {
     private func copyMetadata(
         _ status: stat, of name: UnsafePointer<CChar>, from directory: Int32
     ) throws(SystemError) {
-        let at = destination.raw
+        let at = destinationDirectory
         try retrying("fchownat", printable(name)) {
             fchownat(at, name, status.st_uid, status.st_gid, AT_SYMLINK_NOFOLLOW)
         }
@@ -102,7 +116,7 @@ extension LayerCopy {
 
     // MARK: - Hard links
 
-    private func rememberFirstName(_ name: UnsafePointer<CChar>, _ status: stat) {
+    func rememberFirstName(_ name: UnsafePointer<CChar>, _ status: stat) {
         firstNames[status.st_ino] = path + UnsafeBufferPointer(start: name, count: strlen(name) + 1)
     }
 
@@ -111,8 +125,8 @@ extension LayerCopy {
         _ name: UnsafePointer<CChar>, _ status: stat
     ) throws(SystemError) -> Bool {
         guard let first = firstNames[status.st_ino] else { return false }
-        let at = destination.raw
-        if linkat(root.raw, first, at, name, 0) == 0 { return true }
+        let at = destinationDirectory
+        if linkat(rootDirectory, first, at, name, 0) == 0 { return true }
         switch errno {
         case EMLINK: return false
         case ENAMETOOLONG:
@@ -120,7 +134,9 @@ extension LayerCopy {
             let parts = first.dropLast().split(separator: CChar(bitPattern: UInt8(ascii: "/"))).map {
                 Array($0) + [0]
             }
-            var directory = try root.reopenedDirectory()
+            let root = rootDirectory
+            var directory = Descriptor(
+                owning: try retrying("openat", ".") { openat(root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC) })
             for part in parts.dropLast() {
                 let above = directory.raw
                 directory = Descriptor(

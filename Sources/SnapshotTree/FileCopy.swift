@@ -11,6 +11,16 @@ final class FileCopy {
 
     deinit { buffer.deallocate() }
 
+    /// Finds out at once whether the filesystem of a directory shares extents, with two files that have no name.
+    func probe(in directory: Int32) {
+        let unnamed: Int32 = 0x41_0000  // O_TMPFILE, open(2)
+        let source = openat(directory, ".", O_RDWR | unnamed | O_CLOEXEC, 0o600)
+        let twin = openat(directory, ".", O_RDWR | unnamed | O_CLOEXEC, 0o600)
+        defer { for file in [source, twin] where file >= 0 { close(file) } }
+        canClone =
+            source >= 0 && twin >= 0 && write(source, "x", 1) == 1 && (try? clone(source, to: twin)) == true
+    }
+
     /// Copies `source` into the empty file `destination`, holes as holes.
     func copy(_ source: Int32, to destination: Int32, _ status: stat) throws(SystemError) {
         let size = Int64(status.st_size)

@@ -98,9 +98,12 @@ extension SnapshotTree {
     }
 
     /// What some snapshot says of a layer's digest list; nil where none lists the layer.
-    private func digest(ofLayer layer: String) -> Digest? {
-        let found = try? locked { (catalog) throws(SnapshotTreeError) in try catalog.lister(of: layer) }
-        return found?.layerDigests[layer]
+    func digest(ofLayer layer: String) -> Digest? {
+        try? locked { (catalog) throws(SnapshotTreeError) in
+            if let merge = catalog.index.merges[layer] { return merge.digest }
+            guard catalog.index.count(listing: layer) > 0 else { return nil }
+            return try catalog.lister(of: layer)?.layerDigests[layer]
+        }
     }
 }
 
@@ -112,7 +115,7 @@ extension Layout {
 extension Descriptor {
     /// Writes the list of a walk into a file of this directory; the digest of the file. What could not be read is an
     /// error.
-    fileprivate func write(_ walk: DigestWalk, to name: String) throws(SystemError) -> Digest {
+    func write(_ walk: DigestWalk, to name: String) throws(SystemError) -> Digest {
         if let failure = walk.unreadable.values.first { throw failure }
         let bytes = walk.list.encoded
         try replaceFile(name, with: bytes, durable: false)

@@ -12,7 +12,7 @@ final class LayerSharing {
 
     // Directories in which programs count links: cron ignores a crontab that has several names, logrotate
     // a log file. What lies below them is copied.
-    private static let linkCounting: Set<String> = ["etc", "log", "spool"]
+    static let linkCounting: Set<String> = ["etc", "log", "spool"]
 
     init(_ index: CaptureIndex, _ layer: consuming Descriptor, hot: Set<ino_t>) {
         self.index = index

@@ -13,6 +13,8 @@ final class Layout: Sendable {
     let staging: Descriptor
     /// The digest list of each layer, by its id.
     let digests: Descriptor
+    /// What each merged layer was made of, by its id.
+    let merges: Descriptor
     private let lock: Descriptor
     /// How long to wait for the lock, in nanoseconds.
     private static let lockPatience: UInt64 = 2_000_000_000
@@ -30,6 +32,7 @@ final class Layout: Sendable {
         snapshots = try Self.subdirectory("snapshots", below: rootDirectory)
         staging = try Self.subdirectory("staging", below: rootDirectory)
         digests = try Self.subdirectory("digests", below: rootDirectory)
+        merges = try Self.subdirectory("merges", below: rootDirectory)
         Files.spreadSubdirectories(of: staging)
     }
 

@@ -33,6 +33,7 @@ extension SnapshotTree {
             try writeDown(manifest, tag: tag, staging)
             try makeVisible(manifest, tag: tag)
             live.end(staging.id)
+            compactSoon(below: manifest)
             if durability == .deferred {
                 flusher.add(Flusher.Job(snapshot: manifest.id, layer: manifest.ownLayer))
             }
@@ -156,10 +157,11 @@ extension SnapshotTree {
                 if let tag { try catalog.insertTag(tag, of: manifest.id) }
                 try step(.rowInserted)
             }
+            catalog.index.add(manifest)
         }
     }
 
-    private func move(
+    func move(
         _ name: String, in from: Int32, to newName: String, in to: Int32
     ) throws(SnapshotTreeError) {
         do {

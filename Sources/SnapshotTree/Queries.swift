@@ -13,37 +13,23 @@ extension SnapshotTree {
 
     /// A snapshot as the API tells it; `standing` are the names of the sandboxes that stand on it.
     public func info(for record: Record, standing: [String] = []) throws(SnapshotTreeError) -> SnapshotInfo {
-        let children = try locked { (catalog) throws(SnapshotTreeError) in try catalog.children(of: record.id)
+        try locked { (catalog) throws(SnapshotTreeError) in
+            var info = SnapshotInfo(record, children: try catalog.children(of: record.id), standing: standing)
+            info.origin = OriginInfo(record.manifest)
+            info.storage = DiskShare(record.manifest, catalog.index)
+            return info
         }
-        var info = SnapshotInfo(record, children: children, standing: standing)
-        info.origin = OriginInfo(record.manifest)
-        info.storage = DiskShare(record.manifest, layers: try layerBytes())
-        return info
-    }
-
-    /// Bytes on disk of each layer, by id.
-    private func layerBytes() throws(SnapshotTreeError) -> [String: Int64] {
-        Self.layerBytes(try snapshots())
-    }
-
-    private static func layerBytes(_ records: [Record]) -> [String: Int64] {
-        var bytes: [String: Int64] = [:]
-        for record in records {
-            if let layer = record.manifest.ownLayer { bytes[layer] = record.manifest.layerTotalBytes }
-        }
-        return bytes
     }
 
     /// Every snapshot as the API tells it, oldest first; `standing` gives for each id the sandboxes on it.
     public func infos(standing: [String: [String]] = [:]) throws(SnapshotTreeError) -> [SnapshotInfo] {
-        let (records, children) = try locked { (catalog) throws(SnapshotTreeError) in
-            (try catalog.records(), try catalog.allChildren())
+        let (records, children, index) = try locked { (catalog) throws(SnapshotTreeError) in
+            (try catalog.records(), try catalog.allChildren(), catalog.index)
         }
-        let layers = Self.layerBytes(records)
         return records.map { record in
             var info = SnapshotInfo(
                 record, children: children[record.id] ?? [], standing: standing[record.id] ?? [])
-            info.storage = DiskShare(record.manifest, layers: layers)
+            info.storage = DiskShare(record.manifest, index)
             return info
         }
     }
@@ -63,9 +49,11 @@ extension SnapshotTree {
 }
 
 extension DiskShare {
-    /// As it was when the snapshot was saved; `layers` are the bytes of each layer.
-    fileprivate init(_ manifest: Manifest, layers: [String: Int64]) {
-        let inherited = manifest.layers.reduce(0) { $1 == manifest.ownLayer ? $0 : $0 + (layers[$1] ?? 0) }
+    /// As it was when the snapshot was saved.
+    fileprivate init(_ manifest: Manifest, _ index: LayerIndex) {
+        let inherited = manifest.layers.reduce(0) {
+            $1 == manifest.ownLayer ? $0 : $0 + (index.bytes(of: $1) ?? 0)
+        }
         let memory = manifest.memory.map { $0.totalBytes - $0.storedBytes } ?? 0
         self.init(
             logicalBytes: manifest.processBytes + memory + manifest.layerTotalBytes + inherited,

@@ -14,13 +14,34 @@ extension SnapshotTree {
     ///
     /// Read and compared with their digests are the lists and every image file up to 1 MiB; of pages files and of files
     /// in layers of up to 4,096 entries the type and the size are compared. `thoroughly` reads everything.
+    /// A merged layer with damage is given up for its parts, as long as those are there.
     /// Throws `damagedSnapshot` with the first file that is another.
     public func checkBeforeUse(
         _ record: Record, thoroughly: Bool = false
     ) throws(SnapshotTreeError) {
+        while true {
+            let layers = try layersToMount(of: record)
+            do throws(SnapshotTreeError) {
+                return try check(record, layers, thoroughly: thoroughly)
+            } catch {
+                guard case .damagedSnapshot(_, let path, let problem) = error,
+                    let merge = layers.first(where: {
+                        !record.layers.contains($0)
+                            && ["layers/\($0)", "digests/\($0)"].contains { path.hasPrefix($0) }
+                    })
+                else { throw error }
+                report("merged layer \(merge) is given up: \(path) \(problem)")
+                try giveUp(merge: merge)
+            }
+        }
+    }
+
+    private func check(
+        _ record: Record, _ layers: [String], thoroughly: Bool
+    ) throws(SnapshotTreeError) {
         if thoroughly {
             let verification = Verification(self)
-            try verification.check(record)
+            try verification.check(record, layers: layers)
             if let damage = try verification.report().damage.first {
                 throw .damagedSnapshot(record.id, path: damage.path, problem: damage.problem)
             }
@@ -29,8 +50,9 @@ extension SnapshotTree {
         let place = "snapshots/\(record.id)"
         let images = try list("\(place)/\(Layout.digestsName)", record.manifest.processDigest, record.id)
         try compare(images, "\(place)/process", record.id, reading: Self.readBeforeUse)
-        for layer in record.layers {
-            let list = try list("digests/\(layer)", record.manifest.layerDigests[layer], record.id)
+        for layer in layers {
+            let digest = record.manifest.layerDigests[layer] ?? digest(ofLayer: layer)
+            let list = try list("digests/\(layer)", digest, record.id)
             let isSmall = list.entries.count <= Self.comparedBeforeUse
             try compare(isSmall ? list : DigestList(), "layers/\(layer)", record.id, reading: -1)
         }

@@ -22,6 +22,9 @@ public struct Recovery: Equatable, Sendable {
     /// Where the damaged catalog lies; the new one was rebuilt from the manifests.
     public internal(set) var damagedCatalog: String?
 
+    /// Merged layers whose parts are not known any more: `merges/ID` could not be read, or had no layer.
+    public internal(set) var forgottenMerges: [String] = []
+
     /// Whether there was nothing to put right.
     public var isClean: Bool {
         var other = self
@@ -68,7 +71,7 @@ public struct Recovery: Equatable, Sendable {
             }
         }
         removed = gone
-        try findMissingLayers(catalog, in: layout)
+        try indexLayers(catalog, in: layout)
     }
 
     /// The manifests of `ids`, parents before their children.
@@ -117,14 +120,18 @@ public struct Recovery: Equatable, Sendable {
         }
     }
 
-    private mutating func findMissingLayers(
+    private mutating func indexLayers(
         _ catalog: Catalog, in layout: Layout
     ) throws(SnapshotTreeError) {
         let present = Set(try wrapping { () throws(SystemError) in try layout.layerNames() })
-        for (id, layers) in try catalog.layers() {
-            guard let missing = layers.first(where: { !present.contains($0) }) else { continue }
-            damaged[id] = "layer \(missing) is missing"
+        for row in try catalog.layers() {
+            catalog.index.add(layers: row.layers, own: row.own, bytes: row.ownBytes)
+            guard let missing = row.layers.first(where: { !present.contains($0) }) else { continue }
+            damaged[row.id] = "layer \(missing) is missing"
         }
+        let (merges, removed) = try wrapping { () throws(SystemError) in try layout.readMerges() }
+        for merge in merges { catalog.index.add(merge) }
+        forgottenMerges = removed
     }
 }
 

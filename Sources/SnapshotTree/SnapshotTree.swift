@@ -19,6 +19,11 @@ public final class SnapshotTree: Sendable {
     let flusher: Flusher
     /// Directories that are being removed in the background.
     let removals = Monitor(0)
+    let compaction = Monitor(Compaction())
+    /// Held by the one thread that merges layers.
+    let merging = Monitor(())
+    let compactionStep: CompactionHook
+    let report: @Sendable (String) -> Void
 
     /// Opens the store below `root`, or makes an empty one, sweeps what a crash left half-made and brings
     /// the catalog in line with the snapshots on disk.
@@ -30,13 +35,16 @@ public final class SnapshotTree: Sendable {
         root: String, durability: Durability = .snapshot,
         report: @escaping @Sendable (String) -> Void = { _ in }
     ) throws(SnapshotTreeError) {
-        try self.init(root: root, durability: durability, report: report) { (_) throws(SnapshotTreeError) in }
+        try self.init(
+            root: root, durability: durability, report: report, step: { (_) throws(SnapshotTreeError) in })
     }
 
-    /// The same, with a function that is called at each step of a publication: tests fail and crash there.
+    /// The same, with functions that are called at each step of a publication and of a compaction: tests fail and
+    /// crash there.
     init(
         root: String, durability: Durability, report: @escaping @Sendable (String) -> Void = { _ in },
-        step: @escaping PublishHook
+        step: @escaping PublishHook,
+        compactionStep: @escaping CompactionHook = { (_) throws(SnapshotTreeError) in }
     ) throws(SnapshotTreeError) {
         let layout = try Layout(root: root)
         let (catalog, recovery) = try Recovery.open(layout)
@@ -44,6 +52,8 @@ public final class SnapshotTree: Sendable {
         self.recovery = recovery
         self.durability = durability
         self.step = step
+        self.compactionStep = compactionStep
+        self.report = report
         self.catalog = Monitor(catalog)
         live = LiveStagings()
         flusher = Flusher(layout, report: report)

@@ -34,6 +34,11 @@ private struct Holding: TreeVisitor {
         return true
     }
 
+    /// Takes the links that other directories have to files of this one for none.
+    mutating func leaveOut(_ links: [ino_t: UInt64]) {
+        for (inode, count) in links { files[inode]?.links -= count }
+    }
+
     /// All bytes, and those of files that are linked from elsewhere too.
     var total: Int64 { files.values.reduce(directories) { $0 + $1.bytes } }
     var shared: Int64 { files.values.reduce(0) { $0 + ($1.found < $1.links ? $1.bytes : 0) } }
@@ -53,11 +58,20 @@ extension SnapshotTree {
     /// Counted afresh, file by file. A file is a snapshot's own when no other one has it: its process image's when it
     /// has no link elsewhere, a layer's when also no other snapshot lists the layer.
     public func usage(of records: [Record]) throws(SnapshotTreeError) -> UsageReport {
-        let rows = try locked { (catalog) throws(SnapshotTreeError) in try catalog.layers() }
+        let (rows, merges) = try locked { (catalog) throws(SnapshotTreeError) in
+            (try catalog.layers(), Array(catalog.index.merges.keys))
+        }
         var listers: [String: Int] = [:]
         for row in rows { for layer in Set(row.layers) { listers[layer, default: 0] += 1 } }
         var layers: [String: Holding] = [:]
         for layer in listers.keys { layers[layer] = Holding.of(layout.layerPath(layer)) }
+        // Merged layers that no snapshot lists yet go with their parts: their links make nothing shared.
+        let unlisted = merges.filter { listers[$0] == nil }.map { Holding.of(layout.layerPath($0)) }
+        var links: [ino_t: UInt64] = [:]
+        for holding in unlisted {
+            for (inode, file) in holding.files { links[inode, default: 0] += file.found }
+        }
+        for layer in listers.keys where !links.isEmpty { layers[layer]!.leaveOut(links) }
         var images: [String: Holding] = [:]
         for row in rows { images[row.id] = Holding.of("\(layout.snapshotPath(row.id))/process") }
         let usages = records.compactMap { record -> SnapshotUsage? in
@@ -71,7 +85,7 @@ extension SnapshotTree {
         }
         return UsageReport(
             snapshots: usages, processBytes: Self.once(Array(images.values)),
-            layerBytes: Self.once(Array(layers.values)))
+            layerBytes: Self.once(Array(layers.values) + unlisted))
     }
 
     private static func share(_ image: Holding, _ manifest: Manifest) -> DiskShare {

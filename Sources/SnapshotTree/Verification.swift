@@ -31,9 +31,17 @@ public final class Verification {
         findings[Finding(path: path, problem: problem), default: []].formUnion(snapshots)
     }
 
-    /// Checks one snapshot: its manifest, its tags, its process image and its layers. Throws `catalog` and `damaged`
-    /// when the catalog cannot be asked.
+    /// Checks one snapshot: its manifest, its tags, its process image and its layers, and what was merged of them.
+    /// Throws `catalog` and `damaged` when the catalog cannot be asked.
     public func check(_ record: SnapshotTree.Record) throws(SnapshotTreeError) {
+        let merged = try tree.locked { (catalog) throws(SnapshotTreeError) in
+            catalog.index.everyMerge(of: record.layers)
+        }
+        try check(record, layers: record.layers + merged)
+    }
+
+    /// The same with other layers than those of its manifest.
+    func check(_ record: SnapshotTree.Record, layers: [String]) throws(SnapshotTreeError) {
         checked.append(record.id)
         let place = "snapshots/\(record.id)"
         guard let directory = try? Descriptor.directory(tree.layout.snapshotPath(record.id)) else {
@@ -45,13 +53,31 @@ public final class Verification {
         try checkTree(
             "\(place)/process", list: "\(place)/\(Layout.digestsName)", record.manifest.processDigest,
             keepsTimes: false, snapshots: [record.id])
-        for layer in record.layers where checkedLayers.insert(layer).inserted {
+        for layer in layers where checkedLayers.insert(layer).inserted {
+            checkMerge(layer)
             let owners = try tree.locked { (catalog) throws(SnapshotTreeError) in
                 try catalog.layers().filter { $0.layers.contains(layer) }.map(\.id)
             }
             try checkTree(
-                "layers/\(layer)", list: "digests/\(layer)", record.manifest.layerDigests[layer],
+                "layers/\(layer)", list: "digests/\(layer)",
+                record.manifest.layerDigests[layer] ?? tree.digest(ofLayer: layer),
                 keepsTimes: true, snapshots: owners)
+        }
+    }
+
+    /// Compares what is known of a merged layer's parts with what was read when the store was opened.
+    private func checkMerge(_ layer: String) {
+        let known = try? tree.locked { (catalog) throws(SnapshotTreeError) in catalog.index.merges[layer] }
+        guard let known else { return }
+        files += 1
+        do throws(SystemError) {
+            let stored = try Files.read(tree.layout.mergePath(layer))
+            bytes += Int64(stored.count)
+            if stored != known.encoded {
+                note("merges/\(layer)", "has other content than was saved", snapshots: [])
+            }
+        } catch {
+            note("merges/\(layer)", problem(error), snapshots: [])
         }
     }
 

@@ -63,7 +63,9 @@ import Testing
         let failures = outcome.wait { $0.finished == 8 ? $0.failures : nil }
         #expect(failures == [])
         #expect(try tree.snapshots().count == 81)
-        #expect(try names(in: store.root + "/layers").count == 81)
+        tree.waitUntilCompacted()
+        let merged = try names(in: store.root + "/merges").count
+        #expect(try names(in: store.root + "/layers").count == 81 + merged)
         #expect(try tree.gc().removed == [])
     }
 

@@ -102,7 +102,7 @@ final class OverlayFixture {
         """
 
     /// All that can be told about a tree, one line an entry. A "view" leaves out what overlayfs does not
-    /// tell, "contents" what linking to another layer changes.
+    /// tell, "contents" what linking to another layer changes, "shown" both, but tells which names are of one file.
     static let fingerprint = """
         import hashlib, os, stat, sys
         root = os.fsencode(sys.argv[1]); mode = sys.argv[2] if len(sys.argv) > 2 else "all"
@@ -126,14 +126,14 @@ final class OverlayFixture {
                          for n in sorted(os.listxattr(path, follow_symlinks=False)) if n not in hidden}]
                 if not stat.S_ISDIR(s.st_mode):
                     line += [s.st_size]
-                    if mode != "contents": line.append(s.st_nlink)
-                    if s.st_nlink > 1 and mode == "all":
+                    if mode not in ("contents", "shown"): line.append(s.st_nlink)
+                    if s.st_nlink > 1 and mode == "all" or mode == "shown":
                         line.append(first.setdefault((s.st_dev, s.st_ino), rel))
             if stat.S_ISREG(s.st_mode):
                 line.append(hashlib.sha256(open(path, "rb").read()).hexdigest())
                 if mode != "view": line.append(holes(path, s.st_size))
             if stat.S_ISLNK(s.st_mode): line.append(os.readlink(path))
-            if rel or mode != "view": lines.append(repr(line))  # A view's root is the mount's own.
+            if rel or mode not in ("view", "shown"): lines.append(repr(line))  # A view's root is the mount's own.
             if stat.S_ISDIR(s.st_mode):
                 for n in sorted(os.listdir(path)): visit(path + b"/" + n)
         visit(root)
