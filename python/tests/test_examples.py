@@ -61,3 +61,8 @@ def test_debug_crash() -> None:
     assert "SIGSEGV" in said and "at address 0xdead000" in said
     assert "the request is in it: True" in said
     assert said.count("about to handle 4711") == 2
+
+
+def test_the_bench_measures_both_sides() -> None:
+    said = run("../bench/overhead.py", "40")
+    assert "raw socket" in said and "AsyncSession.exec" in said

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
 
+# In the class `list` is its method.
+SandboxList = list[SandboxInfo]
+
+
 class AsyncSandbox(AsyncCheckpoints, AsyncControl, AsyncJobs):
     """A sandbox: namespaces, a root filesystem and a tree of processes, which can be saved, rolled back and
     forked.
@@ -90,7 +94,7 @@ class AsyncSandbox(AsyncCheckpoints, AsyncControl, AsyncJobs):
         return sandbox
 
     @classmethod
-    async def list(cls, *, client: AsyncClient | None = None) -> list[SandboxInfo]:
+    async def list(cls, *, client: AsyncClient | None = None) -> SandboxList:
         """All sandboxes of the server, dead and stopped ones too."""
         return await (client or AsyncClient.default()).sandboxes()
 

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
 
+# In the class `list` is its method.
+SandboxList = list[SandboxInfo]
+
+
 class Sandbox(Checkpoints, Control, Jobs):
     """A sandbox: namespaces, a root filesystem and a tree of processes, which can be saved, rolled back and
     forked.
@@ -88,7 +92,7 @@ class Sandbox(Checkpoints, Control, Jobs):
         return sandbox
 
     @classmethod
-    def list(cls, *, client: Client | None = None) -> list[SandboxInfo]:
+    def list(cls, *, client: Client | None = None) -> SandboxList:
         """All sandboxes of the server, dead and stopped ones too."""
         return (client or Client.default()).sandboxes()
 
