@@ -2,7 +2,7 @@
 
     python bench/overhead.py [ROUNDS]
 
-Both sides take turns in one run, so that they meet the same noise: a socket that sends prepared bytes and reads
+Both sides take turns in one run and meet the same noise: a socket that sends prepared bytes and reads
 until the answer is whole, and `Session.exec`. It prints medians, and the difference of the medians.
 """
 
