@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import multiprocessing
 import os
+import signal
 import time
 
 import pytest
@@ -62,6 +63,32 @@ def test_a_forked_child_has_connections_of_its_own(sb: ckpt.Sandbox) -> None:
         with os.fdopen(reading, "rb") as pipe:
             assert pipe.read().decode() == "".join(f"{number * 100 + n}\n" for n in range(20))
         assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_forked_child_removes_nothing_of_its_parent() -> None:
+    with ckpt.Sandbox.create() as sb:
+        child = os.fork()
+        if child == 0:
+            with sb:
+                pass
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert sb.exec("echo alive").stdout == "alive\n"
+
+
+def test_an_interrupted_call_kills_its_command(sb: ckpt.Sandbox) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    with pytest.raises(KeyboardInterrupt):
+        sb.exec("sleep 4322")
+    signal.signal(signal.SIGALRM, previous)
+    for _ in range(100):
+        if sb.exec("sleep 0.02; pgrep -f 'sleep 432[2]'").exit_code == 1:
+            return
+    pytest.fail("the command runs on")
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])

@@ -8,8 +8,10 @@ import pwd
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
+from ._io import blocking
 from .errors import CkptError, InvalidOption, NotInstalled, ServerUnavailable, from_message
 
 PATIENCE = 60
@@ -61,12 +63,31 @@ def root(chosen: str | os.PathLike[str] | None = None) -> str:
     return f"{home}/.local/share/ckpt"
 
 
+_starting = threading.Lock()
+os.register_at_fork(after_in_child=lambda: globals().update(_starting=threading.Lock()))
+
+
 def start_server(binary: str | None, root: str) -> None:
     """Has the program start the server of `root`, as each of its commands does; many at once start one.
 
     Raises `ServerUnavailable`, or the program's own error.
     """
     program = binary or find()
+    with _starting:
+        if not is_listening(root):
+            _start(program, root)
+
+
+def is_listening(root: str) -> bool:
+    """Whether a server of `root` accepts connections at this moment."""
+    try:
+        blocking.connect(f"{root}/server.sock").close()
+    except OSError:
+        return False
+    return True
+
+
+def _start(program: str, root: str) -> None:
     try:
         # A process group of its own: Ctrl-C at the caller's terminal is not for the server.
         done = subprocess.run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -51,7 +52,7 @@ class AsyncSandbox(AsyncCheckpoints, AsyncControl, AsyncJobs):
     def __init__(self, name: str, client: AsyncClient | None = None) -> None:
         """The sandbox of that name, which is not asked for; see `get` and `create`."""
         super().__init__(name, client)
-        self._owned = False
+        self._owner: int | None = None
         self._exec_path = f"{self._path}/exec"
 
     @classmethod
@@ -82,7 +83,7 @@ class AsyncSandbox(AsyncCheckpoints, AsyncControl, AsyncJobs):
     def _made(cls, name: str, client: AsyncClient) -> Self:
         """One that this program made, and removes at the end of a `with` block."""
         sandbox = cls(name, client)
-        sandbox._owned = True
+        sandbox._owner = os.getpid()
         return sandbox
 
     @classmethod
@@ -102,7 +103,8 @@ class AsyncSandbox(AsyncCheckpoints, AsyncControl, AsyncJobs):
         return self
 
     async def __aexit__(self, *exception: object) -> None:
-        if self._owned:
+        # A forked child that leaves the block of its parent takes nothing away from it.
+        if self._owner == os.getpid():
             await self.remove()
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 from .._io import asynchronous as io
@@ -45,7 +46,8 @@ class AsyncExecStream:
         self._connection: io.Connection | None = None
         self._decoder = frames.Decoder()
         self._outputs: collections.deque[Output] = collections.deque()
-        self._receiving = io.Lock()
+        self._turn = io.Condition()
+        self._reads = False
         self._sending = io.Lock()
         self._result: Result | None = None
         self._detached = False
@@ -105,23 +107,38 @@ class AsyncExecStream:
             raise StopAsyncIteration
         return output
 
-    async def _pump(self, is_enough: Any) -> None:
-        """Takes what the server says next, unless another reader has while this one waited for its turn."""
-        async with self._receiving:
+    async def _pump(self, is_enough: Callable[[], bool]) -> None:
+        """Takes what the server says next.
+
+        While another reader does, waits until that one has got something.
+        """
+        async with self._turn:
+            if self._reads:
+                await self._turn.wait()
+                return
             if is_enough() or self._result is not None:
                 return
-            if self._detached or self._connection is None:
-                raise Cancelled("the stream was left")
-            try:
-                data = await self._connection.receive()
-            except OSError:
-                data = b""
-            if not data:
-                await self._again()
-                return
-            self._losses = 0
-            for kind, payload in self._decoder.feed(data):
-                await self._obey(kind, payload)
+            self._reads = True
+        try:
+            await self._receive()
+        finally:
+            async with self._turn:
+                self._reads = False
+                self._turn.notify_all()
+
+    async def _receive(self) -> None:
+        if self._detached or self._connection is None:
+            raise Cancelled("the stream was left")
+        try:
+            data = await self._connection.receive()
+        except OSError:
+            data = b""
+        if not data:
+            await self._again()
+            return
+        self._losses = 0
+        for kind, payload in self._decoder.feed(data):
+            await self._obey(kind, payload)
 
     async def _obey(self, kind: int, payload: bytes) -> None:
         if kind in (frames.STDOUT, frames.STDERR):
@@ -212,7 +229,9 @@ class AsyncExecStream:
         self._detached = True
         if self._connection is not None:
             self._connection.shutdown()
-            async with self._receiving:
+            async with self._turn:
+                while self._reads:
+                    await self._turn.wait()
                 self._close()
 
     async def __aenter__(self) -> Self:

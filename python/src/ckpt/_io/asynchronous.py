@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 Lock = asyncio.Lock
+Condition = asyncio.Condition
 READ_SIZE = 256 << 10
 
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 Lock = threading.Lock
+Condition = threading.Condition
 READ_SIZE = 256 << 10
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import collections
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 from .._io import blocking as io
@@ -46,7 +47,8 @@ class ExecStream:
         self._connection: io.Connection | None = None
         self._decoder = frames.Decoder()
         self._outputs: collections.deque[Output] = collections.deque()
-        self._receiving = io.Lock()
+        self._turn = io.Condition()
+        self._reads = False
         self._sending = io.Lock()
         self._result: Result | None = None
         self._detached = False
@@ -106,23 +108,38 @@ class ExecStream:
             raise StopIteration
         return output
 
-    def _pump(self, is_enough: Any) -> None:
-        """Takes what the server says next, unless another reader has while this one waited for its turn."""
-        with self._receiving:
+    def _pump(self, is_enough: Callable[[], bool]) -> None:
+        """Takes what the server says next.
+
+        While another reader does, waits until that one has got something.
+        """
+        with self._turn:
+            if self._reads:
+                self._turn.wait()
+                return
             if is_enough() or self._result is not None:
                 return
-            if self._detached or self._connection is None:
-                raise Cancelled("the stream was left")
-            try:
-                data = self._connection.receive()
-            except OSError:
-                data = b""
-            if not data:
-                self._again()
-                return
-            self._losses = 0
-            for kind, payload in self._decoder.feed(data):
-                self._obey(kind, payload)
+            self._reads = True
+        try:
+            self._receive()
+        finally:
+            with self._turn:
+                self._reads = False
+                self._turn.notify_all()
+
+    def _receive(self) -> None:
+        if self._detached or self._connection is None:
+            raise Cancelled("the stream was left")
+        try:
+            data = self._connection.receive()
+        except OSError:
+            data = b""
+        if not data:
+            self._again()
+            return
+        self._losses = 0
+        for kind, payload in self._decoder.feed(data):
+            self._obey(kind, payload)
 
     def _obey(self, kind: int, payload: bytes) -> None:
         if kind in (frames.STDOUT, frames.STDERR):
@@ -213,7 +230,9 @@ class ExecStream:
         self._detached = True
         if self._connection is not None:
             self._connection.shutdown()
-            with self._receiving:
+            with self._turn:
+                while self._reads:
+                    self._turn.wait()
                 self._close()
 
     def __enter__(self) -> Self:
