@@ -45,7 +45,8 @@ let package = Package(
         .systemLibrary(name: "CCrypto", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CXXHash", providers: [.apt(["libxxhash-dev"])]),
         .systemLibrary(name: "CSQLite", providers: [.apt(["libsqlite3-dev"])]),
-        .systemLibrary(name: "CArchive", providers: [.apt(["libarchive-dev", "libacl1-dev"])]),
+        .systemLibrary(
+            name: "CArchive", providers: [.apt(["libarchive-dev", "libacl1-dev", "libzstd-dev"])]),
         .systemLibrary(name: "CSeccomp", providers: [.apt(["libseccomp-dev"])]),
         .systemLibrary(name: "CMicroHTTPD", providers: [.apt(["libmicrohttpd-dev"])]),
         .target(
@@ -57,16 +58,16 @@ let package = Package(
         module("LinuxSystem", ["CLinux"]),
         module("Messages", []),
         module("Digests", ["CXXHash"], libraries: ["xxhash"]),
+        module("LocalArchive", ["CArchive", "CLinux"], libraries: ["archive", "acl", "zstd"]),
         // Level 2
         module("CommandInterface", ["Messages"]),
         module("Telemetry", ["LinuxSystem", "Messages"]),
-        module("LocalArchive", ["CArchive", "CLinux"], libraries: ["archive", "acl"]),
         module("SandboxRuntime", ["LinuxSystem", "Messages", "CLinux", "CSeccomp"], libraries: ["seccomp"]),
         module("CriuImages", ["LinuxSystem", "Messages", "Digests", "CCriuImages", "CProtobufC"]),
         module(
             "Criu", ["LinuxSystem", "CLinux", "CCriuImages", "CProtobufC", "CCrypto"], libraries: ["crypto"]),
         module(
-            "SnapshotTree", ["LinuxSystem", "Messages", "Digests", "CLinux", "CSQLite"],
+            "SnapshotTree", ["LinuxSystem", "Messages", "Digests", "LocalArchive", "CLinux", "CSQLite"],
             libraries: ["sqlite3"]),
         // Level 3
         module(
@@ -104,7 +105,9 @@ let package = Package(
             dependencies: ["Criu", "CriuImages", "CCriuImages", "CProtobufC", "LinuxSystem", "CLinux"],
             exclude: ["Programs"],
             cSettings: gnu),
-        tests("SnapshotTreeTests", ["SnapshotTree", "LinuxSystem", "Messages", "Digests", "CLinux"]),
+        tests(
+            "SnapshotTreeTests",
+            ["SnapshotTree", "LinuxSystem", "Messages", "Digests", "LocalArchive", "CLinux"]),
         tests("ScriptTests", []),
         // Reads what /metrics tells, strictly.
         .target(name: "MetricsText", path: "Tests/MetricsText", swiftSettings: strict),

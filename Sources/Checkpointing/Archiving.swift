@@ -37,7 +37,7 @@ extension CheckpointManager {
         }
     }
 
-    private static func receive(from descriptor: Int32) throws -> [UInt8] {
+    static func receive(from descriptor: Int32) throws -> [UInt8] {
         var failure: SystemError?
         let bytes = [UInt8](unsafeUninitializedCapacity: 65536) { buffer, count in
             do throws(SystemError) {

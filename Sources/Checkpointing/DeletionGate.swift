@@ -27,15 +27,24 @@ extension CheckpointManager {
     func leasing<Result>(
         _ snapshot: SnapshotTree.Record, _ body: () throws(ErrorMessage) -> Result
     ) throws(ErrorMessage) -> Result {
+        try leasing([snapshot], body)
+    }
+
+    /// The same for several.
+    func leasing<Result>(
+        _ snapshots: [SnapshotTree.Record], _ body: () throws(ErrorMessage) -> Result
+    ) throws(ErrorMessage) -> Result {
         try sharing { () throws(ErrorMessage) in
-            // It may have been deleted since it was looked up.
-            _ = try resolve(snapshot.id)
-            gate.with { $0.leases[snapshot.id, default: 0] += 1 }
+            // One may have been deleted since it was looked up.
+            for snapshot in snapshots { _ = try resolve(snapshot.id) }
+            gate.with { for snapshot in snapshots { $0.leases[snapshot.id, default: 0] += 1 } }
         }
         defer {
             gate.with { gate in
-                gate.leases[snapshot.id]! -= 1
-                if gate.leases[snapshot.id] == 0 { gate.leases[snapshot.id] = nil }
+                for snapshot in snapshots {
+                    gate.leases[snapshot.id]! -= 1
+                    if gate.leases[snapshot.id] == 0 { gate.leases[snapshot.id] = nil }
+                }
             }
         }
         return try body()

@@ -24,12 +24,16 @@ extension Client {
             ArchiveResult.self, to: archivePath(name, path, owners), type: "application/x-tar", from: file)
     }
 
-    /// Writes the body of the answer to a GET to `file`.
-    func download(_ target: String, to file: borrowing Descriptor) throws(ErrorMessage) {
+    /// Writes the body of the answer to `file`: to a GET, or to a POST with this JSON.
+    func download(
+        _ target: String, posting request: [UInt8]? = nil, to file: borrowing Descriptor
+    ) throws(ErrorMessage) {
         let file = file.raw
         let result: Result<Done, ErrorMessage> = try attempt(repeatable: false) {
             (connection) throws(TransportError) in
-            try connection.send(Client.head("GET", target, bodyLength: nil))
+            let method = request == nil ? "GET" : "POST"
+            try connection.send(
+                Client.head(method, target, bodyLength: request?.count) + (request ?? []))
             let head = try connection.readHead()
             guard head.status == 200 else {
                 var body: [UInt8] = []
@@ -50,15 +54,16 @@ extension Client {
         _ = try result.get()
     }
 
-    /// Sends all of `file` as the body of a PUT.
+    /// Sends all of `file` as the body of a PUT, or of a request of that method.
     func upload<Answer: Decodable>(
-        _ answer: Answer.Type, to target: String, type: String, from file: borrowing Descriptor
+        _ answer: Answer.Type, to target: String, method: String = "PUT", type: String,
+        from file: borrowing Descriptor
     ) throws(ErrorMessage) -> Answer {
         let file = file.raw
         let result: Result<Answer, ErrorMessage> = try attempt(repeatable: false) {
             (connection) throws(TransportError) in
             let fields = "Content-Type: \(type)\r\nTransfer-Encoding: chunked\r\n"
-            try connection.send(Client.head("PUT", target, bodyLength: nil, fields: fields))
+            try connection.send(Client.head(method, target, bodyLength: nil, fields: fields))
             try sendChunks(of: file, on: connection)
             return try Client.read(answer, connection)
         }

@@ -38,6 +38,18 @@ public protocol EngineOperations: JobOperations, ProcessOperations, FileOperatio
     func verify(_ request: VerifyRequest) throws(ErrorMessage) -> VerifyReport
     func usage(_ request: UsageRequest) throws(ErrorMessage) -> UsageReport
 
+    /// What the store holds, or what a snapshot is made of, its ancestors included where that is asked for.
+    func objects(snapshot reference: String?, withAncestors: Bool) throws(ErrorMessage) -> ObjectList
+    /// Writes a snapshot and all it needs to `descriptor`, a pipe's end, as an archive.
+    func exportSnapshot(
+        _ reference: String, _ request: ExportRequest, to descriptor: Int32
+    ) throws(ErrorMessage)
+    /// Takes in the archive that comes from `descriptor`, a pipe's end: all of it or nothing.
+    ///
+    /// `mostBytes` bounds what its files take, holes included. A client that broke off looks like an early end.
+    func importSnapshots(tag: String?, mostBytes: Int64?, from descriptor: Int32) throws(ErrorMessage)
+        -> ImportResult
+
     /// What a snapshot's process image holds.
     func inspect(_ reference: String, _ request: InspectRequest) throws(ErrorMessage) -> Inspection
     /// The mappings of a process of a snapshot.

@@ -46,10 +46,15 @@ public struct InitProgram: Sendable {
     public func damage(id: String) -> String? {
         do throws(SystemError) {
             let bytes = try Files.read("\(directory)/\(id)")
-            return Self.fingerprint(bytes) == id ? nil : "has other content than its name says"
+            return Self.problem(of: bytes, id: id)
         } catch {
             return error.code == ENOENT ? "is missing" : "cannot be read: \(error.reason)"
         }
+    }
+
+    /// What is wrong with the bytes of a version; nil when nothing is.
+    public static func problem(of bytes: [UInt8], id: String) -> String? {
+        fingerprint(bytes) == id ? nil : "has other content than its name says"
     }
 
     /// FNV-1a, 64 bits: tells builds of ours apart; no defence against forgery is meant.

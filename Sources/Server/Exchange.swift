@@ -50,9 +50,10 @@ final class Exchange {
             let (route, call) = try route(method: method, text)
             observation = Observation(route, call, since: arrived)
             switch route.action {
-            case .upload: stage = .uploading(try ArchiveUpload.start(call))
+            case .upload(let reader): stage = .uploading(try StreamUpload.start(call, reader))
             case .writeFile: stage = .uploading(FileUpload(call))
-            case .answer, .text, .events, .download, .readFile, .attach: stage = .collecting(route, call, [])
+            case .answer, .text, .events, .download, .produce, .readFile, .attach:
+                stage = .collecting(route, call, [])
             }
         } catch {
             stage = .refusing(error)
@@ -148,6 +149,8 @@ final class Exchange {
                 return queue(stream, cancelled: call.cancelled)
             case .download(let type, let writer):
                 return queue(try StreamDownload.start(try writer(call)), type)
+            case .produce(let type, let writer):
+                return queue(try StreamDownload.start(try writer(call, body)), type)
             case .readFile: return queue(try FileDownload(call))
             case .upload, .writeFile: return false
             case .attach: break

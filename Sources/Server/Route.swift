@@ -62,8 +62,10 @@ struct Route: Sendable {
         case events(@Sendable (Call) throws(ErrorMessage) -> EventReader)
         /// Answer with a stream of bytes of that media type, which a call of the engine writes into a pipe.
         case download(type: String, @Sendable (Call) throws(ErrorMessage) -> Writer)
-        /// Read a tar stream.
-        case upload
+        /// Read a JSON body, answer with a stream.
+        case produce(type: String, @Sendable (Call, [UInt8]) throws(ErrorMessage) -> Writer)
+        /// Read a stream, which a call of the engine reads from a pipe.
+        case upload(@Sendable (Call) throws(ErrorMessage) -> Reader)
         /// Answer with the bytes of a file.
         case readFile
         /// Read the bytes of a file.
@@ -75,11 +77,14 @@ struct Route: Sendable {
     /// Writes a stream to a pipe's end, which it borrows.
     typealias Writer = @Sendable (Int32) throws(ErrorMessage) -> Void
 
+    /// Reads a stream from a pipe's end, which it borrows; returns the answer.
+    typealias Reader = @Sendable (Int32) throws(ErrorMessage) -> [UInt8]
+
     /// Whether the body is a stream of any length.
     var takesStream: Bool {
         switch action {
         case .upload, .writeFile: true
-        case .answer, .text, .events, .download, .readFile, .attach: false
+        case .answer, .text, .events, .download, .produce, .readFile, .attach: false
         }
     }
 
@@ -146,10 +151,10 @@ struct Route: Sendable {
 
     /// A route whose bytes are a stream of their own.
     static func stream(
-        _ method: String, _ template: String, _ operation: String, query: [String] = [], gives: String? = nil,
-        _ action: Action
+        _ method: String, _ template: String, _ operation: String, query: [String] = [],
+        takes: String? = nil, gives: String? = nil, _ action: Action
     ) -> Route {
-        Route(method, template, operation, query: query, takes: nil, gives: gives, action: action)
+        Route(method, template, operation, query: query, takes: takes, gives: gives, action: action)
     }
 
     /// The parameters when the path fits.

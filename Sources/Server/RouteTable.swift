@@ -4,7 +4,7 @@ extension Router {
     /// Version 1 of the API; `docs/openapi.yaml` describes the same rows.
     static let v1 = Router(
         routes: service + sandboxes + jobs + processes + resources + files + streams + snapshots
-            + snapshotContents + debugging + telemetry)
+            + snapshotContents + snapshotArchives + debugging + telemetry)
 
     private static let service: [Route] = [
         .plain("GET", "/v1/version", "getVersion", gives: VersionInfo.self) { (call) throws(ErrorMessage) in
@@ -92,7 +92,15 @@ extension Router {
             }),
         .stream(
             "PUT", "/v1/sandboxes/{name}/archive", "writeArchive", query: ["path", "owners"],
-            gives: "ArchiveResult", .upload),
+            gives: "ArchiveResult",
+            .upload { (call) throws(ErrorMessage) in
+                let (engine, sandbox, path) = (call.engine, call["name"], try call.required("path"))
+                let owners = try call.flag("owners")
+                return { (pipe) throws(ErrorMessage) in
+                    JSONBody.encode(
+                        try engine.writeArchive(sandbox: sandbox, path: path, owners: owners, from: pipe))
+                }
+            }),
     ]
 
     private static let snapshots: [Route] = [

@@ -88,7 +88,9 @@ extension CaptureIndex.Entry {
 
 extension timespec {
     /// The time in nanoseconds.
-    fileprivate var nanoseconds: Int64 { Int64(tv_sec) * 1_000_000_000 + Int64(tv_nsec) }
+    ///
+    /// Anybody may set a time that is centuries away; it wraps, and still tells one from another.
+    fileprivate var nanoseconds: Int64 { Int64(tv_sec) &* 1_000_000_000 &+ Int64(tv_nsec) }
 }
 
 /// Looks for anything in an upper directory that a previous capture does not prove unchanged.

@@ -81,6 +81,21 @@ final class Catalog {
         manifests[manifest.id] = manifest
     }
 
+    /// Gives snapshots that lost a parent of this id that parent back, unless one is its ancestor; their ids.
+    func adopt(by id: String) throws(SnapshotTreeError) -> [String] {
+        var ancestors: Set<String> = [id]
+        var next = try parent(of: id)
+        while let above = next, ancestors.insert(above).inserted { next = try parent(of: above) }
+        let orphans = try database.rows("SELECT id FROM snapshots WHERE lost_parent = ?", .text(id)) {
+            $0.text(0)!
+        }.filter { !ancestors.contains($0) }
+        for orphan in orphans {
+            try database.run(
+                "UPDATE snapshots SET parent = ?, lost_parent = NULL WHERE id = ?", .text(id), .text(orphan))
+        }
+        return orphans
+    }
+
     /// Writes down that a snapshot has another parent, as its manifest says.
     func reparent(_ manifest: Manifest) throws(SnapshotTreeError) {
         try database.run(

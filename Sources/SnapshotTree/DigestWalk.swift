@@ -90,7 +90,8 @@ struct DigestWalk: TreeVisitor {
             default: 0
             }
         let isWhiteout = type == S_IFCHR && status.st_rdev == 0
-        let time = Int64(status.st_mtim.tv_sec) * 1_000_000_000 + Int64(status.st_mtim.tv_nsec)
+        // Anybody may set a time that is centuries away; it wraps, and still tells one from another.
+        let time = Int64(status.st_mtim.tv_sec) &* 1_000_000_000 &+ Int64(status.st_mtim.tv_nsec)
         list.entries[place] = DigestList.Entry(
             mode: status.st_mode, owner: status.st_uid, group: status.st_gid, size: size,
             // Whiteouts may share an inode, whose times mean nothing.

@@ -2,6 +2,7 @@ import CLinux
 import Digests
 import Glibc
 import LinuxSystem
+import LocalArchive
 
 /// Copies extended attributes from file to file; holds the two buffers that takes.
 final class ExtendedAttributes {
@@ -79,6 +80,41 @@ final class ExtendedAttributes {
             hash.update(UnsafeRawBufferPointer(start: value, count: size))
         }
         return hash.digest
+    }
+
+    /// Every attribute that a copy would get, sorted by name.
+    func all(of place: Place) throws(SystemError) -> [ArchivedFile.Attribute] {
+        let length = list(place)
+        if length < 0 {
+            if errno == ENOTSUP { return [] }
+            throw .last("listxattr")
+        }
+        if length == 0 { return [] }
+        let all = UnsafeBufferPointer(start: names, count: length)
+        var attributes: [ArchivedFile.Attribute] = []
+        for name in all.split(separator: 0).map({ Array($0) + [0] }) where !Self.isLeftOut(name) {
+            let size = get(name, place)
+            if size < 0 { throw .last("getxattr", printable(name)) }
+            attributes.append(
+                ArchivedFile.Attribute(
+                    name: name.dropLast().map { UInt8(bitPattern: $0) },
+                    value: Array(UnsafeRawBufferPointer(start: value, count: size))))
+        }
+        return attributes.sorted { $0.name.lexicographicallyPrecedes($1.name) }
+    }
+
+    /// Gives a file these attributes.
+    func set(_ attributes: [ArchivedFile.Attribute], on place: Place) throws(SystemError) {
+        for attribute in attributes where attribute.value.count <= Self.limit {
+            let name = attribute.name.map { CChar(bitPattern: $0) } + [0]
+            if Self.isLeftOut(name) { continue }
+            attribute.value.withUnsafeBytes { bytes in
+                if let start = bytes.baseAddress {
+                    value.copyMemory(from: start, byteCount: bytes.count)
+                }
+            }
+            if set(name, attribute.value.count, place) < 0 { throw .last("setxattr", printable(name)) }
+        }
     }
 
     private func list(_ place: Place) -> Int {

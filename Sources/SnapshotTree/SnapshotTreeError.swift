@@ -33,6 +33,16 @@ public enum SnapshotTreeError: Error, Equatable, Sendable {
     case damaged(what: String, reason: String)
     /// A file of a snapshot that is not what was saved: its path below the store, and what is wrong with it.
     case damagedSnapshot(String, path: String, problem: String)
+    /// An archive that cannot be imported, and why; nothing of it is left.
+    case badArchive(String)
+    /// An archive that needs what this store has not; what, in words.
+    case incompleteArchive(String)
+    /// A snapshot or a layer of the same id is here and is another one.
+    case otherContent(String)
+    /// A snapshot that is being imported already.
+    case importUnderWay(String)
+    /// An archive that could not be written, and why.
+    case notArchived(String)
     /// SQLite failed: its extended result code, and its own words.
     case catalog(code: Int32, text: String)
     /// A system call failed.
@@ -80,6 +90,7 @@ extension SnapshotTreeError {
             ErrorMessage(
                 .cannotRestore, "snapshot \(id) is damaged: \(path) \(problem)",
                 hint: "ckpt verify finds all damage; restore a snapshot that has none")
+        case .badArchive, .incompleteArchive, .otherContent, .importUnderWay, .notArchived: archiveMessage
         case .catalog(_, let text):
             ErrorMessage(.internal, "the catalog failed", cause: text)
         case .system(let error):
@@ -107,6 +118,28 @@ extension SnapshotTreeError {
             ErrorMessage(
                 .unknownSnapshot, "there is no snapshot \(quoted(text))", hint: "`ckpt tree` lists them")
         default: preconditionFailure("no error about a reference")
+        }
+    }
+
+    private var archiveMessage: ErrorMessage {
+        switch self {
+        case .badArchive(let reason):
+            ErrorMessage(
+                .badValue, "the archive is refused: \(reason)",
+                hint: "nothing of it was kept; export it again")
+        case .incompleteArchive(let missing):
+            ErrorMessage(
+                .badValue, "the archive leaves out \(missing), which is not here",
+                hint: "export it without --have and --without, or import what it builds on first")
+        case .otherContent(let what):
+            ErrorMessage(
+                .nameTaken, "\(what) is here already and is another one",
+                hint: "import it into another store with --root, or delete the one that is here")
+        case .importUnderWay(let id):
+            ErrorMessage(
+                .inUse, "snapshot \(id) is being imported already", hint: "wait for the other import")
+        case .notArchived(let reason): ErrorMessage(.internal, "the archive cannot be written: \(reason)")
+        default: preconditionFailure("no error about an archive")
         }
     }
 

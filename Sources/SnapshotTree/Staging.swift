@@ -41,19 +41,22 @@ public final class Staging: Sendable {
 
 /// The stagings that live in this process: their ids, and the ids of the layers they may make.
 final class LiveStagings: Sendable {
-    private let ids = Monitor<[String: String]>([:])
+    private let ids = Monitor<[String: Set<String>]>([:])
 
     /// Notes a staging; false when there is one of that id already.
-    func begin(_ id: String, layer: String) -> Bool {
+    func begin(_ id: String, layer: String) -> Bool { begin(id, layers: [layer]) }
+
+    /// The same for one that may make several layers, or needs some that nobody lists yet.
+    func begin(_ id: String, layers: Set<String>) -> Bool {
         ids.with { ids in
             if ids[id] != nil { return false }
-            ids[id] = layer
+            ids[id] = layers
             return true
         }
     }
     func end(_ id: String) { ids.with { $0[id] = nil } }
     var snapshots: Set<String> { ids.with { Set($0.keys) } }
-    var layers: Set<String> { ids.with { Set($0.values) } }
+    var layers: Set<String> { ids.with { $0.values.reduce(into: []) { $0.formUnion($1) } } }
 }
 
 extension SnapshotTree {

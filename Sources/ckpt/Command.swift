@@ -17,6 +17,7 @@ struct Command: Sendable {
             ("sandboxes", [create, run, ps, stats, top, update, reclaim, pause, unpause, wait, kill, rm]),
             ("commands and files", [exec, jobs, job, logs, cp, readFile, writeFile]),
             ("snapshots", [save, check, restore, reset, fork, tree, show, du, tag, delete, gc, verify]),
+            ("snapshots elsewhere", [export, importArchive, objects]),
             ("inside a snapshot", [inspect, mem, diff, core, debug]),
             ("ckpt itself", [serve, events, metrics, doctor, version, completion, help]),
         ]

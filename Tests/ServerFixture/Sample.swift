@@ -110,6 +110,14 @@ public enum Sample {
         snapshots: [usage], processBytes: 1 << 20, layerBytes: 1 << 16)
     public static let damage = Damage(
         path: "snapshots/snap0/process/core-1.img", problem: "is missing", snapshots: ["snap0"])
+    public static let storedObject = StoredObject(
+        kind: .layer, id: "0123456789ab", digest: "99aa06d3014798d86001c324468d497f", bytes: 4096)
+
+    public static let importResult = ImportResult(
+        snapshot: "aabbccddeeff", imported: ["aabbccddeeff"], known: ["0123456789ab"], newObjects: 1,
+        knownObjects: 2, bytes: 4096, warnings: ["its base, the directory /srv/debian, is not here"],
+        durationMs: 12.5)
+
     public static let verifyReport = VerifyReport(
         snapshots: ["snap0"], files: 12, bytes: 1 << 20, durationMs: 1.5, damage: [damage])
 
@@ -233,7 +241,8 @@ public enum Sample {
         KillRequest(signal: 9), logRecord, LogList(records: [logRecord]),
         SaveRequest(tag: "good", message: "before the test", stop: true), memory, snapshotInfo, crash,
         DebugRequest(snapshot: "good"), debugSession, debugSession.processes[0],
-        saveProblem, checkResult,
+        saveProblem, checkResult, storedObject, ObjectList(objects: [storedObject]),
+        ExportRequest(withAncestors: true, have: [storedObject], level: 3), importResult,
         TreeInfo(snapshots: [snapshotInfo], sandboxes: [sandboxInfo]),
         RestoreRequest(snapshot: "snap0", verify: true), diskShare, origin, usage, usageReport, damage,
         verifyReport, VerifyRequest(snapshots: ["snap0"]), UsageRequest(snapshots: ["snap0"]),

@@ -3,10 +3,10 @@ import LinuxSystem
 import Messages
 
 /// Hands the body of a request to the engine through a pipe, at the speed the engine reads.
-final class ArchiveUpload: Upload {
+final class StreamUpload: Upload {
     private var pipe: Int32?
     private let outcome: Outcome
-    private typealias Outcome = Monitor<Result<ArchiveResult, ErrorMessage>?>
+    private typealias Outcome = Monitor<Result<[UInt8], ErrorMessage>?>
 
     private init(pipe: Int32, outcome: Outcome) {
         self.pipe = pipe
@@ -14,28 +14,25 @@ final class ArchiveUpload: Upload {
     }
 
     /// Starts the engine's half.
-    static func start(_ call: Call) throws(Refusal) -> ArchiveUpload {
+    static func start(
+        _ call: Call, _ reader: @Sendable (Call) throws(ErrorMessage) -> Route.Reader
+    ) throws(Refusal) -> StreamUpload {
         do throws(ErrorMessage) {
-            let sandbox = call["name"]
-            let path = try call.required("path")
-            let owners = try call.flag("owners")
+            let read = try reader(call)
             let ends = try Pipe()
             let reading = ends.reading.release()
             let outcome = Outcome(nil)
-            let engine = call.engine
             startThread {
                 let pipe = Descriptor(owning: reading)
-                let result: Result<ArchiveResult, ErrorMessage>
+                let result: Result<[UInt8], ErrorMessage>
                 do throws(ErrorMessage) {
-                    result = .success(
-                        try engine.writeArchive(
-                            sandbox: sandbox, path: path, owners: owners, from: pipe.raw))
+                    result = .success(try read(pipe.raw))
                 } catch {
                     result = .failure(error)
                 }
                 outcome.with(wake: true) { $0 = result }
             }
-            return ArchiveUpload(pipe: ends.writing.release(), outcome: outcome)
+            return StreamUpload(pipe: ends.writing.release(), outcome: outcome)
         } catch {
             throw Refusal(error)
         }
@@ -57,7 +54,7 @@ final class ArchiveUpload: Upload {
     /// Ends the stream and waits for the engine's word.
     func finish() throws(ErrorMessage) -> [UInt8] {
         abandon()
-        return JSONBody.encode(try outcome.wait { $0 }!.get())
+        return try outcome.wait { $0 }!.get()
     }
 
     /// Ends the stream early; the engine sees an archive that breaks off.
