@@ -34,6 +34,7 @@ __all__ = [
     "ForkResult",
     "GCResult",
     "IOStatistics",
+    "ImportResult",
     "InspectedClocks",
     "InspectedCredentials",
     "InspectedDump",
@@ -67,6 +68,7 @@ __all__ = [
     "MemoryMatches",
     "MemoryPiece",
     "MemoryStatistics",
+    "ObjectList",
     "OriginInfo",
     "OutputPiece",
     "Pressure",
@@ -91,6 +93,7 @@ __all__ = [
     "SnapshotDiff",
     "SnapshotInfo",
     "SnapshotUsage",
+    "StoredObject",
     "Timings",
     "TreeInfo",
     "UsageReport",
@@ -454,6 +457,34 @@ class IOStatistics(Message):
     read_operations: int | None = None
 
     write_operations: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportResult(Message):
+    """`ImportResult` of the API."""
+
+    snapshot: str
+    """The snapshot that was exported, whether it came or was here."""
+
+    imported: list[str]
+    """Ids of the snapshots that came, parents first."""
+
+    known: list[str]
+    """Ids of those that were here before."""
+
+    new_objects: int
+    """Layers and process images that came."""
+
+    known_objects: int
+    """Those that were here before."""
+
+    bytes: int
+    """Of the archive, as they came."""
+
+    duration_ms: float
+
+    warnings: list[str] = field(default_factory=list)
+    """What may be in the way of restoring it here, one sentence each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -1267,6 +1298,13 @@ class MemoryStatistics(Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectList(Message):
+    """`ObjectList` of the API."""
+
+    objects: list[StoredObject]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OriginInfo(Message):
     """Where a snapshot was made: a process image may need the same."""
 
@@ -1805,6 +1843,22 @@ class SnapshotUsage(Message):
     process: DiskShare
 
     layers: DiskShare
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredObject(Message):
+    """A part of snapshots that a store keeps once."""
+
+    kind: Literal["layer", "process", "program"]
+
+    id: str
+    """Of the layer, of the snapshot or of the version of ckpt-init."""
+
+    digest: str
+    """Two stores that agree in it have the same bytes."""
+
+    bytes: int
+    """On disk when it was saved; 0 where that is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
