@@ -33,6 +33,7 @@ extension SnapshotImport {
         try tree.locked { (catalog) throws(SnapshotTreeError) in
             try makeVisible(order.map(\.id), tags, catalog)
         }
+        if let last = order.last { tree.compactSoon(below: manifests[last.id]!) }
         return imported
     }
 
@@ -144,6 +145,7 @@ extension SnapshotImport {
             for id in ids { _ = try catalog.adopt(by: id) }
             try step(.rowsInserted)
         }
+        for id in ids { catalog.index.add(manifests[id]!) }
     }
 
     private func synchronize(_ directories: [String]) throws(SnapshotTreeError) {
