@@ -57,6 +57,12 @@ def libraries(program: Path) -> list[tuple[str, Path]]:
     return found
 
 
+def linked_in() -> list[str]:
+    """The Debian packages whose libraries a release build has inside, after the package's own list."""
+    manifest = (ROOT / "Package.swift").read_text()
+    return sorted(set(re.findall(r'"(lib[a-z0-9.+-]+-dev)"', manifest)))
+
+
 def gather(program: Path, into: Path, *, program_in: str, libexec_in: str, libraries_in: str) -> None:
     """Puts everything below `into`; the programs find each other by relative paths alone."""
     home, shared = into / program_in, into / libraries_in
@@ -75,6 +81,8 @@ def gather(program: Path, into: Path, *, program_in: str, libexec_in: str, libra
     for path in companions(program):
         shutil.copy(path, into / libexec_in / path.name)
         (into / libexec_in / path.name).chmod(0o755)
+    for package in linked_in():
+        _copyright(package, into / "licenses" / package)
     shutil.copy(ROOT / "LICENSE", into / "licenses" / "ckpt")
     (into / "licenses" / "criu").write_text(
         "CRIU is free software under the GNU General Public License, version 2.\n"
@@ -88,15 +96,21 @@ def _patch(*words: object) -> None:
 
 def _license(library: Path, to: Path) -> None:
     """The copyright file of the Debian package that a library is from, where there is one."""
-    to.parent.mkdir(parents=True, exist_ok=True)
     for path in (library, Path(str(library).removeprefix("/usr"))):
         asked = subprocess.run(["dpkg", "-S", path], check=False, capture_output=True, text=True)
-        package = asked.stdout.partition(":")[0]
-        text = Path("/usr/share/doc") / package / "copyright"
-        if asked.returncode == 0 and text.exists():
-            shutil.copy(text, to)
+        if asked.returncode == 0:
+            _copyright(asked.stdout.partition(":")[0], to)
             return
-    to.write_text(f"{library.name}: see the distribution it is from.\n")
+    _copyright("", to)
+
+
+def _copyright(package: str, to: Path) -> None:
+    to.parent.mkdir(parents=True, exist_ok=True)
+    text = Path("/usr/share/doc") / package / "copyright"
+    if package and text.exists():
+        shutil.copy(text, to)
+    else:
+        to.write_text(f"{to.name}: see the distribution it is from.\n")
 
 
 def tag() -> str:
