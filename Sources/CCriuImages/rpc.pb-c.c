@@ -367,7 +367,7 @@ void   criu_resp__free_unpacked
   assert(message->base.descriptor == &criu_resp__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
-static const ProtobufCFieldDescriptor criu_opts__field_descriptors[22] =
+static const ProtobufCFieldDescriptor criu_opts__field_descriptors[23] =
 {
   {
     "images_dir_fd",
@@ -574,6 +574,18 @@ static const ProtobufCFieldDescriptor criu_opts__field_descriptors[22] =
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
+    "freeze_cgroup",
+    44,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(CriuOpts, freeze_cgroup),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
     "timeout",
     45,
     PROTOBUF_C_LABEL_OPTIONAL,
@@ -638,24 +650,25 @@ static const unsigned criu_opts__field_indices_by_name[] = {
   16,   /* field[16] = empty_ns */
   15,   /* field[15] = external */
   4,   /* field[4] = file_locks */
+  17,   /* field[17] = freeze_cgroup */
   13,   /* field[13] = ghost_limit */
   0,   /* field[0] = images_dir_fd */
   14,   /* field[14] = irmap_scan_paths */
   2,   /* field[2] = leave_running */
-  21,   /* field[21] = leave_stopped */
+  22,   /* field[22] = leave_stopped */
   10,   /* field[10] = link_remap */
   6,   /* field[6] = log_file */
   5,   /* field[5] = log_level */
   12,   /* field[12] = manage_cgroups_mode */
-  20,   /* field[20] = network_lock */
+  21,   /* field[21] = network_lock */
   7,   /* field[7] = notify_scripts */
-  18,   /* field[18] = orphan_pts_master */
+  19,   /* field[19] = orphan_pts_master */
   1,   /* field[1] = pid */
   8,   /* field[8] = root */
   11,   /* field[11] = rst_sibling */
-  19,   /* field[19] = tcp_close */
+  20,   /* field[20] = tcp_close */
   3,   /* field[3] = tcp_established */
-  17,   /* field[17] = timeout */
+  18,   /* field[18] = timeout */
   9,   /* field[9] = work_dir_fd */
 };
 static const ProtobufCIntRange criu_opts__number_ranges[12 + 1] =
@@ -667,12 +680,12 @@ static const ProtobufCIntRange criu_opts__number_ranges[12 + 1] =
   { 17, 9 },
   { 26, 11 },
   { 34, 12 },
-  { 45, 17 },
-  { 50, 18 },
-  { 52, 19 },
-  { 64, 20 },
-  { 69, 21 },
-  { 0, 22 }
+  { 44, 17 },
+  { 50, 19 },
+  { 52, 20 },
+  { 64, 21 },
+  { 69, 22 },
+  { 0, 23 }
 };
 const ProtobufCMessageDescriptor criu_opts__descriptor =
 {
@@ -682,7 +695,7 @@ const ProtobufCMessageDescriptor criu_opts__descriptor =
   "CriuOpts",
   "",
   sizeof(CriuOpts),
-  22,
+  23,
   criu_opts__field_descriptors,
   criu_opts__field_indices_by_name,
   12,  criu_opts__number_ranges,

@@ -104,7 +104,9 @@ extension CheckpointManager {
             pid: attempt.running.process.pid, leaveRunning: !attempt.stops,
             external: Self.externalsForDump(attempt.running.root),
             searched: Self.searchedForWatches(attempt.running.process),
-            closesConnections: attempt.sandbox.record.spec.net == .host, deadline: began + Self.dumpLimit)
+            closesConnections: attempt.sandbox.record.spec.net == .host,
+            frozenGroup: attempt.running.isPaused ? attempt.running.groups.frozenDirectory : nil,
+            deadline: began + Self.dumpLimit)
         let inspection = attempt.inspect()
         do throws(CriuError) {
             let worker = try CriuWorker.spawn(criu(), in: CriuSurroundings(network: network.raw))
@@ -126,10 +128,9 @@ extension CheckpointManager {
         }
     }
 
-    /// Closes the line to PID 1; that of a paused sandbox is closed. The kernel lets nobody run code in a frozen
-    /// process, as CRIU must: such a sandbox is let go until CRIU holds it.
+    /// Closes the line to PID 1; that of a paused sandbox is closed.
     private func quiesce(_ attempt: SaveAttempt) throws(ErrorMessage) {
-        if attempt.running.isPaused { return attempt.running.groups.thaw() }
+        if attempt.running.isPaused { return }
         do throws(CommandError) {
             try attempt.running.channel.quiesce(deadline: monotonicNanoseconds() + Self.commandPatience)
         } catch { throw error.message }

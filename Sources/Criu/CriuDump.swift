@@ -16,6 +16,9 @@ public struct DumpRequest: Sendable {
     /// Whether TCP connections are saved as closed: for a tree that shares its network namespace, for nobody in a
     /// user namespace of its own may set up a connection there by TCP_REPAIR (tcp(7)).
     public var closesConnections: Bool
+    /// The directory of the cgroup, v1 freezer or v2, in which the tree already stands still: CRIU takes hold of it
+    /// so, and leaves it so (criu/seize.c). nil has CRIU stop the tree itself.
+    public var frozenGroup: String?
     /// When to give up, in nanoseconds of CLOCK_MONOTONIC; nil never does.
     public var deadline: UInt64?
     /// How long CRIU may take to let the tree go when the deadline has passed, in nanoseconds.
@@ -24,13 +27,14 @@ public struct DumpRequest: Sendable {
     /// A dump of the tree below `pid`.
     public init(
         pid: Int32, leaveRunning: Bool = true, external: [String] = [], searched: [String] = [],
-        closesConnections: Bool = false, deadline: UInt64? = nil
+        closesConnections: Bool = false, frozenGroup: String? = nil, deadline: UInt64? = nil
     ) {
         self.pid = pid
         self.leaveRunning = leaveRunning
         self.external = external
         self.searched = searched
         self.closesConnections = closesConnections
+        self.frozenGroup = frozenGroup
         self.deadline = deadline
     }
 }
@@ -64,6 +68,7 @@ extension CriuWorker {
             if request.closesConnections { Options.closeConnections(&options) }
             options.n_irmap_scan_paths = request.searched.count
             options.irmap_scan_paths = cStrings(request.searched)
+            if let group = request.frozenGroup { options.freeze_cgroup = cString(group) }
             options.has_pid = 1
             options.pid = request.pid
             options.has_leave_running = 1

@@ -69,6 +69,10 @@ struct  CriuOpts
   protobuf_c_boolean has_timeout;
   uint32_t timeout;
   /*
+   * The cgroup that stands still, or is to, while the tree is taken hold of.
+   */
+  char *freeze_cgroup;
+  /*
    * How to restore.
    */
   protobuf_c_boolean has_rst_sibling;
@@ -123,7 +127,7 @@ struct  CriuOpts
 };
 #define CRIU_OPTS__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&criu_opts__descriptor) \
-    , 0, 0, 0, NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,NULL, 0,NULL, 0, 0, 0, 0, 0, CRIU_NETWORK_LOCK_METHOD__IPTABLES, 0, 0, 0, CRIU_CG_MODE__IGNORE, 0, 0, NULL, 0, 0 }
+    , 0, 0, 0, NULL, 0, 0, 0, 0, 0, 0, NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,NULL, 0,NULL, 0, 0, 0, 0, 0, CRIU_NETWORK_LOCK_METHOD__IPTABLES, 0, 0, 0, CRIU_CG_MODE__IGNORE, 0, 0, NULL, 0, 0 }
 
 
 struct  CriuFeatures

@@ -10,6 +10,9 @@ extension SandboxGroups {
         return file.isUnified ? text.first == UInt8(ascii: "1") : text.starts(with: Array("FR".utf8))
     }
 
+    /// The group that `freeze` stops; nil where there is none.
+    public var frozenDirectory: String? { unified ?? legacy["freezer"] }
+
     /// Stops every process in the groups until `thaw`; returns when all stand still, 5 s at most.
     public func freeze() throws(RuntimeError) {
         guard let file = freezer else { return }
