@@ -41,6 +41,13 @@ def test_what_is_no_http_is_refused() -> None:
             http.Response().feed(answer)
 
 
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_an_error_of_an_answer_and_one_of_a_trailer(wrapped: bool) -> None:
+    message = {"code": "no_space", "message": "the disk is full", "hint": "ckpt gc"}
+    error = http.failure({"error": message} if wrapped else message)
+    assert type(error) is ckpt.NoSpace and "the disk is full" in str(error) and error.hint == "ckpt gc"
+
+
 def test_names_are_escaped() -> None:
     assert (
         http.target("/v1/x", path="/a b+ü", no=None, off=False, on=True)

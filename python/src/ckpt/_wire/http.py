@@ -204,5 +204,5 @@ def decoded(response: Response, body: bytes) -> Any:
 
 
 def failure(envelope: Any) -> CkptError:
-    """The exception in an `ErrorEnvelope`."""
-    return from_message(envelope.get("error") if isinstance(envelope, dict) else envelope)
+    """The exception in an `ErrorEnvelope`, or for the `ErrorMessage` alone that a trailer has."""
+    return from_message(envelope.get("error", envelope) if isinstance(envelope, dict) else envelope)
