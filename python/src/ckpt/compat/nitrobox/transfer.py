@@ -1,0 +1,98 @@
+"""Files between this machine and a sandbox."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from ... import errors
+from ..._sync.sandbox import Sandbox as Native
+from .errors import translated
+
+
+class Transfer:
+    """The part of a sandbox that deals with files.
+
+    No path leads out of the sandbox, whatever links lie there.
+    """
+
+    _native: Native
+
+    def copy_to(self, local_path: str, container_path: str) -> None:
+        """Copies a file or directory of this machine into the sandbox; missing directories are made.
+
+        What a directory holds is added to what a directory of that name in the sandbox has.
+        """
+        inside = _absolute(container_path)
+        if not os.path.exists(local_path):
+            raise FileNotFoundError(f"there is no {local_path} here")
+        with translated():
+            if os.path.isdir(local_path):
+                self._native.files.copy_in(f"{local_path.rstrip('/')}/.", inside)
+            else:
+                self._native.files.mkdir(os.path.dirname(inside), parents=True)
+                self._native.files.copy_in(local_path, inside)
+
+    def copy_from(self, container_path: str, local_path: str) -> None:
+        """Copies a file or directory of the sandbox to this machine; missing directories are made.
+
+        Raises `FileNotFoundError` where the sandbox has no such file.
+        """
+        inside = _absolute(container_path)
+        if self._kind(inside) is None:
+            raise FileNotFoundError(f"File {container_path} does not exist in the sandbox.")
+        place = Path(local_path)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with translated():
+            if self._kind(inside) != "directory" or not place.exists():
+                self._native.files.copy_out(inside, place)
+                return
+            with tempfile.TemporaryDirectory(dir=place.parent) as beside:
+                copied = self._native.files.copy_out(inside, Path(beside) / "copy")
+                _merge(copied, place)
+
+    def read_file(self, container_path: str) -> str:
+        """The bytes of a file, each as the character of its number (Latin-1).
+
+        Raises `FileNotFoundError` where the sandbox has no such file.
+        """
+        with translated():
+            try:
+                return self._native.files.read(_absolute(container_path)).decode("latin-1")
+            except (errors.SandboxNotFound, errors.SnapshotNotFound):
+                raise
+            except errors.NotFound:
+                raise FileNotFoundError(f"File {container_path} does not exist in the sandbox.") from None
+
+    def write_file(self, container_path: str, content: str | bytes) -> None:
+        """Writes a file, a text as UTF-8; missing directories are made."""
+        with translated():
+            self._native.files.write(_absolute(container_path), content, parents=True)
+
+    def _kind(self, path: str) -> str | None:
+        """What is at a path, links followed; `None` where nothing is."""
+        with translated():
+            try:
+                return str(self._native.files.stat(path, follow=True).kind)
+            except errors.SandboxNotFound:
+                raise
+            except errors.NotFound:
+                return None
+
+
+def _merge(source: Path, destination: Path) -> None:
+    """Moves what a directory holds into another; files and links of the same name make way."""
+    for entry in source.iterdir():
+        place = destination / entry.name
+        if entry.is_dir() and not entry.is_symlink() and place.is_dir() and not place.is_symlink():
+            _merge(entry, place)
+            continue
+        if place.is_dir() and not place.is_symlink():
+            shutil.rmtree(place)
+        entry.replace(place)
+
+
+def _absolute(path: str) -> str:
+    return "/" + os.fspath(path).lstrip("/")

@@ -1,0 +1,217 @@
+"""Making and ending, snapshots, checkpoints, and what is left of a process that is gone."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+import ckpt
+from ckpt.compat.nitrobox import (
+    CheckpointManager,
+    ComposeProject,
+    QemuVM,
+    Sandbox,
+    SandboxConfig,
+    SandboxConfigError,
+    SandboxError,
+    SandboxInitError,
+    SharedNetwork,
+    get_image_config,
+)
+
+from .conftest import Maker
+
+
+def test_life(tmp_path: Path) -> None:
+    config = SandboxConfig(image="host", env_base_dir=str(tmp_path / "envs"))
+    with Sandbox(config, name="life") as box:
+        assert box.rootfs.exists() and "life" in repr(box) and "overlayfs" in repr(box)
+        name = box._native.name
+        assert ckpt.Sandbox.get(name).info().state == "running"
+        # Names need not be unique.
+        with Sandbox(config, name="life") as other:
+            assert other.run("echo 2") == ("2\n", 0)
+        assert box.run("echo 1") == ("1\n", 0)
+    box.delete()
+    assert not (tmp_path / "envs" / "life").exists()
+    with pytest.raises(ckpt.SandboxNotFound):
+        ckpt.Sandbox.get(name)
+
+
+def test_what_cannot_be_made(tmp_path: Path) -> None:
+    for fields, error in (
+        ({"image": ""}, SandboxConfigError),
+        ({"image": str(tmp_path / "nothing")}, SandboxInitError),
+        ({"image": "host", "fs_backend": "zfs"}, SandboxConfigError),
+        ({"image": "host", "volumes": ["nowhere"]}, SandboxConfigError),
+        ({"image": "host", "cap_add": ["NO_SUCH"]}, SandboxConfigError),
+    ):
+        with pytest.raises(error) as caught:
+            Sandbox(SandboxConfig(env_base_dir=str(tmp_path), **fields))
+        assert isinstance(caught.value, SandboxError)
+    for later in (
+        lambda: Sandbox(SandboxConfig(image="ubuntu:22.04")), lambda: get_image_config("python:3.11"),
+        lambda: ComposeProject("compose.yml"), lambda: SharedNetwork("net"), lambda: QemuVM(None, disk="x"),
+    ):  # fmt: skip
+        with pytest.raises(NotImplementedError, match="ckpt has no"):
+            later()
+    assert get_image_config("host") is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_reset(box: Sandbox) -> None:
+    for round in range(3):
+        box.run(f"echo {round} > file; rm -f /etc/hostname; rmdir /workspace 2>/dev/null")
+        box.reset()
+        assert box.run("pwd; ls; test -e /etc/os-release") == ("/workspace\n", 0)
+
+
+def test_snapshots(box: Sandbox) -> None:
+    with pytest.raises(FileNotFoundError, match="No snapshots available"):
+        box.restore()
+    box.run("echo 0 > f")
+    assert box.snapshot() == 0
+    box.run("echo b > f")
+    assert box.snapshot("b") == "b"
+    box.run("echo a > f")
+    assert box.snapshot("a") == "a"
+    assert box.snapshot(7) == 7
+    assert box.snapshot() == 8
+    # By time, not by name.
+    assert box.list_snapshots() == [0, "b", "a", 7, 8]
+    box.restore("b")
+    assert box.run("cat f") == ("b\n", 0)
+    box.restore(0)
+    assert box.run("cat f") == ("0\n", 0)
+    # An earlier number is not used again, before or after a restore or a deletion.
+    assert box.snapshot() == 9
+    box.delete_snapshot(9)
+    box.delete_snapshot("b")
+    box.delete_snapshot("nothing")
+    assert box.list_snapshots() == [0, "a", 7, 8] and box.snapshot() == 10
+    with pytest.raises(FileNotFoundError, match=r"Snapshot 'b' not found. Available: \[0, 'a', 7, 8, 10\]"):
+        box.restore("b")
+    with pytest.raises(FileExistsError):
+        box.snapshot("a")
+    box.restore("a")
+    assert box.run("cat f") == ("a\n", 0)
+    box.restore()
+    assert box.run("cat f") == ("0\n", 0)
+
+
+def test_snapshots_go_with_the_sandbox(make: Maker) -> None:
+    before = {snapshot.id for snapshot in ckpt.Tree().snapshots()}
+    box = make()
+    for _ in range(3):
+        box.snapshot()
+    box.delete_snapshot(0)
+    box.restore(1)
+    box.delete()
+    assert {snapshot.id for snapshot in ckpt.Tree().snapshots()} == before
+
+
+def test_files_alone(box: Sandbox, tmp_path: Path) -> None:
+    box.run("echo 1 > f")
+    box.run_background("sleep 600")
+    path = str(tmp_path / "deep" / "fs")
+    box.fs_snapshot(path)
+    with pytest.raises(FileExistsError):
+        box.fs_snapshot(path)
+    box.run("echo 2 > f; ln -s / escape")
+    for _ in range(2):
+        box.fs_restore(path)
+        assert box.run("cat f; ls; pgrep -x sleep") == ("1\nf\n", 1)
+    with pytest.raises(FileNotFoundError, match="Snapshot not found"):
+        box.fs_restore(str(tmp_path / "nothing"))
+
+
+def test_checkpoints(box: Sandbox, tmp_path: Path) -> None:
+    manager = CheckpointManager(box)
+    assert CheckpointManager.check_available() is True
+    handle = box.run_background("i=0; while :; do i=$((i+1)); echo $i > /workspace/i; sleep 0.02; done")
+    pid = box.list_background()[handle]["pid"]
+    path = str(tmp_path / "checkpoint")
+    manager.save(path, track_mem=False)
+    at = int(box.run("cat i")[0])
+    time.sleep(0.2)
+    with pytest.raises(FileExistsError):
+        manager.save(path)
+    for _ in range(3):
+        manager.restore(path)
+        assert box.list_background()[handle] == {"pid": pid, "running": True}
+        # The counter goes on in memory from where it was.
+        assert int(box.run("sleep 0.1; cat i")[0]) < at + 100
+    with pytest.raises(FileNotFoundError, match="Checkpoint not found"):
+        manager.restore(str(tmp_path / "nothing"))
+    stopped = str(tmp_path / "stopped")
+    manager.save(stopped, leave_running=False)
+    with pytest.raises(SandboxError):
+        box.run("true")
+    manager.restore(stopped)
+    assert box.run("echo awake") == ("awake\n", 0)
+
+
+def test_failed_checkpoint_leaves_nothing(box: Sandbox, tmp_path: Path) -> None:
+    program = (
+        "import ctypes, time; libc = ctypes.CDLL(None); p = (ctypes.c_char * 120)();"
+        "fd = libc.syscall(425, 4, p); print(fd, flush=True); time.sleep(600)"
+    )
+    box_free = Sandbox(
+        SandboxConfig(image="host", seccomp=False, env_base_dir=str(tmp_path / "e")), name="free"
+    )
+    with box_free:
+        handle = box_free.run_background(["python3", "-uc", program])
+        for _ in range(200):
+            if box_free.check_background(handle)[0].strip():
+                break
+            time.sleep(0.02)
+        if box_free.check_background(handle)[0].strip() == "-1":
+            pytest.skip("this kernel gives a program no io_uring, so there is nothing that cannot be saved")
+        with pytest.raises(RuntimeError, match="io_uring") as caught:
+            CheckpointManager(box_free).save(str(tmp_path / "x"))
+        assert isinstance(caught.value, SandboxError)
+        assert not (tmp_path / "x").exists()
+        assert box_free.check_background(handle)[1]
+
+
+def test_cleanup_stale(tmp_path: Path) -> None:
+    base = tmp_path / "envs"
+    program = textwrap.dedent(f"""
+        import os
+        from ckpt.compat.nitrobox import Sandbox, SandboxConfig
+        box = Sandbox(SandboxConfig(image="host", env_base_dir={str(base)!r}), name="left")
+        print(box._native.name, flush=True)
+        os._exit(1)
+        """)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    name = done.stdout.strip()
+    with Sandbox(SandboxConfig(image="host", env_base_dir=str(base)), name="alive") as alive:
+        assert ckpt.Sandbox.get(name).info().state == "running"
+        assert Sandbox.cleanup_stale(str(base)) == 1
+        assert Sandbox.cleanup_stale(str(base)) == 0
+        with pytest.raises(ckpt.SandboxNotFound):
+            ckpt.Sandbox.get(name)
+        assert alive.run("echo yes") == ("yes\n", 0)
+    assert list(base.iterdir()) == []
+    assert Sandbox.cleanup_stale(str(tmp_path / "nothing")) == 0
+
+
+def test_sandboxes_end_with_their_process(tmp_path: Path) -> None:
+    program = textwrap.dedent(f"""
+        from ckpt.compat.nitrobox import Sandbox, SandboxConfig
+        box = Sandbox(SandboxConfig(image="host", env_base_dir={str(tmp_path)!r}), name="left")
+        print(box._native.name, flush=True)
+        """)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=os.environ
+    )
+    with pytest.raises(ckpt.SandboxNotFound):
+        ckpt.Sandbox.get(done.stdout.strip())
+    assert list(tmp_path.iterdir()) == []
