@@ -117,7 +117,8 @@ import Testing
                 #expect(try #require(Int(span)) > 1_000_000)
             }
             expectRefusal(
-                try ckpt("create", "wrong", "--io-max", "/dev/null rbps=1mb"), names: ["--io-max", "/dev/null"])
+                try ckpt("create", "wrong", "--io-max", "/dev/null rbps=1mb"),
+                names: ["--io-max", "/dev/null"])
         }
     }
 
