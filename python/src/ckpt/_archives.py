@@ -6,10 +6,26 @@ import os
 import shutil
 import tarfile
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from .errors import CkptError, NotFound
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[IO[bytes]]:
+    """A file of mode 0600 that gets its name when all of it is written; else nothing is left of it."""
+    with tempfile.NamedTemporaryFile(dir=path.absolute().parent, prefix=".ckpt-", delete=False) as file:
+        try:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            Path(file.name).replace(path)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
 
 
 def pack(source: Path, name: str | None, to: IO[bytes]) -> None:

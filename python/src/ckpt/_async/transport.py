@@ -94,7 +94,7 @@ class AsyncTransport:
 
         Raises the server's own error as a `CkptError`.
         """
-        data = http.request(method, path, None if body is None else json.dumps(body).encode())
+        data = http.request(method, path, None if body is None else _encoded(body))
         return await self._attempt(data, _json, repeatable=repeatable)
 
     async def read(self, path: str) -> bytes:
@@ -170,13 +170,17 @@ class AsyncTransport:
 
     # Streams
 
-    async def download(self, path: str) -> AsyncGenerator[bytes, None]:
-        """The body of a GET, piece by piece. Raises `ServerUnavailable` where it breaks off."""
+    async def download(self, path: str, body: Any = None) -> AsyncGenerator[bytes, None]:
+        """The body of a GET, or of a POST with JSON, piece by piece.
+
+        Raises `ServerUnavailable` where it breaks off.
+        """
+        asked = http.request("GET", path) if body is None else http.request("POST", path, _encoded(body))
         connection = await self.take()
         response = http.Response()
         keep = False
         try:
-            await connection.send(http.request("GET", path))
+            await connection.send(asked)
             while not response.complete:
                 await self._feed(connection, response)
                 if response.status == 200 and response.pieces:
@@ -194,13 +198,13 @@ class AsyncTransport:
         if response.trailer:
             raise http.failure(json.loads(response.trailer))
 
-    async def upload(self, path: str, source: IO[bytes], kind: str) -> Any:
+    async def upload(self, path: str, source: IO[bytes], kind: str, *, method: str = "PUT") -> Any:
         """Sends all of a file, from where it stands, as a chunked body."""
         connection = await self.take()
         response = http.Response()
         try:
             fields = f"Content-Type: {kind}\r\nTransfer-Encoding: chunked\r\n"
-            await connection.send(http.request("PUT", path, None, fields))
+            await connection.send(http.request(method, path, None, fields))
             while True:
                 block = await io.run_blocking(source.read, BLOCK)
                 await connection.send(http.chunk(block))
@@ -241,6 +245,10 @@ class AsyncTransport:
 
 class _Retry(Exception):
     """The server did nothing and asks for the request again."""
+
+
+def _encoded(body: Any) -> bytes:
+    return json.dumps(body).encode()
 
 
 def _json(response: http.Response) -> Any:

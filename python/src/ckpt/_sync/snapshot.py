@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import _archives
+from .._io import blocking as io
 from .._wire.http import segment, target
-from ..messages import DeleteResult, Inspection, SnapshotDiff, SnapshotInfo
+from ..messages import DeleteResult, Inspection, ObjectList, SnapshotDiff, SnapshotInfo, StoredObject
 from .client import Client
 
 if TYPE_CHECKING:
@@ -132,6 +135,42 @@ class Snapshot:
             for piece in self._client._transport.download(target(f"{self._path}/core", pid=pid)):
                 file.write(piece)
         return path
+
+    # Elsewhere
+
+    def export(
+        self,
+        to: str | os.PathLike[str],
+        *,
+        ancestors: bool = False,
+        have: Sequence[StoredObject] = (),
+        level: int | None = None,
+    ) -> Path:
+        """Writes it and all it needs as one archive, which `Tree.import_` takes in, and returns its path.
+
+        A file of mode 0600, there whole or not at all; it holds the memory of every process. `ancestors`:
+        they go with it. `have`: what the receiver has (`Tree.objects` there) is left out. `level`: how hard
+        zstd tries, 1 to 19, 0 for no compression, 3 when missing.
+        """
+        with _archives.whole_file(Path(to)) as file:
+            for piece in self.archive(ancestors=ancestors, have=have, level=level):
+                io.run_blocking(file.write, piece)
+        return Path(to)
+
+    def archive(
+        self, *, ancestors: bool = False, have: Sequence[StoredObject] = (), level: int | None = None
+    ) -> Generator[bytes, None, None]:
+        """The archive that `export` writes, piece by piece."""
+        body: dict[str, Any] = {"withAncestors": ancestors, "have": [each.to_dict() for each in have]}
+        if level is not None:
+            body["level"] = level
+        for piece in self._client._transport.download(f"{self._path}/archive", body):
+            yield piece
+
+    def objects(self, *, ancestors: bool = False) -> list[StoredObject]:
+        """The layers, process images and programs that it is made of, with `ancestors` theirs too."""
+        path = target("/v1/objects", snapshot=self.id, ancestors=ancestors)
+        return ObjectList.from_json(self._client._transport.call("GET", path)).objects
 
     def tag(self, tag: str) -> SnapshotInfo:
         """Gives it a tag, which is its own in the whole store. Raises `NameTaken`."""

@@ -95,7 +95,7 @@ class Transport:
 
         Raises the server's own error as a `CkptError`.
         """
-        data = http.request(method, path, None if body is None else json.dumps(body).encode())
+        data = http.request(method, path, None if body is None else _encoded(body))
         return self._attempt(data, _json, repeatable=repeatable)
 
     def read(self, path: str) -> bytes:
@@ -171,13 +171,17 @@ class Transport:
 
     # Streams
 
-    def download(self, path: str) -> Generator[bytes, None, None]:
-        """The body of a GET, piece by piece. Raises `ServerUnavailable` where it breaks off."""
+    def download(self, path: str, body: Any = None) -> Generator[bytes, None, None]:
+        """The body of a GET, or of a POST with JSON, piece by piece.
+
+        Raises `ServerUnavailable` where it breaks off.
+        """
+        asked = http.request("GET", path) if body is None else http.request("POST", path, _encoded(body))
         connection = self.take()
         response = http.Response()
         keep = False
         try:
-            connection.send(http.request("GET", path))
+            connection.send(asked)
             while not response.complete:
                 self._feed(connection, response)
                 if response.status == 200 and response.pieces:
@@ -195,13 +199,13 @@ class Transport:
         if response.trailer:
             raise http.failure(json.loads(response.trailer))
 
-    def upload(self, path: str, source: IO[bytes], kind: str) -> Any:
+    def upload(self, path: str, source: IO[bytes], kind: str, *, method: str = "PUT") -> Any:
         """Sends all of a file, from where it stands, as a chunked body."""
         connection = self.take()
         response = http.Response()
         try:
             fields = f"Content-Type: {kind}\r\nTransfer-Encoding: chunked\r\n"
-            connection.send(http.request("PUT", path, None, fields))
+            connection.send(http.request(method, path, None, fields))
             while True:
                 block = io.run_blocking(source.read, BLOCK)
                 connection.send(http.chunk(block))
@@ -242,6 +246,10 @@ class Transport:
 
 class _Retry(Exception):
     """The server did nothing and asks for the request again."""
+
+
+def _encoded(body: Any) -> bytes:
+    return json.dumps(body).encode()
 
 
 def _json(response: http.Response) -> Any:

@@ -3,8 +3,23 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+from typing import IO
+
 from .._wire.http import segment, target
-from ..messages import DeleteResult, GCResult, SnapshotDiff, SnapshotInfo, UsageReport, VerifyReport
+from ..messages import (
+    DeleteResult,
+    GCResult,
+    ImportResult,
+    ObjectList,
+    SnapshotDiff,
+    SnapshotInfo,
+    StoredObject,
+    UsageReport,
+    VerifyReport,
+)  # fmt: skip
+from ..options import PathLike, Size
 from .client import Client
 from .snapshot import Snapshot, reference
 
@@ -82,6 +97,32 @@ class Tree:
             f"/v1/snapshots/{segment(_text(snapshot))}", subtree=subtree, keepChildren=keep_children
         )
         return DeleteResult.from_json(self._client._transport.call("DELETE", path, repeatable=False))
+
+    def import_(
+        self, source: PathLike | IO[bytes], *, tag: str | None = None, max_bytes: Size | None = None
+    ) -> ImportResult:
+        """Takes in an archive of `Snapshot.export`, all of it or nothing; a path, or a file from where
+        it stands.
+
+        Snapshots keep their ids and parents, and what is here already is not stored again. `tag`: one more
+        for the snapshot that was exported. `max_bytes`: the most that its files may take, holes included;
+        1 TiB when missing. Import only what you would run as root.
+
+        Raises `InvalidOption` for what is no whole archive, `NameTaken`, `NoSpace`.
+        """
+        path = target("/v1/import", tag=tag, maxBytes=max_bytes)
+        if isinstance(source, (str, os.PathLike)):
+            with Path(source).open("rb") as file:  # noqa: ASYNC230
+                return self._import(path, file)
+        return self._import(path, source)
+
+    def _import(self, path: str, file: IO[bytes]) -> ImportResult:
+        answer = self._client._transport.upload(path, file, "application/zstd", method="POST")
+        return ImportResult.from_json(answer)
+
+    def objects(self) -> list[StoredObject]:
+        """The layers, process images and programs of the store, for `have` of `Snapshot.export`."""
+        return ObjectList.from_json(self._client._transport.call("GET", "/v1/objects")).objects
 
     def gc(self) -> GCResult:
         """Removes what nothing needs: layers, process images, staging directories."""
