@@ -7,6 +7,7 @@ import LinuxSystem
 public final class APIServer: Sendable {
     private let root: String
     private let daemon: HTTPDaemon
+    private let metricsPort: MetricsPort?
     private let traffic: Traffic
     private let limits: ServerLimits
     let telemetry: Telemetry
@@ -18,9 +19,10 @@ public final class APIServer: Sendable {
     ///
     /// The engine is opened under the lock, so it may sweep what an earlier server left behind. Throws
     /// `inUse` when another server has the root, and whatever `engine` throws. `engine` is given what it tells of
-    /// itself with.
+    /// itself with. `metrics` is an address and port that serve numbers to anybody.
     public init(
         root: String, limits: ServerLimits = ServerLimits(), logging: LogOptions = LogOptions(),
+        metrics: String? = nil,
         engine: (Telemetry) throws(ErrorMessage) -> any EngineOperations
     ) throws(ErrorMessage) {
         directory = try APIServer.open(root)
@@ -37,6 +39,9 @@ public final class APIServer: Sendable {
         let service = Service(
             engine: try engine(telemetry), control: stopRequest, router: .v1, limits: limits,
             telemetry: telemetry, traffic: traffic)
+        metricsPort = try metrics.map { [telemetry, stopRequest] (place) throws(ErrorMessage) in
+            try MetricsPort(place, engine: service.engine, control: stopRequest, telemetry: telemetry)
+        }
         do throws(SystemError) {
             // Under the lock, whatever has that name is nobody's any more.
             unlinkat(directory.raw, "server.sock", 0)
@@ -81,6 +86,7 @@ public final class APIServer: Sendable {
         unlinkat(directory.raw, "server.sock", 0)
         telemetry.emit(.stopping) { $0.message = "ends; sandboxes run on" }
         telemetry.events.close()
+        metricsPort?.stop()
         daemon.quiesce()
         traffic.close()
         let left = traffic.drain(until: monotonicNanoseconds() + UInt64(limits.drainSeconds) * 1_000_000_000)

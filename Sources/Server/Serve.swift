@@ -37,14 +37,15 @@ public struct ReadyReport: Sendable {
 ///
 /// Call it on the main thread of a process that does nothing else. It installs handlers for SIGTERM, SIGINT
 /// and SIGPIPE. Throws `inUse` when another server has the root, and whatever `engine` throws; `ready` is
-/// told in every case.
+/// told in every case. `metrics` is an address and port that serve numbers to anybody.
 public func serve(
     root: String, ready: ReadyReport = ReadyReport(descriptor: nil), limits: ServerLimits = ServerLimits(),
-    logging: LogOptions = LogOptions(), engine: (Telemetry) throws(ErrorMessage) -> any EngineOperations
+    logging: LogOptions = LogOptions(), metrics: String? = nil,
+    engine: (Telemetry) throws(ErrorMessage) -> any EngineOperations
 ) throws(ErrorMessage) {
     let server: APIServer
     do throws(ErrorMessage) {
-        server = try APIServer(root: root, limits: limits, logging: logging, engine: engine)
+        server = try APIServer(root: root, limits: limits, logging: logging, metrics: metrics, engine: engine)
     } catch {
         ready.failed(error)
         throw error

@@ -31,11 +31,17 @@ extension Command {
                 OptionDescription(
                     "log-to", value: "PLACE", .choice(LogOptions.Destination.allCases.map(\.rawValue)),
                     "Log elsewhere"),
+                OptionDescription(
+                    "metrics-listen", value: "ADDRESS:PORT", .text,
+                    "Serve /metrics, and nothing else, to whoever reaches this TCP port"),
                 OptionDescription("ready-fd", value: "FD", .number(0...1_048_576), ""),
             ],
             examples: [
                 Example("ckpt serve --root /srv/ckpt", "Serve another root, in the foreground"),
                 Example("ckpt serve --log-format json", "Log for a program that reads stderr"),
+                Example(
+                    "ckpt serve --metrics-listen 127.0.0.1:9464", "Let a Prometheus on this machine scrape it"
+                ),
                 Example("ckpt serve --stop", "End the server; its sandboxes run on"),
             ],
             triedAs: ["server", "daemon", "start"])
@@ -45,7 +51,10 @@ extension Command {
         let ready = ReadyReport(descriptor: call.words.value("ready-fd").flatMap { Int32($0) })
         var manager: CheckpointManager?
         let logging = logOptions(call.words)
-        try Server.serve(root: root, ready: ready, logging: logging) { (telemetry) throws(ErrorMessage) in
+        let port = call.words.value("metrics-listen")
+        try Server.serve(
+            root: root, ready: ready, logging: logging, metrics: port
+        ) { (telemetry) throws(ErrorMessage) in
             do throws(SystemError) { try Workplace.enter(root: root) } catch {
                 throw ErrorMessage(
                     error.code == EPERM ? .notPermitted : .internal,
