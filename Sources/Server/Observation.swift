@@ -44,6 +44,7 @@ struct Observation {
     func end(_ telemetry: Telemetry, _ error: ErrorMessage? = nil, _ answer: (any Sendable)? = nil) {
         let seconds = Double(monotonicNanoseconds() - start) / 1e9
         telemetry.metrics.operation(operation, seconds: isTimed ? seconds : nil, error: error?.code)
+        if let error, self.level == .info { tellFailure(telemetry, error, seconds) }
         let level = error.map(Self.level) ?? level
         guard telemetry.log.writes(level) else { return }
         var line = LogLine(level, error.map { keepsText ? $0.message : "failed" } ?? "ok")
@@ -54,6 +55,15 @@ struct Observation {
         line.code = error?.code.rawValue
         line.cause = keepsText ? error?.cause : nil
         telemetry.log.write(line)
+    }
+
+    /// Readers of events are told of operations that would have changed something.
+    private func tellFailure(_ telemetry: Telemetry, _ error: ErrorMessage, _ seconds: Double) {
+        telemetry.emit(.failed) { event in
+            (event.operation, event.sandbox, event.snapshot) = (operation, sandbox, snapshot)
+            event.durationMs = seconds * 1000
+            event.error = keepsText ? error : ErrorMessage(error.code, "failed")
+        }
     }
 
     private static func level(_ error: ErrorMessage) -> LogLevel {
