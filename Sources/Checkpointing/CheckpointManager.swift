@@ -45,7 +45,8 @@ public final class CheckpointManager: EngineOperations {
             bases = try BaseViews(workspace: workspace, stateRoot: root, initProgram: initProgram)
         } catch { throw error.message }
         do throws(SnapshotTreeError) {
-            store = try SnapshotTree(root: root, durability: .deferred, report: report)
+            store = try SnapshotTree(
+                root: root, durability: .deferred, report: report, merged: Self.tellMerges(telemetry))
         } catch { throw error.message }
         tellRecovery()
         spreadSandboxes()

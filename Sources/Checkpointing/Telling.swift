@@ -31,6 +31,17 @@ extension CheckpointManager {
         }
     }
 
+    /// Tells of layers that were merged.
+    static func tellMerges(_ telemetry: Telemetry) -> @Sendable (Merged) -> Void {
+        { merged in
+            telemetry.emit(.compaction) { event in
+                (event.snapshot, event.count) = (merged.snapshot, merged.parts)
+                event.durationMs = merged.milliseconds
+                event.message = "\(merged.parts) layers below snapshot \(merged.snapshot) are one"
+            }
+        }
+    }
+
     /// Tells what opening the store put right.
     func tellRecovery() {
         let recovery = store.recovery

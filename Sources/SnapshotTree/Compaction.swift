@@ -20,6 +20,15 @@ struct Compaction {
     var unmergeable: Set<String> = []
 }
 
+/// Layers that were made one behind their users' back.
+public struct Merged: Sendable {
+    /// How many they were.
+    public let parts: Int
+    /// The snapshot below which they lie.
+    public let snapshot: String
+    public let milliseconds: Double
+}
+
 extension SnapshotTree {
     /// How long a chain waits to be merged, in microseconds: what follows a save at once has the disk first.
     private static let pause: UInt32 = 20_000
@@ -102,7 +111,12 @@ extension SnapshotTree {
         try merging.with { (_) throws(SnapshotTreeError) in
             guard let plan = try plan(below: id) else { return false }
             do throws(SnapshotTreeError) {
+                let start = monotonicNanoseconds()
                 try merge(plan)
+                merged(
+                    Merged(
+                        parts: plan.parts.count, snapshot: id,
+                        milliseconds: Double(monotonicNanoseconds() - start) / 1e6))
                 return true
             } catch {
                 switch error {

@@ -24,26 +24,29 @@ public final class SnapshotTree: Sendable {
     let merging = Monitor(())
     let compactionStep: CompactionHook
     let report: @Sendable (String) -> Void
+    let merged: @Sendable (Merged) -> Void
 
     /// Opens the store below `root`, or makes an empty one, sweeps what a crash left half-made and brings
     /// the catalog in line with the snapshots on disk.
     ///
-    /// `report` is told of snapshots that could not be made durable later.
+    /// `report` is told of snapshots that could not be made durable later, `merged` of layers that were made one.
     /// Throws `versionMismatch` for a store of another format, `storeInUse` while another process has it
     /// open, `noSpace` and `system`.
     public convenience init(
         root: String, durability: Durability = .snapshot,
-        report: @escaping @Sendable (String) -> Void = { _ in }
+        report: @escaping @Sendable (String) -> Void = { _ in },
+        merged: @escaping @Sendable (Merged) -> Void = { _ in }
     ) throws(SnapshotTreeError) {
         try self.init(
-            root: root, durability: durability, report: report, step: { (_) throws(SnapshotTreeError) in })
+            root: root, durability: durability, report: report, merged: merged,
+            step: { (_) throws(SnapshotTreeError) in })
     }
 
     /// The same, with functions that are called at each step of a publication and of a compaction: tests fail and
     /// crash there.
     init(
         root: String, durability: Durability, report: @escaping @Sendable (String) -> Void = { _ in },
-        step: @escaping PublishHook,
+        merged: @escaping @Sendable (Merged) -> Void = { _ in }, step: @escaping PublishHook,
         compactionStep: @escaping CompactionHook = { (_) throws(SnapshotTreeError) in }
     ) throws(SnapshotTreeError) {
         let layout = try Layout(root: root)
@@ -54,6 +57,7 @@ public final class SnapshotTree: Sendable {
         self.step = step
         self.compactionStep = compactionStep
         self.report = report
+        self.merged = merged
         self.catalog = Monitor(catalog)
         live = LiveStagings()
         flusher = Flusher(layout, report: report)
