@@ -56,11 +56,15 @@ extension CheckpointManager {
         struct Progress {
             var next = 0
             var finished = 0
+            var done = 0
             var failure: ErrorMessage?
             var each: [Double]
         }
+        let work = telemetry.began("fork", snapshot: snapshot.id)
+        defer { work.end() }
         let progress = Monitor(Progress(each: [Double](repeating: 0, count: made.count)))
-        let work: @Sendable () -> Void = {
+        work.phase("restoring", in: .sandboxes) { (progress.with { Int64($0.done) }, Int64(made.count)) }
+        let restoring: @Sendable () -> Void = {
             while true {
                 let index = progress.with { state -> Int? in
                     guard state.next < made.count, state.failure == nil else { return nil }
@@ -71,7 +75,10 @@ extension CheckpointManager {
                 let start = monotonicNanoseconds()
                 do throws(ErrorMessage) {
                     try self.startFork(made[index], from: snapshot)
-                    progress.with { $0.each[index] = milliseconds(since: start) }
+                    progress.with {
+                        $0.each[index] = milliseconds(since: start)
+                        $0.done += 1
+                    }
                 } catch {
                     progress.with { $0.failure = $0.failure ?? error }
                 }
@@ -79,8 +86,8 @@ extension CheckpointManager {
             progress.with(wake: true) { $0.finished += 1 }
         }
         let threads = min(Self.forkers, made.count)
-        for _ in 1..<max(threads, 1) { startThread(work) }
-        work()
+        for _ in 1..<max(threads, 1) { startThread(restoring) }
+        restoring()
         progress.wait { $0.finished == threads ? () : nil }
         if let failure = progress.with({ $0.failure }) { throw failure }
         return progress.with { $0.each }

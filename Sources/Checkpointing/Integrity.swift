@@ -2,6 +2,7 @@ import LinuxSystem
 public import Messages
 import SandboxRuntime
 import SnapshotTree
+import Telemetry
 
 extension CheckpointManager {
     /// Reads what is stored and compares it with the digests of the time of saving.
@@ -11,7 +12,12 @@ extension CheckpointManager {
         let start = monotonicNanoseconds()
         let wanted = request.snapshots ?? []
         let records = try wanted.isEmpty ? allRecords() : resolve(all: wanted)
-        let verification = Verification(store)
+        let read = WorkCount()
+        let verification = Verification(store, counting: read)
+        let work = telemetry.began("verify")
+        defer { work.end() }
+        let total = Self.bytesToRead(records)
+        work.phase("reading", in: .bytes) { (read.value, total) }
         for record in records {
             do throws(ErrorMessage) {
                 try leasing(record) { () throws(ErrorMessage) in

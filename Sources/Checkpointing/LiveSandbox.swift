@@ -27,6 +27,8 @@ final class LiveSandbox: Sendable {
         var warnings: [String] = []
         /// What it used when somebody last looked, a second ago or more.
         var lastSample: ResourceSample?
+        /// The operation on it that is under way.
+        var work: LongOperation?
         /// Whether its end is being brought about on purpose.
         var isEnding = false
         /// Whether it has been removed: whoever still holds it must let go.

@@ -30,9 +30,12 @@ extension CheckpointManager {
             }
             let snapshot = try resolve(reference)
             var timings = Timings(totalMs: 0)
-            let warnings = try leasing(snapshot) { () throws(ErrorMessage) in
-                try checkBeforeUse(snapshot, thoroughly: request.verify)
-                return try bringToLife(snapshot, in: sandbox, &timings)
+            let warnings = try working("restore", on: sandbox) { () throws(ErrorMessage) in
+                try leasing(snapshot) { () throws(ErrorMessage) in
+                    if request.verify == true { sandbox.phase("checking what is stored") }
+                    try checkBeforeUse(snapshot, thoroughly: request.verify)
+                    return try bringToLife(snapshot, in: sandbox, &timings)
+                }
             }
             timings.totalMs = milliseconds(since: start)
             var result = RestoreResult(sandbox: sandbox.info(), snapshot: snapshot.id, timings: timings)
@@ -52,6 +55,7 @@ extension CheckpointManager {
         _ timings: inout Timings
     ) throws(ErrorMessage) -> [String] {
         let began = monotonicNanoseconds()
+        sandbox.phase("files")
         let ground = try Ground(manifest: snapshot.manifest)
         let view = try checkedView(of: snapshot.spec, on: ground)
         let mounted = try mapping { () throws(SnapshotTreeError) in try store.layersToMount(of: snapshot) }
@@ -149,6 +153,9 @@ extension CheckpointManager {
         do throws(CriuError) {
             let worker = try limited.spawnWorker(criu())
             pid = try worker.restore(request, from: images, work: work) { notification in
+                if notification.moment == .setupNamespaces, let pid = notification.pid {
+                    sandbox.refilling(pid, from: snapshot)
+                }
                 try setUpNetwork(at: notification, of: sandbox, spec)
                 try limited.act(at: notification)
                 // Within the CPUs that the sandbox may use.

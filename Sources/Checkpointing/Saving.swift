@@ -31,18 +31,18 @@ extension CheckpointManager {
             try mapping { () throws(SnapshotTreeError) in try store.checkTagFree(tag) }
         }
         return try sandbox.exclusively { () throws(ErrorMessage) in
-            let running = try sandbox.running(for: "save", evenPaused: true)
-            let staging = try mapping { () throws(SnapshotTreeError) in try store.stage() }
-            do throws(ErrorMessage) {
-                let attempt = SaveAttempt(
-                    sandbox: sandbox, running: running, staging: staging, request: request, crash: crash,
-                    start: start, cancelled: cancelled)
-                let info = try attempt.stops ? saveAndStop(attempt) : saveAndGoOn(attempt)
-                tellSave(info, crash: crash)
-                return info
-            } catch {
-                try? store.abandon(staging)
-                throw error
+            try working("save", on: sandbox) { () throws(ErrorMessage) in
+                let running = try sandbox.running(for: "save", evenPaused: true)
+                let staging = try mapping { () throws(SnapshotTreeError) in try store.stage() }
+                do throws(ErrorMessage) {
+                    let attempt = SaveAttempt(
+                        sandbox: sandbox, running: running, staging: staging, request: request, crash: crash,
+                        start: start, cancelled: cancelled)
+                    return try attempt.stops ? saveAndStop(attempt) : saveAndGoOn(attempt)
+                } catch {
+                    try? store.abandon(staging)
+                    throw error
+                }
             }
         }
     }
@@ -55,6 +55,7 @@ extension CheckpointManager {
         try attempt.checkCancelled()
         let info = try publishAndStand(attempt, captured!)
         attempt.sandbox.with { $0.capture = captured }
+        tellSave(info, crash: attempt.crash)
         return info
     }
 
@@ -79,6 +80,7 @@ extension CheckpointManager {
             try attempt.checkCancelled()
             info = try publishAndStand(attempt, captured)
         }
+        tellSave(info!, crash: attempt.crash)
         try stop(attempt.sandbox, attempt.running, by: "save")
         return info!
     }
@@ -108,6 +110,7 @@ extension CheckpointManager {
             frozenGroup: attempt.running.isPaused ? attempt.running.groups.frozenDirectory : nil,
             deadline: began + Self.dumpLimit)
         let inspection = attempt.inspect()
+        attempt.sandbox.dumping(attempt.running.process, into: attempt.staging.processPath)
         do throws(CriuError) {
             let worker = try CriuWorker.spawn(criu(), in: CriuSurroundings(network: network.raw))
             try worker.dump(request, into: images, work: work) { notification in
@@ -120,6 +123,7 @@ extension CheckpointManager {
                 attempt.noteWhatIsLost()
                 try attempt.checkCancelled()
                 let instant = monotonicNanoseconds()
+                attempt.sandbox.phase("files")
                 try frozen()
                 attempt.timings.filesystemMs = milliseconds(since: instant)
             }
@@ -177,6 +181,7 @@ extension CheckpointManager {
             attempt.warnings += KnownLoss.losses(in: work, tree: attempt.tree)
         }
         var known = KnownDigests()
+        attempt.sandbox.phase("comparing memory")
         let memory = try shareMemory(attempt, parent: record.position, &known)
         if let unchanged = attempt.unchanged { known.add(unchangedIn: unchanged.layer, unchanged.captured) }
         let machine = Machine.current
@@ -192,6 +197,7 @@ extension CheckpointManager {
             cpu: machine.model, cpuFeatures: machine.features)
         manifest.hostBoottime = attempt.hostBoottime
         manifest.crash = attempt.crash
+        attempt.sandbox.phase("publishing")
         var info = try mapping { () throws(SnapshotTreeError) in
             try store.publish(attempt.staging, manifest: manifest, tag: attempt.request.tag, known: known)
         }

@@ -36,6 +36,9 @@ extension CheckpointManager {
     ) throws(ErrorMessage) -> DeleteResult {
         let start = monotonicNanoseconds()
         let record = try resolve(reference)
+        let work = telemetry.began("deleteSnapshot", snapshot: record.id)
+        defer { work.end() }
+        work.phase("removing")
         let result = try deleting { (standing, layers) throws(ErrorMessage) in
             try mapping { () throws(SnapshotTreeError) in
                 try store.delete(
@@ -53,6 +56,9 @@ extension CheckpointManager {
     /// Removes what nothing refers to any more.
     public func gc() throws(ErrorMessage) -> GCResult {
         let start = monotonicNanoseconds()
+        let work = telemetry.began("collectGarbage")
+        defer { work.end() }
+        work.phase("removing")
         let result = try deleting { (_, layers) throws(ErrorMessage) in
             try mapping { () throws(SnapshotTreeError) in try store.gc(layersInUse: layers) }
         }

@@ -103,6 +103,19 @@ public final class SandboxProcess: Sendable {
     /// How many processes live in its pid namespace; itself included.
     public func processCount() -> Int { hostPids().count }
 
+    /// Resident memory that no file on disk holds, of all processes in its pid namespace together, in bytes; what
+    /// they share counts once for each (proc_pid_status(5), RssAnon and RssShmem).
+    public func memoryOfItsOwn() -> Int64 {
+        hostPids().reduce(0) { sum, pid in
+            let status = (try? Files.read("/proc/\(pid)/status")).map { String(decoding: $0, as: UTF8.self) }
+            return (status ?? "").split(separator: "\n").reduce(sum) { sum, line in
+                guard line.hasPrefix("RssAnon:") || line.hasPrefix("RssShmem:") else { return sum }
+                let words = line.split(whereSeparator: \.isWhitespace)
+                return sum + (words.count > 1 ? Int64(words[1]) ?? 0 : 0) * 1024
+            }
+        }
+    }
+
     /// The host's pids of the processes in its pid namespace; itself first.
     func hostPids() -> [Int32] {
         // A pid namespace of ours holds no other; so its processes are PID 1's descendants.

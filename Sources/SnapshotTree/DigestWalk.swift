@@ -23,6 +23,7 @@ struct DigestWalk: TreeVisitor {
     private let keepsTimes: Bool
     /// Digests that need not be made again.
     private let known: (String, stat) -> Digest?
+    private let read: WorkCount?
     private let attributes = ExtendedAttributes()
     private var path = ""
     private var lengths: [Int] = []
@@ -33,17 +34,19 @@ struct DigestWalk: TreeVisitor {
     /// of inodes that were read before.
     static func read(
         _ root: borrowing Descriptor, keepsTimes: Bool, contents: [Inode: Digest] = [:],
-        known: @escaping (String, stat) -> Digest? = { _, _ in nil }
+        counting read: WorkCount? = nil, known: @escaping (String, stat) -> Digest? = { _, _ in nil }
     ) throws(SystemError) -> DigestWalk {
-        var walk = DigestWalk(keepsTimes: keepsTimes, contents: contents, known: known)
+        var walk = DigestWalk(keepsTimes: keepsTimes, contents: contents, counting: read, known: known)
         try walk.note(".", try root.status(), at: .descriptor(root.raw), content: nil)
         try TreeWalk.walk(root, &walk)
         return walk
     }
 
     private init(
-        keepsTimes: Bool, contents: [Inode: Digest], known: @escaping (String, stat) -> Digest?
+        keepsTimes: Bool, contents: [Inode: Digest], counting read: WorkCount?,
+        known: @escaping (String, stat) -> Digest?
     ) {
+        self.read = read
         self.keepsTimes = keepsTimes
         self.contents = contents
         self.known = known
@@ -114,7 +117,7 @@ struct DigestWalk: TreeVisitor {
         if let known = known(place, status) {
             digest = known
         } else {
-            digest = try Self.content(of: name, in: directory)
+            digest = try Self.content(of: name, in: directory, counting: read)
             files += 1
             bytes += Int64(status.st_size)
         }
@@ -124,7 +127,7 @@ struct DigestWalk: TreeVisitor {
 
     /// The digest of a file's bytes.
     static func content(
-        of name: UnsafePointer<CChar>, in directory: Int32
+        of name: UnsafePointer<CChar>, in directory: Int32, counting read: WorkCount? = nil
     ) throws(SystemError) -> Digest {
         let flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
         var raw = openat(directory, name, flags | O_NOATIME)
@@ -140,6 +143,7 @@ struct DigestWalk: TreeVisitor {
             }
             if got == 0 { return hash.digest }
             hash.update(UnsafeRawBufferPointer(start: buffer, count: got))
+            read?.add(Int64(got))
         }
     }
 

@@ -1,6 +1,6 @@
 import Digests
 import Glibc
-import LinuxSystem
+public import LinuxSystem
 public import Messages
 
 /// Compares what is stored with the digests that were made when it was saved.
@@ -23,8 +23,12 @@ public final class Verification {
     private var files = 0
     private var bytes: Int64 = 0
 
-    /// A check of `tree`'s store.
-    public init(_ tree: SnapshotTree) { self.tree = tree }
+    private let read: WorkCount?
+
+    /// A check of `tree`'s store; the bytes of files are added to `read` as they are read.
+    public init(_ tree: SnapshotTree, counting read: WorkCount? = nil) {
+        (self.tree, self.read) = (tree, read)
+    }
 
     /// Notes something amiss that others found, at a path below the store.
     public func note(_ path: String, _ problem: String, snapshots: [String]) {
@@ -177,7 +181,8 @@ public final class Verification {
             }
             do throws(SystemError) {
                 let walk = try DigestWalk.read(
-                    try Descriptor.directory("\(root)/\(place)"), keepsTimes: keepsTimes, contents: contents)
+                    try Descriptor.directory("\(root)/\(place)"), keepsTimes: keepsTimes, contents: contents,
+                    counting: read)
                 contents = walk.contents
                 files += walk.files
                 bytes += walk.bytes

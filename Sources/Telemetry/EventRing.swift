@@ -9,7 +9,7 @@ public import Messages
 /// 1970, so that those of a later server are larger and still whole in a JSON number (below 2^53).
 public final class EventRing: Sendable {
     /// How many events are kept.
-    public static let capacity = 8192
+    public static let capacity = 4096
 
     private final class Slot: Sendable {
         let event: Event

@@ -1,3 +1,4 @@
+import LinuxSystem
 public import Messages
 
 /// What a server tells of itself: its log, its events and its numbers.
@@ -5,6 +6,7 @@ public final class Telemetry: Sendable {
     public let log: Log
     public let events = EventRing()
     public let metrics = Metrics()
+    let underWay = Monitor(OperationsUnderWay())
 
     /// Events and numbers, and a log.
     public init(log: Log = .silent) { self.log = log }

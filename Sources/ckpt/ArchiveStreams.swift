@@ -10,7 +10,7 @@ import Messages
 /// `body` had enough, so that a copy is only called done when the server says so.
 func readingArchive<Result>(
     _ call: Invocation, _ name: String, _ path: String, toEnd: Bool = true, owners: Bool = false,
-    _ body: (@escaping () throws -> [UInt8]) throws -> Result
+    counting count: WorkCount? = nil, _ body: (@escaping () throws -> [UInt8]) throws -> Result
 ) throws -> Result {
     let pipe = try Pipe()
     let transfer = Transfer<Void>()
@@ -27,6 +27,7 @@ func readingArchive<Result>(
     let read = {
         let piece = try readPiece(of: number)
         if piece.isEmpty { try transfer.wait() }
+        count?.add(Int64(piece.count))
         return piece
     }
     let result = try body(read)
@@ -37,6 +38,7 @@ func readingArchive<Result>(
 /// Lets `produce` write a tar stream that is unpacked in the directory `path` of a sandbox.
 func writingArchive(
     _ call: Invocation, _ name: String, _ path: String, owners: Bool = false,
+    counting count: WorkCount? = nil,
     _ produce: (@escaping (UnsafeRawBufferPointer) throws -> Void) throws -> Void
 ) throws {
     let pipe = try Pipe()
@@ -55,6 +57,7 @@ func writingArchive(
         try produce { bytes in
             do {
                 try writeAll(bytes, to: number)
+                count?.add(Int64(bytes.count))
             } catch is OutputClosed {
                 // The client gave up and closed its end; it knows why.
                 _ = try transfer.wait()

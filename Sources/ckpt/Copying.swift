@@ -8,9 +8,12 @@ import Messages
 /// Copies `source` of a sandbox to `target` of this machine.
 func copyOut(_ call: Invocation, _ name: String, _ source: CopyPath, _ target: CopyPath) throws {
     let there = localKind(target.path)
-    let leftOut = try call.waiting("copying from \(name)") {
+    let count = WorkCount()
+    let leftOut = try call.waiting("copying from \(name)", .bytes(count, total: { nil })) {
         let path = source.mustBeDirectory ? source.path + "/." : source.path
-        return try readingArchive(call, name, path, owners: call.words.has("archive")) { read in
+        return try readingArchive(
+            call, name, path, owners: call.words.has("archive"), counting: count
+        ) { read in
             try unpackArchive(from: read, keepingOwners: call.words.has("archive")) { top in
                 if source.mustBeDirectory, !top.isDirectory {
                     throw ErrorMessage(.badValue, "\(name):\(source.path) is no directory")
@@ -62,9 +65,10 @@ func copyIn(_ call: Invocation, _ source: CopyPath, _ name: String, _ target: Co
         case .directory: (target.path, source.contentsOnly ? "" : source.name)
         case .file, .missing: (target.parent, target.name)
         }
-    try call.waiting("copying to \(name)") {
+    let count = WorkCount()
+    try call.waiting("copying to \(name)", .bytes(count, total: { bytesBelow(source.path) })) {
         let owners = call.words.has("archive")
-        try writingArchive(call, name, directory, owners: owners) { write in
+        try writingArchive(call, name, directory, owners: owners, counting: count) { write in
             let path = source.mustBeDirectory ? source.path + "/." : source.path
             try packArchive(of: path, named: copyName, keepingOwners: owners, write: write)
         }

@@ -26,10 +26,18 @@ struct Invocation: Sendable {
         }
     }
 
-    /// Does something that may take a while, with a spinner.
-    func waiting<Result>(_ doing: String, _ body: () throws -> Result) rethrows -> Result {
-        let spinner = Spinner(doing, style: console.errorStyle)
-        defer { spinner.stop() }
+    /// Does something that may take a while, with a line on the terminal that says how far it has come.
+    func waiting<Result>(
+        _ doing: String, _ watched: Watched = .nothing, _ body: () throws -> Result
+    ) rethrows -> Result {
+        let style = console.errorStyle
+        if style.width == nil || console.json { return try body() }
+        let watch = ProgressWatch(watched, root: root, style: style)
+        let spinner = Spinner(doing, style: style) { watch.text }
+        defer {
+            watch.stop()
+            spinner.stop()
+        }
         return try body()
     }
 

@@ -7,8 +7,8 @@ final class Spinner: Sendable {
     private let stopped = Monitor(false)
     private let cleared = Monitor(false)
 
-    /// Starts to watch; nothing is shown when stderr is no terminal.
-    init(_ doing: String, style: Style) {
+    /// Starts to watch; nothing is shown when stderr is no terminal. `detail` says how far it has come.
+    init(_ doing: String, style: Style, detail: @escaping @Sendable () -> String? = { nil }) {
         guard let width = style.width else {
             cleared.with { $0 = true }
             return
@@ -21,7 +21,8 @@ final class Spinner: Sendable {
             var frame = 0
             while stopped.wait(until: wake, { $0 ? true : nil }) == nil {
                 let seconds = decimal(Double(monotonicNanoseconds() - start) / 1e9, digits: 1)
-                let line = trimmed("\(frames[frame]) \(doing) \(seconds) s", to: width - 1, ellipsis: "")
+                let words = [frames[frame], detail().map { "\(doing): \($0)" } ?? doing, "\(seconds) s"]
+                let line = trimmed(words.joined(separator: " "), to: width - 1, ellipsis: "")
                 Interrupt.spinnerShows = 1
                 try? writeAll("\r\u{1B}[K" + line, to: STDERR_FILENO)
                 frame = (frame + 1) % frames.count

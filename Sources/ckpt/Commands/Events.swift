@@ -8,7 +8,7 @@ extension Command {
         CommandDescription(
             "events", "tell what happened to sandboxes and snapshots",
             discussion: [
-                "Prints what the server still keeps, the last 8,192 events since it started. With --follow it prints "
+                "Prints what the server still keeps, the last 4,096 events since it started. With --follow it prints "
                     + "what happens from now on, until Ctrl-C; --since ID begins after that event in either case, so "
                     + "that who comes back with the last number misses nothing. A reader who did miss something is "
                     + "told so by an event `missed`.",
@@ -39,6 +39,8 @@ extension Command {
             try call.console.print(event, lines: [line(of: event, call.console.outStyle)])
         }
         if call.words.has("follow") {
+            // Ctrl-C is how this ends, and gives nothing up.
+            signal(SIGINT, SIG_DFL)
             try follow(call, since, filter, show)
         } else {
             try read(call.client(), since ?? 0, filter, follows: false) { try show($0) }
@@ -90,16 +92,10 @@ extension Command {
         if event.kind == .exited || event.kind == .died, let code = event.exitCode {
             words.append("code \(code)")
         }
-        if let progress = event.progress { words.append(text(of: progress)) }
+        if let progress = event.progress { words.append(progressText(progress, style: style)) }
         if let message = event.message { words.append(style.clean(message)) }
         if let error = event.error { words.append(style.clean(error.description)) }
         return words.joined(separator: "  ")
-    }
-
-    private static func text(of progress: ProgressInfo) -> String {
-        let number = { (count: Int64) in progress.unit == .bytes ? sizeText(bytes: count) : "\(count)" }
-        let done = number(progress.done) + (progress.total.map { " of \(number($0))" } ?? "")
-        return "\(progress.phase) \(done)" + (progress.unit == .bytes ? "" : " \(progress.unit.rawValue)")
     }
 
     private static func role(of kind: EventKind) -> Style.Role {

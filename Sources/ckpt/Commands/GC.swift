@@ -14,7 +14,7 @@ extension Command {
             triedAs: ["clean", "prune", "vacuum"])
     ) { call in
         let client = call.client()
-        let result = try call.waiting("collecting garbage") { try client.gc() }
+        let result = try call.waiting("collecting garbage", .operation("collectGarbage")) { try client.gc() }
         let count = result.removed.count
         try call.console.print(
             result,

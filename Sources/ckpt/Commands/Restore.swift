@@ -27,7 +27,9 @@ extension Command {
         let request = RestoreRequest(
             snapshot: call.words.optionalOperand("SNAPSHOT"), verify: call.words.has("verify") ? true : nil)
         let client = call.client()
-        let result = try call.waiting("restoring \(name)") { try client.restore(name, request) }
+        let result = try call.waiting("restoring \(name)", .operation("restore", sandbox: name)) {
+            try client.restore(name, request)
+        }
         try call.console.print(result, lines: [])
         result.sandbox.warnings.forEach { call.console.note("warning: \($0)") }
         result.warnings?.forEach { call.console.note("warning: \($0)") }

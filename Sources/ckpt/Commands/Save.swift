@@ -30,7 +30,9 @@ extension Command {
             tag: call.words.value("tag"), message: call.words.value("message"),
             stop: call.words.has("stop") ? true : nil)
         let client = call.client()
-        let snapshot = try call.waiting("saving \(name)") { try client.save(name, request) }
+        let snapshot = try call.waiting("saving \(name)", .operation("save", sandbox: name)) {
+            try client.save(name, request)
+        }
         try call.console.print(snapshot, lines: [snapshot.id])
         snapshot.warnings?.forEach { call.console.note("warning: \($0)") }
         call.console.noteTimings(snapshot.timings)

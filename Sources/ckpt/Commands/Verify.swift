@@ -22,7 +22,7 @@ extension Command {
             triedAs: ["fsck", "scrub"])
     ) { call in
         let client = call.client()
-        let report = try call.waiting("reading what is stored") {
+        let report = try call.waiting("verifying", .operation("verify")) {
             try client.verify(call.words.operands("SNAPSHOT"))
         }
         let style = call.console.outStyle
