@@ -9,7 +9,8 @@ extension SnapshotTree {
     /// snapshot and layers stay while one lists them.
     /// `standing` gives for a snapshot's id the sandboxes that stand on it; `layersInUse` are the layers
     /// of running sandboxes, which stay until `gc`. The rows go first, in one transaction; then each
-    /// directory is renamed into `staging/` and removed from there, by the next start if need be.
+    /// directory is renamed into `staging/` and removed from there: behind the caller's back, where space is
+    /// not short, and by the next start if need be.
     /// Throws `unknownReference`, `neededByChildren`, `standing`.
     public func delete(
         _ id: String, subtree: Bool = false, keepingChildren: Bool = false,
@@ -41,7 +42,18 @@ extension SnapshotTree {
             trash += unused.sorted().compactMap { discardLayer($0, catalog) }
             return ids
         }
-        return DeleteResult(deleted: deleted, freedBytes: try empty(trash))
+        guard isRoomy else { return DeleteResult(deleted: deleted, freedBytes: try empty(trash)) }
+        let freed = Holding.freed(by: trash.map(layout.stagingPath))
+        removeBehind(trash)
+        return DeleteResult(deleted: deleted, freedBytes: freed)
+    }
+
+    /// Whether nobody waits for what a deletion frees: 1 GiB and 10,000 files have room.
+    private var isRoomy: Bool {
+        var status = statvfs()
+        guard statvfs(layout.root, &status) == 0 else { return false }
+        return UInt64(status.f_bavail) * UInt64(status.f_frsize) > 1 << 30
+            && (status.f_files == 0 || status.f_favail > 10_000)
     }
 
     /// Removes what nothing refers to: layers, snapshot directories without a row, stale stagings.
@@ -87,9 +99,15 @@ extension SnapshotTree {
             live.end(trash)
             throw SnapshotTreeError(error)
         }
+        removeBehind([trash])
+    }
+
+    /// Removes directories of `staging/` on a thread of its own.
+    private func removeBehind(_ trash: [String]) {
+        if trash.isEmpty { return }
         removals.with { $0 += 1 }
         startThread {
-            _ = try? self.empty([trash])
+            _ = try? self.empty(trash)
             self.removals.with(wake: true) { $0 -= 1 }
         }
     }

@@ -3,6 +3,21 @@ import Glibc
 import LinuxSystem
 import Messages
 
+/// Digest lists that were read lately, by their digests: to read one from its text takes longer than all else.
+struct ReadLists {
+    /// How many entries are kept in all, some 200 bytes each.
+    private static let most = 50_000
+    private(set) var lists: [Digest: DigestList] = [:]
+    private var entries = 0
+
+    mutating func keep(_ list: DigestList, _ digest: Digest) {
+        guard list.entries.count <= Self.most, lists[digest] == nil else { return }
+        if entries + list.entries.count > Self.most { (lists, entries) = ([:], 0) }
+        lists[digest] = list
+        entries += list.entries.count
+    }
+}
+
 extension SnapshotTree {
     /// Files of a process image up to this size are read before a restore; of larger ones, the pages, the size is
     /// compared.
@@ -62,7 +77,13 @@ extension SnapshotTree {
     {
         do throws(SystemError) {
             let bytes = try Files.read("\(layout.root)/\(path)")
-            if Digest(of: bytes) == digest, let list = DigestList(bytes) { return list }
+            if let digest, Digest(of: bytes) == digest {
+                if let known = lists.with({ $0.lists[digest] }) { return known }
+                if let list = DigestList(bytes) {
+                    lists.with { $0.keep(list, digest) }
+                    return list
+                }
+            }
         } catch {
             throw .damagedSnapshot(id, path: path, problem: Self.problem(error))
         }

@@ -23,6 +23,7 @@ public final class SnapshotTree: Sendable {
     /// Held by the one thread that merges layers.
     let merging = Monitor(())
     let compactionStep: CompactionHook
+    let lists = Monitor(ReadLists())
     let report: @Sendable (String) -> Void
     let merged: @Sendable (Merged) -> Void
 

@@ -3,7 +3,7 @@ import LinuxSystem
 public import Messages
 
 /// What one directory of the store takes: its files by inode.
-private struct Holding: TreeVisitor {
+struct Holding: TreeVisitor {
     /// Blocks and links of each file, and how many of the links this tree has.
     private(set) var files: [ino_t: (bytes: Int64, links: UInt64, found: UInt64)] = [:]
     /// Blocks of directories, which nobody shares.
@@ -37,6 +37,17 @@ private struct Holding: TreeVisitor {
     /// Takes the links that other directories have to files of this one for none.
     mutating func leaveOut(_ links: [ino_t: UInt64]) {
         for (inode, count) in links { files[inode]?.links -= count }
+    }
+
+    /// Bytes on disk that become free when these directories go: those of files that have no name elsewhere.
+    static func freed(by paths: [String]) -> Int64 {
+        var files: [ino_t: (bytes: Int64, links: UInt64, found: UInt64)] = [:]
+        var bytes: Int64 = 0
+        for holding in paths.map(Holding.of) {
+            bytes += holding.directories
+            files.merge(holding.files) { ($0.bytes, $0.links, $0.found + $1.found) }
+        }
+        return files.values.reduce(bytes) { $1.found >= $1.links ? $0 + $1.bytes : $0 }
     }
 
     /// All bytes, and those of files that are linked from elsewhere too.

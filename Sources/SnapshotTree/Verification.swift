@@ -19,6 +19,8 @@ public final class Verification {
     private var damagedInodes: [DigestWalk.Inode: Finding] = [:]
     private var contents: [DigestWalk.Inode: Digest] = [:]
     private var checkedLayers: Set<String> = []
+    /// The snapshots that list a layer, once somebody asked.
+    private var listers: [String: [String]] = [:]
     private var checked: [String] = []
     private var files = 0
     private var bytes: Int64 = 0
@@ -59,14 +61,23 @@ public final class Verification {
             keepsTimes: false, snapshots: [record.id])
         for layer in layers where checkedLayers.insert(layer).inserted {
             checkMerge(layer)
-            let owners = try tree.locked { (catalog) throws(SnapshotTreeError) in
-                try catalog.layers().filter { $0.layers.contains(layer) }.map(\.id)
-            }
             try checkTree(
                 "layers/\(layer)", list: "digests/\(layer)",
                 record.manifest.layerDigests[layer] ?? tree.digest(ofLayer: layer),
-                keepsTimes: true, snapshots: owners)
+                keepsTimes: true,
+                snapshots: try snapshots(listing: layer, or: record))
         }
+    }
+
+    /// The snapshots that damage to a layer hurts; nobody, where a merged one is listed by none.
+    private func snapshots(
+        listing layer: String, or record: SnapshotTree.Record
+    ) throws(SnapshotTreeError) -> [String] {
+        if listers.isEmpty {
+            let rows = try tree.locked { (catalog) throws(SnapshotTreeError) in try catalog.layers() }
+            for row in rows { for layer in row.layers { listers[layer, default: []].append(row.id) } }
+        }
+        return listers[layer] ?? (record.layers.contains(layer) ? [record.id] : [])
     }
 
     /// Compares what is known of a merged layer's parts with what was read when the store was opened.

@@ -90,6 +90,7 @@ import Testing
         #expect(try tree.gc().removed == [])
         _ = try tree.delete(made[20].id, subtree: true)
         #expect(try tree.gc().removed == [])
+        tree.waitUntilRemoved()
         for directory in ["layers", "digests", "merges", "snapshots", "staging"] {
             #expect(try names(in: "\(store.root)/\(directory)") == [], "\(directory)")
         }

@@ -21,6 +21,7 @@ import Testing
         #expect(result.freedBytes >= child.layerBytes + child.processBytes)
         #expect(try names(in: store.root + "/layers") == root.layers)
         #expect(try names(in: store.root + "/snapshots") == [root.id])
+        tree.waitUntilRemoved()
         #expect(try names(in: store.root + "/staging") == [])
         #expect(throws: SnapshotTreeError.unknownReference(child.id)) { try tree.delete(child.id) }
     }

@@ -70,6 +70,23 @@ import Testing
         }
     }
 
+    /// The wall clock may be set back between two saves: parents come before their children all the same.
+    @Test func clockThatWentBackTurnsNothingAround() throws {
+        var made: [SnapshotInfo] = []
+        do {
+            let tree = try store.open()
+            for number in 0..<6 {
+                made.append(
+                    try tree.publish(parent: made.last, layer: "\(number)", created: Double(9 - number)))
+            }
+            #expect(try tree.snapshots().map(\.id) == made.map(\.id))
+        }
+        for suffix in ["", "-wal", "-shm"] { unlink("\(store.root)/catalog.sqlite\(suffix)") }
+        let tree = try store.open()
+        #expect(try tree.snapshots().map(\.id) == made.map(\.id))
+        #expect(try tree.resolve(reference: "\(made[5].id)~5").id == made[0].id)
+    }
+
     @Test func unreadableManifestIsReportedAndCollected() throws {
         let before = try makeTree()
         try writeFile("\(store.root)/snapshots/\(before[2].id)/manifest.json", "{")
