@@ -24,7 +24,7 @@ class Server:
         self.path = os.path.join(root, "server.sock")
         environment = dict(os.environ, CKPT_ROOT=root)
         self.process = subprocess.Popen(
-            [binary, "serve"], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+            [binary, "serve", "--log-to", "file"], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
         )
         self.connect().close()
 

@@ -1,0 +1,1 @@
+"""What scripts/extremes is made of."""
