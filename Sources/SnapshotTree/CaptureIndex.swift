@@ -6,7 +6,8 @@ import LinuxSystem
 /// Kept by inode, some 70 bytes an entry. The proof rests on ctime, which the kernel sets at every change
 /// of data or metadata and at every rename, and which nobody can set back. Timestamps have the coarseness
 /// of the kernel's tick (up to 10 ms), so an entry changed shortly before the capture proves nothing: a
-/// later change could have left the same time.
+/// later change could have left the same time. So could one after the wall clock was set back: an index proves
+/// nothing any more once the clock was set.
 public struct CaptureIndex: Sendable {
     /// How long before the capture an entry must have changed last, in nanoseconds.
     static let settled: Int64 = 50_000_000
@@ -29,6 +30,8 @@ public struct CaptureIndex: Sendable {
     let root: ino_t
     /// When the capture began, in nanoseconds since 1970.
     let instant: Int64
+    /// How often the wall clock had been set before.
+    private let clockSteps: Int
     /// Files that were mapped shared and writable at that time.
     let hot: Set<ino_t>
 
@@ -36,11 +39,15 @@ public struct CaptureIndex: Sendable {
         device = status.st_dev
         root = status.st_ino
         self.hot = hot
+        clockSteps = WallClockSteps.shared.count()
         var now = timespec()
         clock_gettime(CLOCK_REALTIME, &now)
         instant = now.nanoseconds
         note(status, name: nil, parent: status.st_ino)
     }
+
+    /// Whether times that are the same still mean that nothing changed.
+    var isValid: Bool { clockSteps == WallClockSteps.shared.count() }
 
     /// Remembers an entry; several names of one inode count as the last of them.
     mutating func note(_ status: stat, name: UnsafePointer<CChar>?, parent: ino_t) {

@@ -70,6 +70,7 @@ public struct LayerCapture: Sendable {
     ) throws(SnapshotTreeError) -> Outcome {
         try wrapping { () throws(SystemError) in
             let source = try Descriptor.directory(upper)
+            let previous = previous.flatMap { $0.index.isValid ? $0 : nil }
             let hotNow = inodes(of: hot, below: source)
             let hotSince = hotNow.union(previous?.index.hot ?? [])
             if !always, let previous, try !ChangeScan.hasChanged(source, since: previous.index, hot: hotSince)
