@@ -177,6 +177,65 @@ import Testing
         #expect(try isClean(tree) == [])
     }
 
+    /// What may happen while layers are being merged, outside the lock of the catalog.
+    enum Meanwhile: CaseIterable {
+        case partsAreDeleted, allIsDeleted, collection, restore, verification
+    }
+
+    @Test(arguments: CompactionStep.allCases.prefix { $0 != .digestsMoved }, Meanwhile.allCases)
+    func othersWorkDuringAMerge(step: CompactionStep, meanwhile: Meanwhile) throws {
+        let (opened, outcome) = (Monitor<SnapshotTree?>(nil), Monitor<[String]?>(nil))
+        let tree = try SnapshotTree(
+            root: store.root, durability: .deferred, step: { (_) throws(SnapshotTreeError) in },
+            compactionStep: { (at) throws(SnapshotTreeError) in
+                guard at == step, let tree = opened.with({ $0 }) else { return }
+                opened.with { $0 = nil }
+                outcome.with { $0 = self.happen(meanwhile, in: tree) }
+            })
+        let made = try grow(tree, 8)
+        opened.with { $0 = tree }
+        let last = try grow(tree, 1, from: made[7])[0]
+        #expect(outcome.with { $0 } == [])
+        tree.waitUntilRemoved()
+        #expect(try isClean(tree) == [])
+        #expect(try names(in: store.root + "/staging") == [])
+        if meanwhile == .allIsDeleted {
+            for directory in ["layers", "digests", "merges", "snapshots"] {
+                #expect(try names(in: "\(store.root)/\(directory)") == [], "\(directory)")
+            }
+            return
+        }
+        let top = try layers(tree, last).last { exists(tree.layerPath($0) + "/root/same") }
+        #expect(try readFile(tree.layerPath(#require(top)) + "/root/same") == "0")
+        #expect(try tree.gc().removed == [])
+        _ = try tree.delete(try #require(tree.snapshots().first).id, subtree: true)
+        tree.waitUntilRemoved()
+        for directory in ["layers", "merges"] { #expect(try names(in: "\(store.root)/\(directory)") == []) }
+    }
+
+    /// The first eight snapshots of the tree have their layers merged; what went wrong.
+    private func happen(_ meanwhile: Meanwhile, in tree: SnapshotTree) -> [String] {
+        do {
+            let records = try tree.snapshots()
+            switch meanwhile {
+            case .partsAreDeleted:
+                for record in records.dropLast() { _ = try tree.delete(record.id, keepingChildren: true) }
+            case .allIsDeleted: _ = try tree.delete(records[0].id, subtree: true)
+            case .collection: return try tree.gc().removed
+            case .restore:
+                for record in records {
+                    try tree.checkBeforeUse(record, thoroughly: true)
+                    let layers = try tree.unmergedLayers(of: record)
+                    if !layers.allSatisfy({ exists(tree.layerPath($0)) }) { return ["a layer is gone"] }
+                }
+            case .verification: return try isClean(tree).map(\.path)
+            }
+            return []
+        } catch {
+            return ["\(error)"]
+        }
+    }
+
     private static let copyStore = """
         import shutil, sys
         shutil.copytree(sys.argv[1], sys.argv[2], symlinks=True)

@@ -245,6 +245,7 @@ private let programs = ArchivePrograms(
                 try verification.check(try #require(try stores.to.tree.record(saved.id)))
                 #expect(try verification.report().damage == [])
                 _ = try stores.to.tree.delete(saved.id)
+                stores.to.tree.waitUntilRemoved()
             }
             #expect(try content(stores.to.store) == before)
         }

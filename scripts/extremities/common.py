@@ -1,5 +1,6 @@
 """What the extremes have in common."""
 
+import os
 import statistics
 import time
 
@@ -61,3 +62,18 @@ def round_trip(connection, name, read, change):
         f"save {saved:.0f} ms (frozen {timings.get('frozenMs') or 0:.0f}), restore {restored:.0f} ms, "
         f"fork {forked:.0f} ms"
     )
+
+
+def nothing_left(server, seconds=30):
+    """Waits until the store is empty but for prepared sandboxes; what was deleted is removed behind its user's back."""
+    end = time.monotonic() + seconds
+    while True:
+        left = {
+            name: found
+            for name in ("layers", "digests", "merges", "snapshots", "staging", "sandboxes")
+            if (found := [one for one in os.listdir(os.path.join(server.root, name)) if one[0] != "."])
+        }
+        if not left:
+            return
+        check(time.monotonic() < end, f"left in the store: {left!r:.500}")
+        time.sleep(0.05)
