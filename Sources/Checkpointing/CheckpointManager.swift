@@ -29,10 +29,11 @@ public final class CheckpointManager: EngineOperations {
 
     /// Opens the store at `root`, takes up every sandbox that still runs, and sweeps what a crash left.
     ///
-    /// `executable` is ckpt's own path: ckpt-init and CRIU are found beside it. `Workplace.enter` must have been
-    /// called. `telemetry` is told what happens.
+    /// `executable` is ckpt's own path: ckpt-init and CRIU are found beside it. `durability` is kept in the store for
+    /// later servers; nil is what was chosen before. `Workplace.enter` must have been called. `telemetry` is told what
+    /// happens.
     public init(
-        root: String, executable: String, telemetry: Telemetry
+        root: String, executable: String, durability: Durability? = nil, telemetry: Telemetry
     ) throws(ErrorMessage) {
         self.root = root
         self.telemetry = telemetry
@@ -44,9 +45,12 @@ public final class CheckpointManager: EngineOperations {
             initProgram = try InitProgram(executable: executable, stateRoot: root, override: override)
             bases = try BaseViews(workspace: workspace, stateRoot: root, initProgram: initProgram)
         } catch { throw error.message }
+        var settings = ServerSettings(root: root, report: report)
+        try settings.choose(durability: durability, root: root)
         do throws(SnapshotTreeError) {
             store = try SnapshotTree(
-                root: root, durability: .deferred, report: report, merged: Self.tellMerges(telemetry))
+                root: root, durability: settings.durability ?? .standard, report: report,
+                merged: Self.tellMerges(telemetry))
         } catch { throw error.message }
         tellRecovery()
         spreadSandboxes()
@@ -62,8 +66,7 @@ public final class CheckpointManager: EngineOperations {
         closeSpares()
         store.endCompaction()
         sweepGroups()
-        store.waitUntilDurable()
-        store.waitUntilRemoved()
+        store.close()
     }
 
     /// Each sandbox's writable layer gets room of its own on disk.
@@ -148,7 +151,8 @@ public final class CheckpointManager: EngineOperations {
                 continue
             }
             let sandbox = LiveSandbox(
-                record: record, directory: directory(of: name), telemetry: telemetry)
+                record: record, directory: directory(of: name), isDurable: store.durability == .always,
+                telemetry: telemetry)
             registry.with { $0[name] = sandbox }
             takeUp(sandbox, record)
         }

@@ -7,7 +7,9 @@ import SnapshotTree
 
 extension CheckpointManager {
     public func version() throws(ErrorMessage) -> VersionInfo {
-        VersionInfo(version: Product.version, format: Product.storeFormat, api: Product.api, pid: getpid())
+        VersionInfo(
+            version: Product.version, format: Product.storeFormat, api: Product.api, pid: getpid(),
+            durability: store.durability)
     }
 
     /// Looks at what ckpt needs of this machine.
@@ -119,7 +121,7 @@ extension CheckpointManager {
                 name: "store", status: .failed, detail: SystemError.last("statvfs", root).description)
         }
         let free = UInt64(status.f_bavail) * UInt64(status.f_frsize)
-        let detail = "\(root), \(free >> 20) MiB free"
+        let detail = "\(root), \(free >> 20) MiB free, durability \(store.durability.rawValue)"
         return free < 1 << 30
             ? DoctorCheck(
                 name: "store", status: .warning, detail: detail, hint: "ckpt gc, or give it more room")

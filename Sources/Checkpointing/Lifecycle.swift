@@ -2,6 +2,7 @@ import Glibc
 import LinuxSystem
 public import Messages
 import SandboxRuntime
+import SnapshotTree
 import Telemetry
 
 extension CheckpointManager {
@@ -76,7 +77,8 @@ extension CheckpointManager {
                 if sandboxes[candidate] == nil { chosen = candidate }
             }
             let sandbox = LiveSandbox(
-                record: record(chosen!), directory: directory(of: chosen!), telemetry: telemetry)
+                record: record(chosen!), directory: directory(of: chosen!),
+                isDurable: store.durability == .always, telemetry: telemetry)
             sandboxes[chosen!] = sandbox
             return sandbox
         }

@@ -56,15 +56,18 @@ final class LiveSandbox: Sendable {
     let name: String
     /// `ROOT/sandboxes/NAME`.
     let directory: String
+    /// Whether a change of its record survives a power cut.
+    private let isDurable: Bool
     let log: CommandLog
     let telemetry: Telemetry
     private let state: Monitor<State>
     private let busy = Monitor(false)
 
-    init(record: SandboxRecord, directory: String, telemetry: Telemetry) {
+    init(record: SandboxRecord, directory: String, isDurable: Bool, telemetry: Telemetry) {
         name = record.name
         self.telemetry = telemetry
         self.directory = directory
+        self.isDurable = isDurable
         log = CommandLog(directory: directory)
         state = Monitor(State(record: record, lastIncarnation: record.incarnation))
     }
@@ -137,7 +140,7 @@ final class LiveSandbox: Sendable {
                 kills > 0
                 ? "its PID 1 was killed, and memory had run out (\(kills) processes were killed for that)"
                 : "its PID 1 was killed from outside"
-            try? state.record.write(to: directory)
+            try? state.record.write(to: directory, durable: isDurable)
             return (running, state.wayOut)
         }
         guard let ended else { return }
@@ -147,13 +150,15 @@ final class LiveSandbox: Sendable {
         startThread { [groups = ended.running.groups] in groups.remove() }
     }
 
-    /// Changes the record and writes it down.
+    /// Changes the record and writes it down; when it throws nothing has changed.
     func update(_ change: (inout SandboxRecord) -> Void) throws(ErrorMessage) {
         try with { (state) throws(ErrorMessage) in
-            change(&state.record)
-            do throws(SystemError) { try state.record.write(to: directory) } catch {
+            var record = state.record
+            change(&record)
+            do throws(SystemError) { try record.write(to: directory, durable: isDurable) } catch {
                 throw ErrorMessage("the record of sandbox \(name) cannot be written", error)
             }
+            state.record = record
         }
     }
 

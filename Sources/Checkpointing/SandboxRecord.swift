@@ -30,11 +30,11 @@ struct SandboxRecord: Codable, Sendable {
 
     static func path(in directory: String) -> String { "\(directory)/sandbox.json" }
 
-    func write(to directory: String) throws(SystemError) {
+    func write(to directory: String, durable: Bool) throws(SystemError) {
         guard let bytes = try? JSONEncoder().encode(self) else {
             preconditionFailure("a record always encodes")
         }
-        try Files.replace(Self.path(in: directory), Array(bytes))
+        try Files.replace(Self.path(in: directory), Array(bytes), durable: durable)
     }
 
     init(name: String, spec: SandboxSpec, created: Double, ground: Ground) {

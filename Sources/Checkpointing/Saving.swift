@@ -199,7 +199,9 @@ extension CheckpointManager {
         manifest.crash = attempt.crash
         attempt.sandbox.phase("publishing")
         var info = try mapping { () throws(SnapshotTreeError) in
-            try store.publish(attempt.staging, manifest: manifest, tag: attempt.request.tag, known: known)
+            try store.publish(
+                attempt.staging, manifest: manifest, tag: attempt.request.tag, known: known,
+                durability: attempt.request.durability)
         }
         attempt.timings.publishMs = milliseconds(since: began)
         attempt.timings.totalMs = milliseconds(since: attempt.start)

@@ -50,7 +50,8 @@ extension CheckpointManager {
             event.message = recovery.sentence
             event.count =
                 recovery.swept.count + recovery.added.count + recovery.removed.count + recovery.orphaned.count
-                + recovery.damaged.count + recovery.dropped.count
+                + recovery.damaged.count + recovery.dropped.count + recovery.kept.count
+                + recovery.retagged.count
             event.bytes = recovery.sweptBytes
         }
     }
@@ -73,7 +74,9 @@ extension Recovery {
         add(removed, "gone from the disk and taken out of the catalog")
         add(orphaned, "without their parent, roots now")
         add(damaged.map { "\($0.key): \($0.value)" }, "damaged")
-        add(dropped, "not durable when the machine went down, dropped")
+        add(dropped, "not durable when the machine went down and not whole, dropped")
+        add(kept, "not durable when the machine went down, read and found whole")
+        add(retagged, "with other tags in the catalog than are written down, corrected")
         return "store: " + parts.joined(separator: "; ")
     }
 }

@@ -51,11 +51,23 @@ public enum Files {
         _ = try retrying("write", path) { Glibc.write(file.raw, bytes, bytes.count) }
     }
 
-    /// Replaces a file in one step: a reader sees the old bytes or the new ones (rename(2)).
-    public static func replace(_ path: String, _ bytes: [UInt8], mode: mode_t = 0o600) throws(SystemError) {
+    /// Replaces a file in one step: a reader sees the old bytes or the new ones (rename(2)); with `durable` a power cut
+    /// leaves the one or the other too. When it throws the old file is there as it was.
+    public static func replace(
+        _ path: String, _ bytes: [UInt8], mode: mode_t = 0o600, durable: Bool = false
+    ) throws(SystemError) {
         let staged = path + ".new"
-        try write(staged, bytes, mode: mode)
-        try rename(staged, path)
+        do throws(SystemError) {
+            let file = try Descriptor.open(staged, O_WRONLY | O_CREAT | O_TRUNC, mode: mode)
+            try file.writeAll(bytes)
+            if durable { try file.synchronize() }
+            try rename(staged, path)
+        } catch {
+            unlink(staged)
+            throw error
+        }
+        guard durable, let slash = path.lastIndex(of: "/"), slash != path.startIndex else { return }
+        try Descriptor.open(String(path[..<slash]), O_RDONLY | O_DIRECTORY).synchronize()
     }
 
     /// rename(2).

@@ -8,11 +8,16 @@ public struct VersionInfo: Codable, Sendable {
     public var api: String
     /// The server's pid.
     public var pid: Int32
-    public init(version: String, format: Int, api: String, pid: Int32) {
+    /// What survives a power cut; nil from a server older than that.
+    public var durability: Durability?
+    public init(
+        version: String, format: Int, api: String, pid: Int32, durability: Durability? = nil
+    ) {
         self.version = version
         self.format = format
         self.api = api
         self.pid = pid
+        self.durability = durability
     }
 }
 

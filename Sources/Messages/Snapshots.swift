@@ -21,10 +21,15 @@ public struct SaveRequest: Codable, Sendable {
     public var message: String?
     /// Leaves the sandbox stopped, at this very instant.
     public var stop: Bool?
-    public init(tag: String? = nil, message: String? = nil, stop: Bool? = nil) {
+    /// What this snapshot survives; the server's own setting when nil.
+    public var durability: Durability?
+    public init(
+        tag: String? = nil, message: String? = nil, stop: Bool? = nil, durability: Durability? = nil
+    ) {
         self.tag = tag
         self.message = message
         self.stop = stop
+        self.durability = durability
     }
 }
 

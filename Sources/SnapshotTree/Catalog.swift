@@ -1,6 +1,7 @@
 import CSQLite
 import FoundationEssentials
 import Glibc
+import Messages
 
 /// The index of the tree: one row a snapshot, one row a tag. Used by one thread at a time.
 final class Catalog {
@@ -28,13 +29,16 @@ final class Catalog {
     private let database: Database
     /// Who needs which layer; brought in line once a transaction has ended well.
     var index = LayerIndex()
+    private let durability: Durability
     // Manifests never change once published, so each is decoded once.
     private var manifests: [String: Manifest] = [:]
 
     /// Opens the catalog, or makes an empty one; throws `damaged` or `versionMismatch`.
-    init(path: String) throws(SnapshotTreeError) {
+    init(path: String, durability: Durability) throws(SnapshotTreeError) {
         database = try Database(path: path)
-        try database.execute("PRAGMA journal_mode=WAL; PRAGMA foreign_keys=ON; PRAGMA synchronous=NORMAL")
+        self.durability = durability
+        try database.execute("PRAGMA journal_mode=WAL; PRAGMA foreign_keys=ON")
+        try database.execute("PRAGMA synchronous=\(Self.synchronous(durability))")
         let version = try database.rows("PRAGMA user_version") { Int($0.integer(0)) }.first ?? 0
         switch version {
         case Self.schemaVersion: return
@@ -59,15 +63,24 @@ final class Catalog {
         try database.transaction(body)
     }
 
-    /// Runs `body` as a transaction that has reached the disk when this returns.
+    /// Runs `body` as a transaction that has reached the disk when this returns, unless nothing is to be flushed.
     ///
     /// In WAL mode `synchronous=NORMAL` leaves the newest commits to the next checkpoint.
     func durableTransaction(
         _ body: () throws(SnapshotTreeError) -> Void
     ) throws(SnapshotTreeError) {
+        if durability == .none { return try database.transaction(body) }
         try database.execute("PRAGMA synchronous=FULL")
-        defer { try? database.execute("PRAGMA synchronous=NORMAL") }
+        defer { try? database.execute("PRAGMA synchronous=\(Self.synchronous(durability))") }
         try database.transaction(body)
+    }
+
+    private static func synchronous(_ durability: Durability) -> String {
+        switch durability {
+        case .none: "OFF"
+        case .deferred, .snapshot: "NORMAL"
+        case .always: "FULL"
+        }
     }
 
     // MARK: - Snapshots
@@ -231,6 +244,12 @@ final class Catalog {
 
     func insertTag(_ tag: String, of id: String) throws(SnapshotTreeError) {
         try database.run("INSERT INTO tags (tag, snapshot) VALUES (?, ?)", .text(tag), .text(id))
+    }
+
+    /// Makes the tags of a snapshot these; those that another one carries stay there.
+    func setTags(_ tags: [String], of id: String) throws(SnapshotTreeError) {
+        try database.run("DELETE FROM tags WHERE snapshot = ?", .text(id))
+        for tag in tags where try owner(of: tag) == nil { try insertTag(tag, of: id) }
     }
 
     func removeTag(_ tag: String) throws(SnapshotTreeError) {

@@ -1,6 +1,7 @@
 import Digests
 import Glibc
 import LinuxSystem
+import Messages
 
 /// Called after each step of a compaction; throwing makes it fail there.
 typealias CompactionHook = @Sendable (CompactionStep) throws(SnapshotTreeError) -> Void
@@ -167,7 +168,9 @@ extension SnapshotTree {
                 return merge
             }
             try compactionStep(.mergeWritten)
-            if durability != .none {
+            if durability == .none {
+                flusher.fallBehind()
+            } else {
                 try wrapping { () throws(SystemError) in
                     try TreeSync.synchronize(try Descriptor.directory(staging.path))
                 }

@@ -39,6 +39,9 @@ extension SnapshotTree {
             let unused = catalog.index.unneeded(among: Set(manifests.flatMap(\.layers)))
                 .subtracting(layersInUse).subtracting(live.layers)
             trash = ids.compactMap { discard($0, from: layout.snapshots) }
+            if unused.isEmpty && durability != .always { return ids }
+            // Layers that the disk may think are needed are left to `gc`.
+            guard makeRemovalDurable() else { return ids }
             trash += unused.sorted().compactMap { discardLayer($0, catalog) }
             return ids
         }
@@ -131,6 +134,16 @@ extension SnapshotTree {
             moved.append(manifest)
         }
         return moved
+    }
+
+    /// Has the disk know of removed snapshots, before it can know that their layers are gone.
+    private func makeRemovalDurable() -> Bool {
+        if durability == .none { return true }
+        do throws(SystemError) { try layout.snapshots.synchronize() } catch {
+            report("the deletion of snapshots is not durable: \(error)")
+            return false
+        }
+        return true
     }
 
     /// The snapshot and all below it, parents before their children.

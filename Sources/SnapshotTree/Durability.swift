@@ -1,17 +1,6 @@
 import Glibc
 import LinuxSystem
 
-/// What a snapshot has to survive once `publish` has returned.
-public enum Durability: Sendable {
-    /// A crash of the server. After a power cut the newest snapshots may be gone or damaged.
-    case none
-    /// A crash of the server; a power cut too once it is flushed, moments later. A snapshot that a power cut met
-    /// before is not there any more: never half of it.
-    case deferred
-    /// A power cut too.
-    case snapshot
-}
-
 /// Makes a tree of new files durable.
 ///
 /// Measured on ext4 for 20 files of 2–4 KB and one of 3 MB: fsync of each 4.1 ms, syncfs 1.6–1.9 ms,

@@ -17,8 +17,10 @@ final class Flusher: Sendable {
     private struct State {
         var waiting: [Job] = []
         var isRunning = false
+        /// There are layers and snapshots that nobody has been told to flush.
+        var isBehind = false
     }
-    struct Job: Sendable {
+    private struct Job: Sendable {
         let snapshot: String
         let layer: String?
     }
@@ -32,10 +34,20 @@ final class Flusher: Sendable {
         self.report = report
     }
 
+    /// Notes that there is something that nobody will flush, unless something else needs it.
+    func fallBehind() { state.with { $0.isBehind = true } }
+    var isBehind: Bool { state.with { $0.isBehind } }
+
+    /// Flushes what a snapshot that is to be durable may stand on and that is not durable yet.
+    func catchUp() throws(SystemError) {
+        guard state.with({ $0.isBehind || $0.isRunning }) else { return }
+        try retrying("syncfs") { syncfs(layout.snapshots.raw) }
+    }
+
     /// Has the snapshot, and the layer it brought, made durable soon.
-    func add(_ job: Job) {
+    func add(_ snapshot: String, layer: String? = nil) {
         let starts = state.with { state in
-            state.waiting.append(job)
+            state.waiting.append(Job(snapshot: snapshot, layer: layer))
             defer { state.isRunning = true }
             return !state.isRunning
         }
@@ -51,20 +63,24 @@ final class Flusher: Sendable {
         // What follows a save at once, often a restore or a fork, has the disk first.
         usleep(Self.pause)
         while true {
-            let jobs = state.with(wake: true) { state in
-                defer { state.waiting = [] }
-                state.isRunning = !state.waiting.isEmpty
-                return state.waiting
+            let (jobs, isBehind) = state.with(wake: true) { state in
+                let jobs = state.waiting
+                let isBehind = state.isBehind
+                state.waiting = []
+                state.isRunning = !jobs.isEmpty
+                if !jobs.isEmpty { state.isBehind = false }
+                return (jobs, isBehind)
             }
             if jobs.isEmpty { return }
-            do throws(SystemError) { try flush(jobs) } catch {
+            do throws(SystemError) { try flush(jobs, everything: isBehind) } catch {
+                if isBehind { fallBehind() }
                 report("snapshots \(jobs.map(\.snapshot).joined(separator: ", ")) are not durable: \(error)")
             }
         }
     }
 
-    private func flush(_ jobs: [Job]) throws(SystemError) {
-        if jobs.count > Self.batch {
+    private func flush(_ jobs: [Job], everything: Bool) throws(SystemError) {
+        if everything || jobs.count > Self.batch {
             try retrying("syncfs") { syncfs(layout.snapshots.raw) }
         } else {
             for job in jobs { try flushTrees(job) }
@@ -72,7 +88,7 @@ final class Flusher: Sendable {
         try layout.digests.synchronize()
         try layout.layers.synchronize()
         try layout.snapshots.synchronize()
-        for job in jobs { try markDurable(job.snapshot) }
+        for job in jobs { try Self.markDurable(job.snapshot, in: layout) }
     }
 
     private func flushTrees(_ job: Job) throws(SystemError) {
@@ -97,7 +113,8 @@ final class Flusher: Sendable {
         }
     }
 
-    private func markDurable(_ snapshot: String) throws(SystemError) {
+    /// Writes down that a snapshot, all of it, is on the disk.
+    static func markDurable(_ snapshot: String, in layout: Layout) throws(SystemError) {
         do throws(SystemError) {
             let directory = try Descriptor.directory(layout.snapshotPath(snapshot))
             _ = try Descriptor.open(Self.durableName, below: directory, O_WRONLY | O_CREAT | O_NOFOLLOW)
@@ -111,24 +128,4 @@ final class Flusher: Sendable {
 
     /// Identifies this run of the machine (random(4), /proc/sys/kernel/random/boot_id).
     static func bootID() throws(SystemError) -> [UInt8] { try Files.read("/proc/sys/kernel/random/boot_id") }
-}
-
-extension Layout {
-    /// Sorts out the snapshots that were not durable when the last server ended.
-    ///
-    /// Those of this run of the machine are whole and are returned, to be flushed; those of another go to
-    /// `staging/`, from where they are swept.
-    func unflushed() throws(SnapshotTreeError) -> (whole: [String], dropped: [String]) {
-        let boot = try wrapping { () throws(SystemError) in try Flusher.bootID() }
-        var (whole, dropped): ([String], [String]) = ([], [])
-        for id in try publishedNames().filter(Identifier.isValid)
-        where faccessat(snapshots.raw, "\(id)/\(Flusher.durableName)", F_OK, 0) != 0 {
-            if (try? Files.read("\(snapshotPath(id))/\(Flusher.bootName)")) == boot {
-                whole.append(id)
-            } else if renameat(snapshots.raw, id, staging.raw, id) == 0 {
-                dropped.append(id)
-            }
-        }
-        return (whole, dropped)
-    }
 }

@@ -53,6 +53,11 @@ struct MergedLayer: Equatable, Sendable {
 extension Layout {
     func mergePath(_ id: String) -> String { "\(root)/merges/\(id)" }
 
+    /// Has every merged layer stand for nothing: its parts serve again.
+    func forgetMerges() throws(SystemError) {
+        for name in try DirectoryEntries(of: self.merges).names() { unlinkat(self.merges.raw, name, 0) }
+    }
+
     /// Reads what is known of merged layers; files that name none, or cannot be read, go, and are named.
     ///
     /// A merged layer whose file is gone is a layer like any other: only what could use it instead of its parts does

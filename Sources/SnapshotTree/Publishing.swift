@@ -21,21 +21,24 @@ extension SnapshotTree {
     ///
     /// When it throws nothing of it is visible, and the staged files are removed, unless
     /// `keepingOnFailure`: then they are back where they were staged, for a caller whose sandbox still
-    /// runs on the layer. Throws `tagTaken`, `badTag`, `badManifest` (a parent or a layer is gone),
-    /// `noSpace`, `system`.
+    /// runs on the layer. `durability` is this one snapshot's, the store's where it is nil.
+    /// Throws `tagTaken`, `badTag`, `badManifest` (a parent or a layer is gone), `noSpace`, `system`.
     public func publish(
         _ staging: Staging, manifest: Manifest, tag: String? = nil, known: KnownDigests = KnownDigests(),
-        keepingOnFailure: Bool = false
+        keepingOnFailure: Bool = false, durability level: Durability? = nil
     ) throws(SnapshotTreeError) -> SnapshotInfo {
+        let level = level ?? durability
         do throws(SnapshotTreeError) {
             if let tag { try checkTagFree(tag) }
             let manifest = try complete(manifest, staging, known)
-            try writeDown(manifest, tag: tag, staging)
-            try makeVisible(manifest, tag: tag)
+            try writeDown(manifest, tag: tag, staging, level)
+            try makeVisible(manifest, tag: tag, level)
             live.end(staging.id)
             compactSoon(below: manifest)
-            if durability == .deferred {
-                flusher.add(Flusher.Job(snapshot: manifest.id, layer: manifest.ownLayer))
+            switch level {
+            case .none: flusher.fallBehind()
+            case .deferred: flusher.add(manifest.id, layer: manifest.ownLayer)
+            case .snapshot, .always: break
             }
             return SnapshotInfo(
                 Record(manifest: manifest, tags: tag.map { [$0] } ?? [], lostParent: nil), children: [],
@@ -76,30 +79,34 @@ extension SnapshotTree {
     }
 
     private func writeDown(
-        _ manifest: Manifest, tag: String?, _ staging: Staging
+        _ manifest: Manifest, tag: String?, _ staging: Staging, _ level: Durability
     ) throws(SnapshotTreeError) {
         let json = try manifest.encoded()
-        let durable = durability == .snapshot
+        let durable = level >= .snapshot
         try wrapping { () throws(SystemError) in
             let directory = try Descriptor.directory(staging.path)
             try directory.replaceFile("manifest.json", with: json, durable: false)
             if let tag { try directory.replaceFile("tags", with: Array("\(tag)\n".utf8), durable: false) }
-            if durability == .deferred {
-                try directory.replaceFile(Flusher.bootName, with: try Flusher.bootID(), durable: false)
-            } else {
+            if durable {
                 try directory.replaceFile(Flusher.durableName, with: [], durable: false)
+            } else {
+                try directory.replaceFile(Flusher.bootName, with: try Flusher.bootID(), durable: false)
             }
         }
         try step(.manifestWritten)
         if durable {
             try wrapping { () throws(SystemError) in
+                // It stands on layers of snapshots that nobody may have flushed.
+                try flusher.catchUp()
                 try TreeSync.synchronize(try Descriptor.directory(staging.path))
             }
         }
         try step(.madeDurable)
     }
 
-    private func makeVisible(_ manifest: Manifest, tag: String?) throws(SnapshotTreeError) {
+    private func makeVisible(
+        _ manifest: Manifest, tag: String?, _ level: Durability
+    ) throws(SnapshotTreeError) {
         let layers = layout.layers.raw
         let digests = layout.digests.raw
         let snapshots = layout.snapshots.raw
@@ -115,7 +122,7 @@ extension SnapshotTree {
             }
         }
         do throws(SnapshotTreeError) {
-            if durability == .snapshot {
+            if level >= .snapshot {
                 try wrapping { () throws(SystemError) in
                     try layout.digests.synchronize()
                     try layout.layers.synchronize()
@@ -124,7 +131,7 @@ extension SnapshotTree {
             try step(.layerMoved)
             try move(id, in: staging, to: id, in: snapshots)
             do throws(SnapshotTreeError) {
-                if durability == .snapshot {
+                if level >= .snapshot {
                     try wrapping { () throws(SystemError) in try layout.snapshots.synchronize() }
                 }
                 try step(.snapshotMoved)

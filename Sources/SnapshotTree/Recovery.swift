@@ -1,5 +1,6 @@
 import Glibc
 import LinuxSystem
+import Messages
 
 /// What opening a store found and put right.
 public struct Recovery: Equatable, Sendable {
@@ -15,8 +16,12 @@ public struct Recovery: Equatable, Sendable {
     public internal(set) var orphaned: [String] = []
     /// Snapshots that cannot be used, with the reason: an unreadable manifest, a missing layer.
     public internal(set) var damaged: [String: String] = [:]
-    /// Snapshots that were not durable when the machine went down, and that are gone now.
+    /// Snapshots that were not durable when the machine went down, of which some is missing, and that are gone now.
     public internal(set) var dropped: [String] = []
+    /// Snapshots that were not durable when the machine went down and are whole all the same.
+    public internal(set) var kept: [String] = []
+    /// Snapshots that got back the tags that are written down beside them.
+    public internal(set) var retagged: [String] = []
     /// Snapshots that are whole and yet to be flushed.
     var unflushed: [String] = []
     /// Where the damaged catalog lies; the new one was rebuilt from the manifests.
@@ -33,24 +38,35 @@ public struct Recovery: Equatable, Sendable {
     }
 
     /// Opens the catalog and brings it in line with the disk; a damaged one is set aside and rebuilt.
-    static func open(_ layout: Layout) throws(SnapshotTreeError) -> (Catalog, Recovery) {
+    static func open(
+        _ layout: Layout, _ durability: Durability
+    ) throws(SnapshotTreeError) -> (Catalog, Recovery) {
         var recovery = Recovery()
-        (recovery.unflushed, recovery.dropped) = try layout.unflushed()
+        let last = try layout.beginSession(durability)
+        let (ours, others) = try layout.unflushed()
+        recovery.unflushed = ours
+        (recovery.kept, recovery.dropped) = try layout.settle(others)
         (recovery.swept, recovery.sweptBytes) = try wrapping { () throws(SystemError) in
             try layout.sweepStaging()
         }
+        // What was never flushed may have lost any of its pages; nothing is in it that the manifests have not.
+        if last == .machineWentDown(.none) {
+            layout.removeCatalog()
+            try wrapping { () throws(SystemError) in try layout.forgetMerges() }
+        }
         let before = recovery
         do throws(SnapshotTreeError) {
-            let catalog = try Catalog(path: layout.catalogPath)
-            if layout.isSuspect { try catalog.check() }
+            let catalog = try Catalog(path: layout.catalogPath, durability: durability)
+            if layout.isSuspect || last != .closed { try catalog.check() }
             try recovery.reconcile(catalog, with: layout)
+            if last != .closed { try recovery.reconcileTags(catalog, with: layout) }
             layout.clearSuspect()
             return (catalog, recovery)
         } catch .damaged {
             recovery = before
         }
         recovery.damagedCatalog = try layout.setCatalogAside()
-        let catalog = try Catalog(path: layout.catalogPath)
+        let catalog = try Catalog(path: layout.catalogPath, durability: durability)
         try recovery.reconcile(catalog, with: layout)
         return (catalog, recovery)
     }
@@ -120,6 +136,24 @@ public struct Recovery: Equatable, Sendable {
         }
     }
 
+    /// Gives each snapshot the tags written down beside it: a tag is there before the catalog has it.
+    private mutating func reconcileTags(
+        _ catalog: Catalog, with layout: Layout
+    ) throws(SnapshotTreeError) {
+        let known = Dictionary(grouping: try catalog.allTags(), by: \.snapshot).mapValues {
+            Set($0.map(\.tag))
+        }
+        let other = try catalog.ids().filter { id in
+            damaged[id] == nil && Set(layout.tags(of: id)) != known[id] ?? []
+        }
+        if other.isEmpty { return }
+        try catalog.transaction { () throws(SnapshotTreeError) in
+            for id in other { try catalog.setTags([], of: id) }
+            for id in other { try catalog.setTags(layout.tags(of: id), of: id) }
+        }
+        retagged = other
+    }
+
     private mutating func indexLayers(
         _ catalog: Catalog, in layout: Layout
     ) throws(SnapshotTreeError) {
@@ -156,6 +190,11 @@ extension Layout {
         }
         clearSuspect()
         return "\(root)/catalog.sqlite.damaged-\(number)"
+    }
+
+    /// Removes the catalog, to be made anew.
+    func removeCatalog() {
+        for suffix in ["", "-wal", "-shm"] { unlinkat(rootDirectory.raw, "catalog.sqlite\(suffix)", 0) }
     }
 
     /// What lies in `snapshots/`.

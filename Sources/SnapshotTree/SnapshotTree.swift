@@ -9,7 +9,7 @@ public import Messages
 public final class SnapshotTree: Sendable {
     /// What opening the store found and put right.
     public let recovery: Recovery
-    /// What a published snapshot survives.
+    /// What a published snapshot survives, where its save does not say otherwise.
     public let durability: Durability
 
     let layout: Layout
@@ -51,7 +51,7 @@ public final class SnapshotTree: Sendable {
         compactionStep: @escaping CompactionHook = { (_) throws(SnapshotTreeError) in }
     ) throws(SnapshotTreeError) {
         let layout = try Layout(root: root)
-        let (catalog, recovery) = try Recovery.open(layout)
+        let (catalog, recovery) = try Recovery.open(layout, durability)
         self.layout = layout
         self.recovery = recovery
         self.durability = durability
@@ -62,13 +62,29 @@ public final class SnapshotTree: Sendable {
         self.catalog = Monitor(catalog)
         live = LiveStagings()
         flusher = Flusher(layout, report: report)
-        for id in recovery.unflushed {
-            flusher.add(Flusher.Job(snapshot: id, layer: (try? layout.manifest(of: id))?.ownLayer))
-        }
+        if !recovery.unflushed.isEmpty { flusher.fallBehind() }
+        if durability != .none { for id in recovery.unflushed { flusher.add(id) } }
     }
 
-    /// Waits until every snapshot published so far is durable, or has been reported not to be.
-    public func waitUntilDurable() { flusher.waitUntilIdle() }
+    /// Waits until every snapshot published so far is durable, or has been reported not to be; for those that nobody
+    /// was to flush too.
+    public func waitUntilDurable() {
+        flusher.waitUntilIdle()
+        guard flusher.isBehind else { return }
+        if let (ours, _) = try? layout.unflushed() { for id in ours { flusher.add(id) } }
+        flusher.waitUntilIdle()
+    }
+
+    /// Ends the work on the store in order: everything is durable, and the next start has nothing to look for.
+    public func close() {
+        waitUntilDurable()
+        waitUntilRemoved()
+        // Merged layers are no snapshot's to flush.
+        do throws(SystemError) { try flusher.catchUp() } catch {
+            return report("the store is not durable: \(error)")
+        }
+        layout.endSession()
+    }
 
     /// Waits until everything discarded so far is removed.
     public func waitUntilRemoved() { removals.wait { $0 == 0 ? () : nil } }

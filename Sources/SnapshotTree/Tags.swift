@@ -1,5 +1,6 @@
 import Glibc
 import LinuxSystem
+import Messages
 
 extension SnapshotTree {
     /// Throws `badTag` for a text that cannot be a tag, `tagTaken` when a snapshot carries it.
@@ -47,7 +48,7 @@ extension SnapshotTree {
         let text = try catalog.tags(of: id).map { "\($0)\n" }.joined()
         try wrapping { () throws(SystemError) in
             let directory = try Descriptor.open(id, below: layout.snapshots, O_RDONLY | O_DIRECTORY)
-            try directory.replaceFile("tags", with: Array(text.utf8), durable: durability == .snapshot)
+            try directory.replaceFile("tags", with: Array(text.utf8), durable: durability != .none)
         }
     }
 }

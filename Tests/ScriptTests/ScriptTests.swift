@@ -36,6 +36,19 @@ private func script(_ name: String, _ arguments: String...) throws -> (status: I
         #expect(status == 0, "\(output)")
     }
 
+    /// Each save that has returned is there after a power cut, whole, on three filesystems.
+    @Test func powerCutsLeaveEverySnapshotWholeOrAbsent() throws {
+        let (status, output) = try script("power-loss", "--rounds", "2", "--seed", "1")
+        #expect(status == 0, "\(output)")
+        #expect(output.contains("every promise kept"))
+    }
+
+    @Test func powerCutsOfAStoreThatIsNeverFlushedLeaveNothingHalfMade() throws {
+        let (status, output) = try script(
+            "power-loss", "--rounds", "2", "--seed", "2", "--durability", "none", "--filesystems", "ext4,xfs")
+        #expect(status == 0, "\(output)")
+    }
+
     @Test func benchmarkMeasuresEveryRow() throws {
         let (status, output) = try script("bench", "--runs", "3", "--json")
         try #require(status == 0, "\(output)")

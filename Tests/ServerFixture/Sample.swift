@@ -234,12 +234,13 @@ public enum Sample {
     /// All of them. A test holds the API's description to their fields, and a field that is nil here fails
     /// it.
     public static let all: [any Codable & Sendable] = [
-        VersionInfo(version: "0.1.0", format: 1, api: "v1", pid: 1),
+        VersionInfo(version: "0.1.0", format: 1, api: "v1", pid: 1, durability: .snapshot),
         doctorReport, doctorReport.checks[0], Done(), spec, limits, security, timings,
         CreateRequest(name: "box", spec: spec), sandboxInfo, publishedPort,
         SandboxList(sandboxes: [sandboxInfo]),
         KillRequest(signal: 9), logRecord, LogList(records: [logRecord]),
-        SaveRequest(tag: "good", message: "before the test", stop: true), memory, snapshotInfo, crash,
+        SaveRequest(tag: "good", message: "before the test", stop: true, durability: .always), memory,
+        snapshotInfo, crash,
         DebugRequest(snapshot: "good"), debugSession, debugSession.processes[0],
         saveProblem, checkResult, storedObject, ObjectList(objects: [storedObject]),
         ExportRequest(withAncestors: true, have: [storedObject], level: 3), importResult,

@@ -183,6 +183,22 @@ private let programs = ArchivePrograms(
         #expect(try third.tree.record(tip.id)?.tags == ["tip"])
     }
 
+    @Test(arguments: [Durability.none, .snapshot]) func anImportIsAsDurableAsItsStore(_ level: Durability)
+        throws
+    {
+        let (from, to) = (try TemporaryStore(), try TemporaryStore())
+        let source = try from.open()
+        let archive = try export(source, [try oddSnapshot(source).id])
+        let tree = try to.open(level)
+        let id = try take(archive, into: tree).snapshot
+        func marks() throws -> [String] {
+            try names(in: "\(to.root)/snapshots/\(id)").filter { ["boot", "durable"].contains($0) }
+        }
+        #expect(try marks() == [level == .none ? "boot" : "durable"])
+        tree.close()
+        #expect(try marks() == ["durable"])
+    }
+
     @Test func whatTheReceiverHasNeedNotTravel() throws {
         let stores = Stores()
         let big = String((0..<20_000).map { _ in "abcdefghij".randomElement()! })

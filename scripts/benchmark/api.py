@@ -15,9 +15,9 @@ class RequestFailed(Exception):
 class Server:
     """A server on a store of its own, ended with `close`."""
 
-    def __init__(self, binary, root):
+    def __init__(self, binary, root, *options):
         environment = dict(os.environ, CKPT_ROOT=root)
-        self.process = subprocess.Popen([binary, "serve"], env=environment, stdout=subprocess.DEVNULL)
+        self.process = subprocess.Popen([binary, "serve", *options], env=environment, stdout=subprocess.DEVNULL)
         self.path = os.path.join(root, "server.sock")
 
     def connect(self):

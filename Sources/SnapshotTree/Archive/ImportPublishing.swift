@@ -5,7 +5,7 @@ import Messages
 
 /// The end of an import: what was staged and checked becomes part of the store.
 extension SnapshotImport {
-    /// Makes everything durable, then visible; when it throws nothing of it is visible.
+    /// Makes everything durable, unless the store is never flushed, then visible; when it throws nothing of it is visible.
     ///
     /// Layers and programs come first: after a crash they are there and nobody lists them. Each snapshot is published
     /// by one rename, parents before children, so that a crash leaves whole snapshots, and the next start gives them
@@ -66,9 +66,16 @@ extension SnapshotImport {
                 if !text.isEmpty {
                     try directory.replaceFile("tags", with: Array(text.utf8), durable: false)
                 }
-                try directory.replaceFile(Flusher.durableName, with: [], durable: false)
+                if tree.durability == .none {
+                    try directory.replaceFile(Flusher.bootName, with: Flusher.bootID(), durable: false)
+                } else {
+                    try directory.replaceFile(Flusher.durableName, with: [], durable: false)
+                }
             }
-            if tree.durability != .none { try TreeSync.synchronize(Descriptor.directory(staging.path)) }
+            if tree.durability == .none { return tree.flusher.fallBehind() }
+            // What is here already, and therefore did not come, nobody may have flushed.
+            try tree.flusher.catchUp()
+            try TreeSync.synchronize(Descriptor.directory(staging.path))
         }
         try step(.madeDurable)
     }

@@ -15,12 +15,17 @@ extension Command {
                 OptionDescription("tag", short: "t", value: "TAG", .newTag, "Give the snapshot this tag"),
                 OptionDescription(
                     "message", short: "m", value: "TEXT", .text, "Say what it is, for the tree"),
+                OptionDescription(
+                    "durability", value: "LEVEL", .choice(Durability.allCases.map(\.rawValue)),
+                    "What this snapshot survives: none, deferred, snapshot, always (default: as the server is set)"
+                ),
                 OptionDescription("stop", "Leave the sandbox stopped at this very instant"),
             ],
             examples: [
                 Example("ckpt save main", "Take a snapshot and go on"),
                 Example(
                     "ckpt save main -t ready -m 'dependencies installed'", "Take one to come back to by name"),
+                Example("ckpt save --durability snapshot main", "It is on the disk when the command returns"),
                 Example("id=$(ckpt save --stop main)", "Put a sandbox away and keep the id"),
             ],
             triedAs: ["checkpoint", "snapshot", "commit", "dump", "snap"])
@@ -28,7 +33,8 @@ extension Command {
         let name = call.words.operand("NAME")
         let request = SaveRequest(
             tag: call.words.value("tag"), message: call.words.value("message"),
-            stop: call.words.has("stop") ? true : nil)
+            stop: call.words.has("stop") ? true : nil,
+            durability: call.words.value("durability").flatMap(Durability.init(rawValue:)))
         let client = call.client()
         let snapshot = try call.waiting("saving \(name)", .operation("save", sandbox: name)) {
             try client.save(name, request)

@@ -15,6 +15,10 @@ extension Command {
             discussion: [
                 "Every other command starts a server when none runs; this one runs it in the foreground, until "
                     + "Ctrl-C. Sandboxes go on running when their server ends; the next one takes them up.",
+                "--durability: with none nothing is flushed to the disk; with deferred a snapshot is flushed moments "
+                    + "after its save has returned; with snapshot before; with always every other change is too. At "
+                    + "every level a crash of the server loses nothing, and a power cut leaves a snapshot whole or "
+                    + "takes it whole.",
                 "One that was started by another command logs to server.log in its root, of 8 MiB at most and as "
                     + "much again in server.log.old. In the foreground it logs to stderr, or to systemd's journal "
                     + "where stderr leads there.",
@@ -22,6 +26,9 @@ extension Command {
             options: [
                 OptionDescription(
                     "stop", "End the server that runs, if one does, and wait until it has ended"),
+                OptionDescription(
+                    "durability", value: "LEVEL", .choice(Durability.allCases.map(\.rawValue)),
+                    "What survives a power cut; kept for later servers of the root (default: deferred)"),
                 OptionDescription(
                     "log-level", value: "LEVEL", .choice(LogLevel.allCases.map(\.rawValue)),
                     "Log from this level on: debug has every request; default: info"),
@@ -38,6 +45,7 @@ extension Command {
             ],
             examples: [
                 Example("ckpt serve --root /srv/ckpt", "Serve another root, in the foreground"),
+                Example("ckpt serve --durability snapshot", "Every save is on the disk when it returns"),
                 Example("ckpt serve --log-format json", "Log for a program that reads stderr"),
                 Example(
                     "ckpt serve --metrics-listen 127.0.0.1:9464", "Let a Prometheus on this machine scrape it"
@@ -61,8 +69,9 @@ extension Command {
                     "the server cannot have mounts of its own",
                     hint: error.code == EPERM ? "run ckpt as root" : nil, cause: error.description)
             }
+            let durability = call.words.value("durability").flatMap(Durability.init(rawValue:))
             let made = try CheckpointManager(
-                root: root, executable: executablePath(), telemetry: telemetry)
+                root: root, executable: executablePath(), durability: durability, telemetry: telemetry)
             manager = made
             return made
         }

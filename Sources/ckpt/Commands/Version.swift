@@ -20,7 +20,8 @@ extension Command {
         var lines = ["ckpt \(Product.version) (store format \(Product.storeFormat), API \(Product.api))"]
         if let server {
             lines.append(
-                "server \(server.version) (store format \(server.format), API \(server.api), pid \(server.pid))"
+                "server \(server.version) (store format \(server.format), API \(server.api), pid \(server.pid), "
+                    + "durability \((server.durability ?? .standard).rawValue))"
             )
         } else {
             lines.append("no server runs for \(call.root)")

@@ -1933,6 +1933,9 @@ class VersionInfo(Message):
     pid: int
     """The server's."""
 
+    durability: Literal["none", "deferred", "snapshot", "always"] | None = None
+    """What survives a power cut."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitResult(Message):
