@@ -17,7 +17,7 @@ struct ProgramTests {
     func allCommands() {
         let contract = [
             "create", "run", "exec", "save", "restore", "fork", "reset", "tree", "show", "tag", "delete",
-            "gc", "verify", "du",
+            "gc", "verify", "du", "export", "import", "objects", "events", "metrics",
             "jobs", "job", "wait", "top", "read", "write", "check",
             "stats", "update", "reclaim", "pause", "unpause", "inspect", "mem", "diff", "core", "debug",
             "ps", "rm", "kill", "logs", "cp", "serve", "doctor", "version", "completion", "help",
