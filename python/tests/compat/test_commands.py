@@ -29,7 +29,11 @@ def test_run_is_a_fresh_bash_in_the_working_directory(kept: Sandbox) -> None:
 
 
 def test_environment(make: Maker) -> None:
-    assert make(environment={"MINE": "a b"}).run("echo $MINE") == ("a b\n", 0)
+    assert make(environment={"MINE": "a b"}).run("echo $MINE-$HOME-$LANG-$TERM") == (
+        "a b-/root-C.UTF-8-xterm-256color\n", 0,
+    )  # fmt: skip
+    box = make(environment={"TERM": "vt100"}, tty=True)
+    assert box.run("echo $TERM-$NO_COLOR") == ("vt100-1\n", 0)
 
 
 def test_timeout(kept: Sandbox) -> None:

@@ -55,6 +55,28 @@ def test_copies(kept: Sandbox, tmp_path: Path) -> None:
         kept.copy_to(str(tmp_path / "nothing"), "/x")
 
 
+def test_a_link_that_is_named_is_followed_where_it_lies(kept: Sandbox, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("of the host")
+    (tmp_path / "link").symlink_to("file")
+    (tmp_path / "links").symlink_to(tmp_path)
+    kept.copy_to(str(tmp_path / "link"), "/followed/copy")
+    kept.copy_to(str(tmp_path / "link"), "/followed")
+    kept.copy_to(str(tmp_path / "links"), "/followed/all")
+    assert kept.run("cd /followed; cat copy link all/file; test ! -L copy -a ! -L link") == (
+        "of the host" * 3,
+        0,
+    )
+    # Its target is the sandbox's own file, not this machine's of that path.
+    (tmp_path / "same").write_text("of the host")
+    kept.run(
+        f"mkdir -p {tmp_path}/d; echo inside > {tmp_path}/same; ln -sf {tmp_path}/same {tmp_path}/d /followed"
+    )
+    kept.copy_from("/followed/same", str(tmp_path / "out"))
+    kept.copy_from("/followed/d", str(tmp_path / "tree"))
+    assert (tmp_path / "out").read_text() == "inside\n" and not (tmp_path / "out").is_symlink()
+    assert (tmp_path / "tree").is_dir() and not (tmp_path / "tree").is_symlink()
+
+
 def test_no_link_leads_out(kept: Sandbox, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("of the host")

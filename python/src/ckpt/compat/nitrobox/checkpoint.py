@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ... import errors
 from ..._sync.client import Client
 from .errors import translated
-from .snapshots import read_handle, write_handle
+from .snapshots import handle, read_handle
 
 if TYPE_CHECKING:
     from .sandbox import Sandbox
@@ -36,9 +36,9 @@ class CheckpointManager:
         """
         if os.path.exists(path):
             raise FileExistsError(f"Checkpoint directory already exists: {path}")
-        with translated():
-            snapshot = self._sandbox._native.save(message=f"checkpoint {path}", stop=not leave_running)
-            write_handle(path, snapshot)
+        with handle(path) as stands_for, translated():
+            native = self._sandbox._native
+            stands_for(native.save(message=f"checkpoint {path}", stop=not leave_running))
 
     def restore(self, path: str) -> None:
         """Rolls the sandbox back to `path`.

@@ -19,6 +19,9 @@ CAP_NAME_TO_NUM: dict[str, int] = {name: number for number, name in enumerate(CA
 """Capabilities and their numbers."""
 _LOOSENING = {"SYS_ADMIN", "ALL", "SYS_PTRACE", "SYS_RAWIO"}
 
+_NO_TERMINAL = {"TERM": "xterm-256color"}
+_TERMINAL = {"TERM": "dumb", "NO_COLOR": "1"}
+
 
 def cap_names_to_numbers(names: list[str]) -> list[int]:
     """The numbers of capabilities, with `CAP_` in front or without; unknown ones are left out and logged."""
@@ -168,7 +171,7 @@ def native(config: SandboxConfig) -> SandboxOptions:
     if config.vm_mode:
         raise missing("mode for virtual machines", "leave vm_mode out")
     options: SandboxOptions = {
-        "env": config.environment,
+        "env": (_TERMINAL if config.tty else _NO_TERMINAL) | config.environment,
         "volumes": config.volumes,
         "devices": config.devices,
         "hostname": config.hostname or socket.gethostname(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shlex
+import signal
 import subprocess
 import uuid
 from collections.abc import Mapping, Sequence
@@ -133,8 +134,10 @@ class SandboxPopen(subprocess.Popen[Any]):
         # A process group of its own: Ctrl-C at the caller's terminal is not for the sandbox.
         super().__init__(program, **{"start_new_session": True} | pipes | keywords)
 
-    def kill(self) -> None:
-        """Kills the command with all it started."""
-        if self.poll() is None:
+    def send_signal(self, sig: int) -> None:
+        """Sends the command a signal; `SIGKILL` ends all that it started too."""
+        if sig != signal.SIGKILL:
+            super().send_signal(sig)
+        elif self.poll() is None:
             with translated():
                 self._native.exec(["/bin/sh", "-c", _KILL, "sh", self._token])

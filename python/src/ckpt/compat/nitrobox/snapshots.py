@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ... import errors
@@ -15,12 +18,30 @@ NOTE = "ckpt.json"
 """The file in a handle's directory that names the snapshot."""
 
 
-def write_handle(path: str, snapshot: Snapshot) -> None:
-    """Makes the directory that stands for a snapshot."""
+@contextmanager
+def handle(path: str) -> Iterator[Callable[[Snapshot], None]]:
+    """Makes the directory that stands for a snapshot; what it gives names the snapshot.
+
+    A body that fails leaves no directory, and no snapshot that was named. Raises `FileExistsError`.
+    """
     directory = Path(path)
     directory.mkdir(parents=True)
-    note = {"snapshot": snapshot.id, "root": snapshot._client.root}
-    (directory / NOTE).write_text(json.dumps(note) + "\n")
+    made: list[Snapshot] = []
+
+    def stands_for(snapshot: Snapshot) -> None:
+        made.append(snapshot)
+        note = {"snapshot": snapshot.id, "root": snapshot._client.root}
+        (directory / NOTE).write_text(json.dumps(note) + "\n")
+
+    try:
+        yield stands_for
+    except BaseException:
+        shutil.rmtree(directory, ignore_errors=True)
+        for snapshot in made:
+            # It may be in use: a sandbox that was stopped stands on it.
+            with suppress(errors.CkptError):
+                snapshot.delete(keep_children=True)
+        raise
 
 
 def read_handle(path: str, native: Native, what: str) -> str:
@@ -52,10 +73,8 @@ class Snapshots:
 
     def fs_snapshot(self, path: str) -> None:
         """Saves the files; the directory `path` stands for them. Raises `FileExistsError`."""
-        if Path(path).exists():
-            raise FileExistsError(f"[Errno 17] File exists: '{path}'")
-        with translated():
-            write_handle(path, self._native.save(message=f"fs_snapshot {path}"))
+        with handle(path) as stands_for, translated():
+            stands_for(self._native.save(message=f"fs_snapshot {path}"))
 
     def fs_restore(self, path: str) -> None:
         """Brings the files of `fs_snapshot(path)` back; no process runs afterwards."""

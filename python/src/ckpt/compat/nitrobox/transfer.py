@@ -26,14 +26,18 @@ class Transfer:
         What a directory holds is added to what a directory of that name in the sandbox has.
         """
         inside = _absolute(container_path)
-        if not os.path.exists(local_path):
+        # What is named is followed, as cp does; links in a directory stay links.
+        source = Path(local_path).resolve()
+        if not source.exists():
             raise FileNotFoundError(f"there is no {local_path} here")
         with translated():
-            if os.path.isdir(local_path):
-                self._native.files.copy_in(f"{local_path.rstrip('/')}/.", inside)
-            else:
-                self._native.files.mkdir(os.path.dirname(inside), parents=True)
-                self._native.files.copy_in(local_path, inside)
+            if source.is_dir():
+                self._native.files.copy_in(f"{source}/.", inside)
+                return
+            if self._kind(inside) == "directory":
+                inside = f"{inside}/{Path(local_path).name}"
+            self._native.files.mkdir(os.path.dirname(inside), parents=True)
+            self._native.files.copy_in(source, inside)
 
     def copy_from(self, container_path: str, local_path: str) -> None:
         """Copies a file or directory of the sandbox to this machine; missing directories are made.
@@ -41,16 +45,21 @@ class Transfer:
         Raises `FileNotFoundError` where the sandbox has no such file.
         """
         inside = _absolute(container_path)
-        if self._kind(inside) is None:
+        kind = self._kind(inside)
+        if kind is None:
             raise FileNotFoundError(f"File {container_path} does not exist in the sandbox.")
         place = Path(local_path)
+        if kind != "directory" and place.is_dir():
+            place = place / Path(inside).name
         place.parent.mkdir(parents=True, exist_ok=True)
         with translated():
-            if self._kind(inside) != "directory" or not place.exists():
-                self._native.files.copy_out(inside, place)
+            found = self._native.exec(["readlink", "-f", "--", inside], check=True)
+            source = os.fsdecode(found.stdout_bytes.removesuffix(b"\n"))
+            if kind != "directory" or not place.exists():
+                self._native.files.copy_out(source, place)
                 return
             with tempfile.TemporaryDirectory(dir=place.parent) as beside:
-                copied = self._native.files.copy_out(inside, Path(beside) / "copy")
+                copied = self._native.files.copy_out(source, Path(beside) / "copy")
                 _merge(copied, place)
 
     def read_file(self, container_path: str) -> str:
