@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -50,6 +52,20 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """One for all tests of a module that leave it as it is."""
     with made(tmp_path_factory.mktemp("kept"), "kept") as box:
         yield box
+
+
+@pytest.fixture
+def rootfs(tmp_path: Path) -> Path:
+    """A directory that is a root filesystem: busybox and nothing else."""
+    root = tmp_path / "rootfs"
+    for name in ("bin", "etc", "proc", "dev", "sys", "tmp"):
+        (root / name).mkdir(parents=True)
+    shutil.copy("/bin/busybox", root / "bin")
+    listed = subprocess.run(["/bin/busybox", "--list"], capture_output=True, text=True, check=True)
+    for name in listed.stdout.split():
+        if name != "busybox":
+            (root / "bin" / name).symlink_to("busybox")
+    return root
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ckpt.compat.nitrobox import SandboxConfig
-from ckpt.compat.nitrobox.config import cap_names_to_numbers, native
+from ckpt.compat.nitrobox.config import CAP_NAME_TO_NUM, cap_names_to_numbers, detect_subuid_range, native
 
 
 def test_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,6 +77,9 @@ def test_what_is_not_there_says_so(fields: dict[str, Any]) -> None:
 
 def test_capability_numbers(caplog: pytest.LogCaptureFixture) -> None:
     assert cap_names_to_numbers(["CHOWN", "cap_net_raw", "CHECKPOINT_RESTORE"]) == [0, 13, 40]
+    assert (CAP_NAME_TO_NUM["SYS_ADMIN"], len(CAP_NAME_TO_NUM)) == (21, 41)
+    # Nothing here needs ids of a user's own.
+    assert detect_subuid_range() is None
     assert cap_names_to_numbers(["NOPE"]) == [] and "NOPE" in caplog.text
 
 

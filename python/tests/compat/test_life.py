@@ -21,9 +21,14 @@ from ckpt.compat.nitrobox import (
     SandboxConfigError,
     SandboxError,
     SandboxInitError,
+    SandboxKernelError,
+    SandboxTimeoutError,
     SharedNetwork,
     get_image_config,
 )
+from ckpt.compat.nitrobox.errors import translated
+from ckpt.compat.nitrobox.image import ImageConfig
+from ckpt.compat.nitrobox.rootfs import prepare_rootfs_from_docker
 
 from .conftest import Maker
 
@@ -44,6 +49,23 @@ def test_life(tmp_path: Path) -> None:
         ckpt.Sandbox.get(name)
 
 
+def test_both_names_of_the_package() -> None:
+    from ckpt.compat import agentdocker_lite
+    from ckpt.compat.agentdocker_lite import backends, checkpoint, compose, sandbox, vm
+
+    assert agentdocker_lite.Sandbox is agentdocker_lite.SandboxBase is sandbox.Sandbox is Sandbox
+    assert (
+        backends.SandboxBase is Sandbox and backends.SandboxConfig is sandbox.SandboxConfig is SandboxConfig
+    )
+    assert checkpoint.CheckpointManager is CheckpointManager
+    assert (compose.ComposeProject, compose.SharedNetwork, vm.QemuVM) == (
+        ComposeProject,
+        SharedNetwork,
+        QemuVM,
+    )
+    assert Sandbox.SUPPORTED_FS_BACKENDS == ("overlayfs", "btrfs")
+
+
 def test_what_cannot_be_made(tmp_path: Path) -> None:
     for fields, error in (
         ({"image": ""}, SandboxConfigError),
@@ -57,12 +79,39 @@ def test_what_cannot_be_made(tmp_path: Path) -> None:
         assert isinstance(caught.value, SandboxError)
     for later in (
         lambda: Sandbox(SandboxConfig(image="ubuntu:22.04")), lambda: get_image_config("python:3.11"),
+        lambda: prepare_rootfs_from_docker("ubuntu:22.04", "rootfs"), lambda: QemuVM.check_available(),
         lambda: ComposeProject("compose.yml"), lambda: SharedNetwork("net"), lambda: QemuVM(None, disk="x"),
     ):  # fmt: skip
         with pytest.raises(NotImplementedError, match="ckpt has no"):
             later()
     assert get_image_config("host") is None
+    words = {"cmd", "entrypoint", "env", "working_dir", "exposed_ports", "diff_ids"}
+    assert set(ImageConfig.__annotations__) == words
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (ckpt.InvalidOption, SandboxConfigError),
+        (ckpt.NotPermitted, SandboxKernelError),
+        (ckpt.NotInstalled, SandboxKernelError),
+        (ckpt.CannotSave, SandboxError),
+        (ckpt.NoSpace, SandboxInitError),
+    ],
+)
+def test_kinds_of_errors(error: type[ckpt.CkptError], kind: type[SandboxError]) -> None:
+    otherwise = kind if kind is SandboxInitError else SandboxError
+    with pytest.raises(kind, match="why") as caught, translated(otherwise):
+        raise error("why")
+    # agentdocker-lite raises RuntimeError, and ValueError for a configuration.
+    assert isinstance(caught.value, RuntimeError) and isinstance(caught.value.__cause__, error)
+    assert isinstance(caught.value, ValueError) == (kind is SandboxConfigError)
+
+
+def test_a_command_out_of_time_is_an_error_of_time(kept: Sandbox) -> None:
+    with pytest.raises(SandboxTimeoutError), translated():
+        kept._native.exec("sleep 60", timeout=0.1, check=True)
 
 
 def test_reset(box: Sandbox) -> None:
@@ -134,19 +183,22 @@ def test_files_alone(box: Sandbox, tmp_path: Path) -> None:
 def test_checkpoints(box: Sandbox, tmp_path: Path) -> None:
     manager = CheckpointManager(box)
     assert CheckpointManager.check_available() is True
-    handle = box.run_background("i=0; while :; do i=$((i+1)); echo $i > /workspace/i; sleep 0.02; done")
+    secret = "read t < /proc/sys/kernel/random/uuid; while :; do echo $t > part; mv part t; sleep 0.02; done"
+    said = "rm -f t; until cat t 2>/dev/null; do sleep 0.01; done"
+    handle = box.run_background(secret)
     pid = box.list_background()[handle]["pid"]
+    token = box.run(said, timeout=30)
     path = str(tmp_path / "checkpoint")
     manager.save(path, track_mem=False)
-    at = int(box.run("cat i")[0])
-    time.sleep(0.2)
     with pytest.raises(FileExistsError):
         manager.save(path)
-    for _ in range(3):
+    for round in range(3):
+        if round < 2:
+            box.stop_background(handle)
         manager.restore(path)
         assert box.list_background()[handle] == {"pid": pid, "running": True}
-        # The counter goes on in memory from where it was.
-        assert int(box.run("sleep 0.1; cat i")[0]) < at + 100
+        # It is in memory alone.
+        assert box.run(said, timeout=30) == token and token[1] == 0
     with pytest.raises(FileNotFoundError, match="Checkpoint not found"):
         manager.restore(str(tmp_path / "nothing"))
     stopped = str(tmp_path / "stopped")

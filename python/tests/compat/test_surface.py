@@ -7,6 +7,7 @@ import dataclasses
 import importlib.util
 import inspect
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -78,6 +79,12 @@ def test_name_has_their_form(package: str, module: str, name: str, facts: dict[s
             assert own.kind == KINDS[kind], parameter
             given = inspect.Parameter.empty if not default else ast.literal_eval(default)
             assert own.default == given, parameter
+
+
+def test_every_name_is_used_by_a_test_of_what_it_does() -> None:
+    tests = [path for path in Path(__file__).parent.glob("test_*.py") if path != Path(__file__)]
+    words = set(re.findall(r"\w+", "".join(path.read_text() for path in tests)))
+    assert {name.rpartition(".")[2] for _, _, name, _ in NAMES} - words == set()
 
 
 def _check_default(name: str, default: str) -> None:

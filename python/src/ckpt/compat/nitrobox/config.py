@@ -121,7 +121,7 @@ class SandboxConfig:
     readable_paths: list[str] | None = None
     """The only places that may be read, besides these and the system's programs."""
     allowed_ports: list[int] | None = None
-    """The only ports that may be connected to."""
+    """The only ports that may be connected to; gives it a network of its own with a way out."""
     vm_mode: bool = False
     """Raises `NotImplementedError`."""
     mask_paths: bool = True
@@ -177,7 +177,7 @@ def native(config: SandboxConfig) -> SandboxOptions:
         "hostname": config.hostname or socket.gethostname(),
         "tmpfs": [_tmpfs(text) for text in config.tmpfs],
         "read_only": config.read_only,
-        "net": "nat" if config.port_map else "none" if config.net_isolate else "host",
+        "net": network_of(config),
         "ports": config.port_map or [],
         "seccomp": "default" if config.seccomp else "unconfined",
         "cap_add": config.cap_add,
@@ -201,12 +201,35 @@ def native(config: SandboxConfig) -> SandboxOptions:
         "cpuset_cpus": config.cpuset_cpus,
         "cpuset_mems": config.cpuset_mems,
         "cpu_shares": config.cpu_shares,
-        "writable": config.writable_paths,
+        "writable": _writable(config),
         "readable": config.readable_paths,
         "allow_ports": config.allowed_ports,
     }
     options.update({name: value for name, value in optional.items() if value is not None})  # type: ignore[typeddict-item]
     return options
+
+
+def is_root_read_only(config: SandboxConfig) -> bool:
+    """Whether nothing can be added to its root filesystem."""
+    return config.read_only or config.writable_paths is not None
+
+
+def network_of(config: SandboxConfig) -> str:
+    """The kind of network that it has."""
+    if config.port_map:
+        return "nat"
+    if config.net_isolate:
+        return "none"
+    # In a network of its own alone can ports be forbidden so that a restore does not allow them again.
+    return "host" if config.allowed_ports is None else "nat"
+
+
+def _writable(config: SandboxConfig) -> list[str] | None:
+    if config.writable_paths is None:
+        return None
+    # nitrobox leaves /tmp and /dev writable too; a /dev/shm with a size is a tmpfs and writable anyway.
+    always = ["/tmp"] if config.shm_size else ["/tmp", "/dev/shm"]  # noqa: S108
+    return [*config.writable_paths, *always]
 
 
 def _number(text: str | None) -> int | str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypedDict
 
-from .config import SandboxConfig
+from .config import SandboxConfig, network_of
 
 
 class SandboxFeatures(TypedDict, total=False):
@@ -38,7 +38,7 @@ def features_of(config: SandboxConfig) -> SandboxFeatures:
         "cgroup_v2": Path("/sys/fs/cgroup/cgroup.controllers").exists(),
         "seccomp": config.seccomp,
         "landlock": any(part is not None for part in restricted),
-        "netns": bool(config.net_isolate or config.port_map),
+        "netns": network_of(config) != "host",
         "devices": bool(config.devices),
         "timens": True,
         "cpuset_cpus": config.cpuset_cpus,

@@ -17,7 +17,7 @@ from ... import errors
 from ..._sync.sandbox import Sandbox as Native
 from ..._sync.stream import ExecStream
 from . import oci, ownership
-from .config import SandboxConfig, native
+from .config import SandboxConfig, is_root_read_only, native
 from .errors import SandboxConfigError, SandboxInitError, translated
 from .features import SandboxFeatures, features_of
 from .image import base_of
@@ -74,6 +74,13 @@ class Sandbox(Background, Transfer, Snapshots):
         unique = f"{re.sub('[^A-Za-z0-9_.-]', '-', name)[:40].strip('-_.') or 'box'}-{secrets.token_hex(4)}"
         with translated(SandboxInitError):
             self._native = Native.create(base, unique, **options)
+            if is_root_read_only(config) and not self._native.files.exists(self._workdir):
+                # Nothing can make it there any more.
+                self._native.remove()
+                empty = Path(config.env_base_dir, ".empty").absolute()
+                empty.mkdir(mode=0o555, parents=True, exist_ok=True)
+                options["volumes"] = [*config.volumes, f"{empty}:{self._workdir}:ro"]
+                self._native = Native.create(base, unique, **options)
             try:
                 self._settle()
             except BaseException:
@@ -261,7 +268,7 @@ class Sandbox(Background, Transfer, Snapshots):
     # Its own
 
     def _make_working_dir(self) -> None:
-        if self._workdir != "/" and not self._native.files.exists(self._workdir):
+        if not self._native.files.exists(self._workdir):
             self._native.files.mkdir(self._workdir, parents=True)
 
     def _after_restore(self) -> None:
