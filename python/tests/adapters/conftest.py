@@ -30,3 +30,9 @@ def no_descriptors_lost() -> Iterator[None]:
     yield
     ckpt.Client.default().close()
     assert sockets() <= before, "connections are left open"
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """The event loop of `pytest.mark.anyio`."""
+    return "asyncio"

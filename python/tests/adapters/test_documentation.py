@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -13,14 +14,21 @@ import ckpt
 
 PAGE = (Path(__file__).parents[3] / "docs" / "adapters.md").read_text()
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-NEWER = re.compile(r"ckpt\.adapters\.(ares)\b")
+# What is not installed here is another environment's to try.
+HERE = [n for n, block in enumerate(BLOCKS) if ("adapters.ares" in block) == bool(find_spec("ares"))]
+# ARES asks for lists of data sets over the network when it is imported.
+PRELUDE = (
+    "from harbor.registry.client.harbor import harbor\nharbor._fetch_all_datasets_from_supabase = list\n"
+    if find_spec("ares")
+    else ""
+)
 
 
-@pytest.mark.parametrize("number", [n for n, block in enumerate(BLOCKS) if not NEWER.search(block)])
+@pytest.mark.parametrize("number", HERE)
 def test_a_block_of_the_page_runs(number: int) -> None:
     # In a process of its own: frameworks change the process that they are imported into.
     done = subprocess.run(
-        [sys.executable, "-c", BLOCKS[number]], check=False, capture_output=True, text=True, cwd="/"
+        [sys.executable, "-c", PRELUDE + BLOCKS[number]], check=False, capture_output=True, text=True, cwd="/"
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert ckpt.Sandbox.list() == []

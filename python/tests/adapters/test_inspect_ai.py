@@ -23,11 +23,6 @@ from ckpt.adapters.inspect_ai import PREFIX, CkptConfig, CkptSandboxEnvironment
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 # Root may do everything, so that these are for somebody else.
 OF_PERMISSIONS = {
     "test_read_file_not_allowed",

@@ -14,11 +14,6 @@ from ckpt.adapters.mcp import SandboxTools
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 async def call(client: Client, tool: str, **arguments: Any) -> Any:
     answer = await client.call_tool(tool, arguments)
     text = answer.content[0].text if answer.content else ""

@@ -13,6 +13,8 @@ from .client import Client
 
 DYING = 40
 """How often a sandbox whose processes are gone is asked whether it is dead, 25 ms apart."""
+SIGNS = ("are gone", "the sandbox's PID 1")
+"""What the server says of a sandbox whose end it has yet to notice."""
 
 
 class SandboxCore:
@@ -56,7 +58,7 @@ class SandboxCore:
             if info.state == "dead":
                 return SandboxDied(self._name, info.reason, info.snapshot, cause=error.message)
             # PID 1's connection may break a moment before its end is noticed.
-            if info.state != "running" or "are gone" not in str(error):
+            if info.state != "running" or not any(sign in str(error) for sign in SIGNS):
                 return error
             io.sleep(0.025)
         return error
