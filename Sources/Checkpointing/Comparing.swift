@@ -22,6 +22,9 @@ extension CheckpointManager {
                         cause: error.description)
                 }
                 guard old.manifest.processes > 0 || new.manifest.processes > 0 else { return diff }
+                for record in [old, new] where record.manifest.processes > 0 {
+                    try mapping { () throws(SnapshotTreeError) in try store.checkProcess(record) }
+                }
                 do throws(CriuImageError) {
                     let before = try side(old, oldFiles)
                     let after = try side(new, newFiles)

@@ -15,7 +15,7 @@ extension CheckpointManager {
         }
     }
 
-    /// Opens a snapshot's images for the time of `body`, while nobody can delete it; nil from `body` is what
+    /// Opens a snapshot's images for the time of `body`, while nobody can delete it, once they were found whole; nil from `body` is what
     /// `orElse` throws about.
     func reading<Result>(
         _ reference: String,
@@ -30,6 +30,7 @@ extension CheckpointManager {
                     .notFound, "snapshot \(record.id) holds files alone: there are no processes in it")
             }
             let files = try files(of: record)
+            try mapping { () throws(SnapshotTreeError) in try store.checkProcess(record) }
             do throws(CriuImageError) {
                 return try body(record, ImageDirectory(store.processPath(record.id)), files)
             } catch {

@@ -17,11 +17,16 @@ extension CheckpointManager {
         guard request.length > 0 else {
             throw ErrorMessage(.badValue, "\(request.length) bytes cannot be read", hint: "use 1 or more")
         }
-        return try readingMemory(reference, pid: request.pid) { (_, memory) throws(CriuImageError) in
-            let length = min(request.length, MemoryReadRequest.most)
-            let bytes = try memory.read(request.address, count: length)
-            return MemoryPiece(address: hexadecimalText(request.address), base64: encodeBase64(bytes))
+        let answer = try readingMemory(reference, pid: request.pid) {
+            (record, memory) throws(CriuImageError) -> Result<MemoryPiece, ErrorMessage> in
+            let wanted = min(request.length, MemoryReadRequest.most)
+            let length = memory.map.mapped(from: request.address, atMost: UInt64(wanted))
+            guard length > 0 else { return .failure(.notMapped(request, in: record.id, memory)) }
+            let bytes = try memory.read(request.address, count: Int(length))
+            return .success(
+                MemoryPiece(address: hexadecimalText(request.address), base64: encodeBase64(bytes)))
         }
+        return try answer.get()
     }
 
     /// Where something is in a process's memory.
@@ -99,6 +104,27 @@ extension MemoryPattern {
                     cause: error.reason)
             }
         }
+    }
+}
+
+extension ErrorMessage {
+    /// Nothing is mapped at an address: names what is next to it.
+    fileprivate static func notMapped(
+        _ request: MemoryReadRequest, in snapshot: String, _ memory: ProcessMemory
+    ) -> ErrorMessage {
+        func shown(_ region: MemoryRegion) -> String {
+            let range = "\(hexadecimalText(region.start))-\(hexadecimalText(region.end))"
+            return memory.name(of: region).map { "\(range) (\($0))" } ?? range
+        }
+        let (below, above) = memory.map.neighbours(of: request.address)
+        let near = [below.map { "\(shown($0)) below" }, above.map { "\(shown($0)) above" }]
+            .compactMap { $0 }.joined(separator: " and ")
+        return ErrorMessage(
+            .notFound,
+            "process \(request.pid) of snapshot \(snapshot) has nothing mapped at "
+                + hexadecimalText(request.address),
+            hint: (near.isEmpty ? "" : "next to it is \(near); ")
+                + "ckpt mem \(snapshot) --pid \(request.pid) lists all mappings")
     }
 }
 

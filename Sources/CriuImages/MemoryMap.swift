@@ -76,6 +76,19 @@ public struct MemoryMap: Equatable, Sendable {
         return regions[after]
     }
 
+    /// How many bytes from `address` on are mapped without a gap, `limit` at most.
+    public func mapped(from address: UInt64, atMost limit: UInt64) -> UInt64 {
+        var position = address
+        while position - address < limit, let region = region(at: position) { position = region.end }
+        return min(position - address, limit)
+    }
+
+    /// The mappings next to an address that is not mapped.
+    public func neighbours(of address: UInt64) -> (below: MemoryRegion?, above: MemoryRegion?) {
+        let after = regions.partitioningIndex { $0.end > address }
+        return (after > 0 ? regions[after - 1] : nil, after < regions.count ? regions[after] : nil)
+    }
+
     public static func == (one: MemoryMap, other: MemoryMap) -> Bool {
         one.code == other.code && one.data == other.data && one.heap == other.heap
             && one.arguments == other.arguments && one.environment == other.environment

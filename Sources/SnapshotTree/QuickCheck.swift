@@ -73,8 +73,7 @@ extension SnapshotTree {
         }
     }
 
-    private func list(_ path: String, _ digest: Digest?, _ id: String) throws(SnapshotTreeError) -> DigestList
-    {
+    func list(_ path: String, _ digest: Digest?, _ id: String) throws(SnapshotTreeError) -> DigestList {
         do throws(SystemError) {
             let bytes = try Files.read("\(layout.root)/\(path)")
             if let digest, Digest(of: bytes) == digest {

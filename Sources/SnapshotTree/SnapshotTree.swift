@@ -1,3 +1,4 @@
+import Digests
 import Glibc
 import LinuxSystem
 public import Messages
@@ -17,6 +18,8 @@ public final class SnapshotTree: Sendable {
     let live: LiveStagings
     let step: PublishHook
     let flusher: Flusher
+    /// Process images that were found whole, and what the kernel said of their files then.
+    let wholeProcesses = Monitor<[String: Digest]>([:])
     /// Directories that are being removed in the background.
     let removals = Monitor(0)
     let compaction = Monitor(Compaction())

@@ -178,7 +178,16 @@ import Testing
             let none = try ckpt("inspect", "held", "--pid", "99999")
             #expect(none.status == 125 && none.stderr.contains("has no process 99999"))
             let unmapped = try ckpt("mem", "held", "--pid", pid, "--at", "0x10")
-            #expect(unmapped.status == 125 && unmapped.stderr.contains("nothing mapped at 0x10"))
+            expectRefusal(
+                unmapped, names: ["nothing mapped at 0x10", "python3", "above", "--pid \(pid) lists"])
+            let listing = try ckpt.json(MemoryListing.self, ["mem", "held", "--pid", pid])
+            let heap = try #require(listing.regions.first { $0.name == "[heap]" })
+            let last = "0x" + String(parseAddress(heap.end)! - 8, radix: 16)
+            let cut = try ckpt.ok("mem", "held", "--pid", pid, "--at", last, "--length", "64")
+            #expect(cut.lines.count == 1 && cut.stderr.contains("mapped memory ends at \(heap.end)"))
+            expectRefusal(
+                try ckpt("mem", "held", "--pid", pid, "--at", heap.end), names: ["\(heap.end) ([heap]) below"]
+            )
             let wrong = try ckpt("mem", "held", "--pid", pid, "--regex", "(")
             #expect(wrong.status == 125 && wrong.stderr.contains("no regular expression"))
             #expect(try ckpt("mem", "held").status == 2)
@@ -195,8 +204,8 @@ import Testing
             let bytes = try Data(contentsOf: URL(fileURLWithPath: core))
             try bytes.dropLast(7).write(to: URL(fileURLWithPath: core))
             let result = try ckpt("inspect", id)
-            #expect(
-                result.status == 125 && result.stderr.contains("core-1.img entry 0: ends inside an entry of"))
+            expectRefusal(
+                result, names: ["process/core-1.img has \(bytes.count - 7) bytes and had \(bytes.count)"])
         }
     }
 

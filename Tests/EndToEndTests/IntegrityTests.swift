@@ -102,6 +102,30 @@ import Testing
         }
     }
 
+    /// A flipped bit of a page would be shown as memory.
+    @Test func whoeverShowsMemoryNamesADamagedPageFile() throws {
+        try withCkpt { ckpt in
+            let box = try ckpt.create("shown")
+            try box.say("state=1")
+            let id = try box.save("-t", "first")
+            try box.say("state=2")
+            try box.save("-t", "second")
+            let pid = try box.say("echo $$")
+            let pages = try #require(try files(ckpt).first { $0.hasPrefix("snapshots/\(id)/process/pages-") })
+            let commands = [
+                ["inspect", "first"], ["mem", "first", "--pid", pid, "--search", "state"],
+                ["mem", "first", "--pid", pid], ["diff", "first", "second"],
+                ["core", "first", "--pid", pid, "-o", ckpt.root + "/core"],
+            ]
+            for command in commands { try ckpt.succeed(command) }
+            try flip("\(ckpt.root)/\(pages)")
+            let name = "process/" + pages.split(separator: "/").last!
+            for command in commands { expectRefusal(try ckpt.call(command), names: ["is damaged", name]) }
+            try flip("\(ckpt.root)/\(pages)")
+            for command in commands { try ckpt.succeed(command) }
+        }
+    }
+
     @Test func snapshotOfAnotherMachineIsRefused() throws {
         try withCkpt { ckpt in
             let box = try ckpt.create("moved")

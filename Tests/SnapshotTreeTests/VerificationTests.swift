@@ -169,6 +169,26 @@ import Testing
         #expect(refusal()?.message.code == .cannotRestore)
     }
 
+    @Test func processImageIsReadAgainOnceAFileChanged() throws {
+        let tree = try store.open()
+        let (parent, child) = try makePair(tree)
+        let record = try #require(try tree.record(child.id))
+        try tree.checkProcess(record)
+        try tree.checkProcess(record)
+        // Its own is whole; what it inherits is a link to the parent's.
+        let pages = tree.processPath(parent.id) + "/pages-70000.img"
+        try writeFile(pages, String(repeating: "q", count: 8192))
+        #expect(
+            throws: SnapshotTreeError.damagedSnapshot(
+                child.id, path: "snapshots/\(child.id)/process/parent/pages-70000.img",
+                problem: "has other content than was saved")
+        ) { try tree.checkProcess(record) }
+        try writeFile(pages, String(repeating: "p", count: 8192))
+        try tree.checkProcess(record)
+        try #require(unlink(tree.processPath(child.id) + "/core-1.img") == 0)
+        #expect(throws: SnapshotTreeError.self) { try tree.checkProcess(record) }
+    }
+
     @Test func middleGoesAndItsChildrenStay() throws {
         let first: SnapshotInfo
         let children: [SnapshotInfo]

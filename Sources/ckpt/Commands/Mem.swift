@@ -186,6 +186,10 @@ private struct MemoryCommand {
             }
             position += UInt64(bytes.count)
             left -= bytes.count
+            if bytes.count < request.length {
+                call.console.note("mapped memory ends at 0x\(String(position, radix: 16))")
+                return
+            }
         }
     }
 
