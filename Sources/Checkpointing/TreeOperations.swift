@@ -53,19 +53,52 @@ extension CheckpointManager {
         return result
     }
 
-    /// Removes what nothing refers to any more.
-    public func gc() throws(ErrorMessage) -> GCResult {
+    /// Removes what nothing refers to any more, and what the rules and the limit of the request let go.
+    ///
+    /// Nobody is held up while the store is counted: what comes into use meanwhile is left out when its turn comes.
+    public func gc(_ request: GCRequest) throws(ErrorMessage) -> GCResult {
         let start = monotonicNanoseconds()
+        try request.check()
         let work = telemetry.began("collectGarbage")
         defer { work.end() }
         work.phase("removing")
-        let result = try deleting { (_, layers) throws(ErrorMessage) in
-            try mapping { () throws(SnapshotTreeError) in try store.gc(layersInUse: layers) }
-        }
+        let result = try collect(request)
+        if request.dryRun == true { return result }
         telemetry.emit(.gc) { event in
-            (event.count, event.bytes) = (result.removed.count, result.freedBytes)
+            (event.count, event.bytes) = (result.deleted.count + result.removed.count, result.freedBytes)
             event.durationMs = milliseconds(since: start)
         }
         return result
+    }
+
+    private func collect(_ request: GCRequest) throws(ErrorMessage) -> GCResult {
+        if !request.retiresSnapshots, request.dryRun != true { return try collectGarbage() }
+        let needed = Set(standing().keys).union(gate.with { $0.leases.keys })
+        let plan = try mapping { () throws(SnapshotTreeError) in
+            try store.collection(
+                under: request, needed: needed, layersInUse: layersInUse(), now: secondsSince1970())
+        }
+        if request.dryRun == true { return plan }
+        var freed: Int64 = 0
+        var deleted: [RetiredSnapshot] = []
+        for snapshot in plan.deleted {
+            let bytes = try deleting { (standing, _) throws(ErrorMessage) in
+                try mapping { () throws(SnapshotTreeError) in try store.retire(snapshot, standing: standing) }
+            }
+            guard let bytes else { continue }
+            freed += bytes
+            deleted.append(snapshot)
+        }
+        var result = try collectGarbage()
+        result.deleted = deleted
+        result.freedBytes += freed
+        result.storedBytes = plan.storedBytes.map { $0 + plan.freedBytes - result.freedBytes }
+        return result
+    }
+
+    private func collectGarbage() throws(ErrorMessage) -> GCResult {
+        try deleting { (_, layers) throws(ErrorMessage) in
+            try mapping { () throws(SnapshotTreeError) in try store.gc(layersInUse: layers) }
+        }
     }
 }

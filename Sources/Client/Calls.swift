@@ -15,7 +15,9 @@ extension Client {
     }
 
     /// `POST /v1/gc`.
-    public func gc() throws(ErrorMessage) -> GCResult { try call("POST", "/v1/gc") }
+    public func gc(_ request: GCRequest = GCRequest()) throws(ErrorMessage) -> GCResult {
+        try call("POST", "/v1/gc", body: try Client.encode(request))
+    }
 
     /// `GET /v1/sandboxes`.
     public func sandboxes() throws(ErrorMessage) -> SandboxList { try call("GET", "/v1/sandboxes") }

@@ -11,6 +11,16 @@ public func ageText(seconds: Double) -> String {
     return "\(Int(seconds / step.divisor))\(step.unit)"
 }
 
+/// The seconds of a length of time: a number above 0 with `s`, `m`, `h`, `d` or `w` after it; nil for all else.
+public func spanSeconds(_ text: String) -> Double? {
+    let units: [Character: Double] = ["s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400]
+    let digits = text.dropLast()
+    guard let unit = text.last.flatMap({ units[$0] }), digits.allSatisfy({ $0.isNumber || $0 == "." }),
+        let number = Double(digits), number > 0, number * unit < 1e12
+    else { return nil }
+    return number * unit
+}
+
 /// A size in units of 1,000, three digits at most before the unit: `512 B`, `3.1 kB`, `14 MB`.
 public func sizeText(bytes: Int64) -> String {
     guard bytes >= 1000 else { return "\(max(bytes, 0)) B" }

@@ -22,6 +22,9 @@ public struct ParsedWords: Sendable {
         return values[option]?.last
     }
 
+    /// The value of an option of kind `span`, in seconds.
+    public func span(_ option: String) -> Double? { value(option).flatMap { spanSeconds($0) } }
+
     /// All values of an option that repeats, in order.
     public func values(_ option: String) -> [String] {
         expectOption(option)

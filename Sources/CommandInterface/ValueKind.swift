@@ -26,6 +26,8 @@ public enum ValueKind: Sendable, Equatable {
     case number(ClosedRange<Int>)
     /// A positive number of seconds, fractions allowed.
     case seconds
+    /// A length of time such as `90s`, `12h` or `7d`.
+    case span
     /// `KEY=VALUE`.
     case assignment
     /// `KEY=VALUE`, or `KEY` for its value here.
@@ -64,6 +66,8 @@ public enum ValueKind: Sendable, Equatable {
                 return "it must be a number of seconds above 0"
             }
             return nil
+        case .span:
+            return spanSeconds(word) == nil ? "it must be a length of time: 90s, 30m, 12h, 7d or 2w" : nil
         case .assignment:
             guard let equals = word.firstIndex(of: "="), equals != word.startIndex else {
                 return "it must be KEY=VALUE"
@@ -99,6 +103,7 @@ public enum ValueKind: Sendable, Equatable {
         case .signal: "a signal"
         case .number: "a number"
         case .seconds: "a number of seconds"
+        case .span: "a length of time (90s, 30m, 12h, 7d, 2w)"
         case .assignment, .variable: "KEY=VALUE"
         case .choice(let words): "one of " + words.joined(separator: ", ")
         case .spec(let form): form.forms

@@ -34,7 +34,7 @@ public protocol EngineOperations: JobOperations, ProcessOperations, FileOperatio
     func delete(
         _ reference: String, subtree: Bool, keepingChildren: Bool
     ) throws(ErrorMessage) -> DeleteResult
-    func gc() throws(ErrorMessage) -> GCResult
+    func gc(_ request: GCRequest) throws(ErrorMessage) -> GCResult
     func verify(_ request: VerifyRequest) throws(ErrorMessage) -> VerifyReport
     func usage(_ request: UsageRequest) throws(ErrorMessage) -> UsageReport
 

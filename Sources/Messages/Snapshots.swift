@@ -216,14 +216,3 @@ public struct DeleteResult: Codable, Sendable {
         self.freedBytes = freedBytes
     }
 }
-
-/// The answer of `POST /v1/gc`.
-public struct GCResult: Codable, Sendable {
-    /// Layers, process images and staging directories removed, by name.
-    public var removed: [String]
-    public var freedBytes: Int64
-    public init(removed: [String], freedBytes: Int64) {
-        self.removed = removed
-        self.freedBytes = freedBytes
-    }
-}

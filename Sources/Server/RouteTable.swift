@@ -17,8 +17,9 @@ extension Router {
             call.control.requestStop()
             return Done()
         },
-        .plain("POST", "/v1/gc", "collectGarbage", gives: GCResult.self) { (call) throws(ErrorMessage) in
-            try call.engine.gc()
+        .post("/v1/gc", "collectGarbage", takes: GCRequest.self, gives: GCResult.self) {
+            (call, request) throws(ErrorMessage) in
+            try call.engine.gc(request)
         },
         .post("/v1/verify", "verify", takes: VerifyRequest.self, gives: VerifyReport.self) {
             (call, request) throws(ErrorMessage) in

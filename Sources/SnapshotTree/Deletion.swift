@@ -59,38 +59,6 @@ extension SnapshotTree {
             && (status.f_files == 0 || status.f_favail > 10_000)
     }
 
-    /// Removes what nothing refers to: layers, snapshot directories without a row, stale stagings.
-    ///
-    /// `layersInUse` are the layers of running sandboxes. What a `Staging` of this process holds stays.
-    public func gc(layersInUse: Set<String> = []) throws(SnapshotTreeError) -> GCResult {
-        var removed: [String] = []
-        var trash: [String] = []
-        try locked { (catalog) throws(SnapshotTreeError) in
-            let names = try layout.publishedNames()
-            // Asked after the listing: a snapshot gets its row before its staging stops being live.
-            let busy = live.snapshots
-            let known = Set(try catalog.ids())
-            for name in names where !known.contains(name) && !busy.contains(name) {
-                guard let discarded = discard(name, from: layout.snapshots) else { continue }
-                trash.append(discarded)
-                removed.append("snapshots/\(name)")
-            }
-            let layers = try wrapping { () throws(SystemError) in try layout.layerNames() }
-            let candidates = Set(layers).subtracting(layersInUse).subtracting(live.layers)
-            for name in catalog.index.unneeded(among: candidates).intersection(candidates).sorted() {
-                guard let discarded = discardLayer(name, catalog) else { continue }
-                trash.append(discarded)
-                removed.append("layers/\(name)")
-            }
-            try removeStrayDigests()
-        }
-        var freed = try empty(trash)
-        let stale = try wrapping { () throws(SystemError) in try layout.sweepStaging(except: live) }
-        removed += stale.names.map { "staging/\($0)" }
-        freed += stale.bytes
-        return GCResult(removed: removed, freedBytes: freed)
-    }
-
     /// Takes a directory of this store's filesystem out of the way in one step, and removes it on a thread of its
     /// own; what a crash leaves of it the next start sweeps. Throws `system`.
     public func discard(_ path: String) throws(SnapshotTreeError) {
@@ -118,7 +86,7 @@ extension SnapshotTree {
     /// Gives the children another parent on disk.
     ///
     /// A crash before the catalog knows leaves the old parent in place, to be deleted again.
-    private func moveUp(
+    func moveUp(
         _ children: [String], to parent: String?, _ catalog: Catalog
     ) throws(SnapshotTreeError) -> [Manifest] {
         var moved: [Manifest] = []
@@ -159,7 +127,7 @@ extension SnapshotTree {
 
     /// Renames a directory into `staging/`, from where it is removed whatever happens, and returns its new
     /// name; nil when that failed, which leaves it to the next `gc`.
-    private func discard(_ name: String, from directory: borrowing Descriptor) -> String? {
+    func discard(_ name: String, from directory: borrowing Descriptor) -> String? {
         let trash = "trash-\(Identifier.random())"
         guard live.begin(trash, layer: trash) else { return nil }
         let renamed = renameat2(
@@ -172,25 +140,15 @@ extension SnapshotTree {
     }
 
     /// The same for a layer, whose digest list goes with it, and what is known of its parts before it.
-    private func discardLayer(_ layer: String, _ catalog: Catalog) -> String? {
+    func discardLayer(_ layer: String, _ catalog: Catalog) -> String? {
         if unlinkat(layout.merges.raw, layer, 0) == 0 { catalog.index.removeMerge(layer) }
         let discarded = discard(layer, from: layout.layers)
         if discarded != nil { unlinkat(layout.digests.raw, layer, 0) }
         return discarded
     }
 
-    /// Removes digest lists of layers that a crash took away, or kept from coming.
-    private func removeStrayDigests() throws(SnapshotTreeError) {
-        let names = try wrapping { () throws(SystemError) in try DirectoryEntries(of: layout.digests).names()
-        }
-        let busy = live.layers
-        for name in names
-        where !busy.contains(name) && faccessat(layout.layers.raw, name, F_OK, 0) != 0 {
-            unlinkat(layout.digests.raw, name, 0)
-        }
-    }
-
-    private func empty(_ trash: [String]) throws(SnapshotTreeError) -> Int64 {
+    /// Removes what was discarded and returns the bytes that came free.
+    func empty(_ trash: [String]) throws(SnapshotTreeError) -> Int64 {
         defer { for name in trash { live.end(name) } }
         var freed: Int64 = 0
         for name in trash {

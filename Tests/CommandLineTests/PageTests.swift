@@ -13,6 +13,14 @@ struct MeasureTests {
     func ages(seconds: Double, text: String) { #expect(ageText(seconds: seconds) == text) }
 
     @Test(
+        arguments: [
+            ("90s", 90), ("1.5m", 90), ("12h", 43_200), ("7d", 604_800), ("2w", 1_209_600), ("s", nil),
+            ("0s", nil),
+            ("-1d", nil), ("7", nil), ("7y", nil), ("1e3s", nil), ("", nil),
+        ] as [(String, Double?)])
+    func spans(text: String, seconds: Double?) { #expect(spanSeconds(text) == seconds) }
+
+    @Test(
         "Sizes",
         arguments: [
             (0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (9949, "9.9 kB"), (9950, "10 kB"),

@@ -193,5 +193,8 @@ public final class FixtureEngine: EngineOperations {
 
     public func verify(_ request: VerifyRequest) throws(ErrorMessage) -> VerifyReport { Sample.verifyReport }
     public func usage(_ request: UsageRequest) throws(ErrorMessage) -> UsageReport { Sample.usageReport }
-    public func gc() throws(ErrorMessage) -> GCResult { GCResult(removed: ["staging/x"], freedBytes: 9) }
+    public func gc(_ request: GCRequest) throws(ErrorMessage) -> GCResult {
+        try request.check()
+        return Sample.gcResult
+    }
 }

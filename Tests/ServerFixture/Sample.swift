@@ -73,6 +73,23 @@ public enum Sample {
         return info
     }()
 
+    public static let gcRequest: GCRequest = {
+        var request = GCRequest()
+        request.keepLast = 3
+        request.keepTagged = true
+        request.keepWithin = 86_400
+        request.keepPaths = true
+        request.maxBytes = try! ByteSize("10g")
+        request.dryRun = true
+        return request
+    }()
+
+    public static let gcResult = GCResult(
+        deleted: [
+            RetiredSnapshot(
+                id: "snap0", sandbox: "box", tags: ["t"], created: 1_700_000_000.5, freedBytes: 4096)
+        ], removed: ["layers/x"], freedBytes: 9, kept: 2, storedBytes: 1 << 20)
+
     public static let publishedPort = PublishedPort(
         address: "127.0.0.1", hostPort: 8080, boxPort: 80, transport: .tcp)
 
@@ -250,7 +267,8 @@ public enum Sample {
         restoreResult,
         ForkRequest(source: "snap0", count: 2, prefix: "try", verify: true),
         ForkResult(sandboxes: [sandboxInfo], snapshot: "snap0", timings: timings, eachMs: [1.5]),
-        DeleteResult(deleted: ["snap0"], freedBytes: 7), GCResult(removed: ["layers/x"], freedBytes: 9),
+        DeleteResult(deleted: ["snap0"], freedBytes: 7), gcRequest, gcResult,
+        gcResult.deleted[0],
         jobInfo, JobList(jobs: [jobInfo]), outputPiece, JobStopRequest(signal: 15, grace: 5),
         JobOutput(job: jobInfo, stdout: outputPiece, stderr: outputPiece),
         WaitResult(ended: true, state: .dead, exitCode: 137, reason: "killed from outside"),
