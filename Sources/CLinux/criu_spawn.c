@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -47,6 +48,7 @@ static int enter_surroundings(const struct clinux_worker *worker, struct clinux_
         if (write(worker->home_procs[i], "0", 1) != 1) return fail(failure, "write cgroup.procs");
     if (worker->netns_fd >= 0 && setns(worker->netns_fd, CLONE_NEWNET)) return fail(failure, "setns(net)");
     if (chdir("/")) return fail(failure, "chdir /");
+    umask(worker->umask);
     return 0;
 }
 

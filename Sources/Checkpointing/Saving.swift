@@ -112,7 +112,8 @@ extension CheckpointManager {
         let inspection = attempt.inspect()
         attempt.sandbox.dumping(attempt.running.process, into: attempt.staging.processPath)
         do throws(CriuError) {
-            let worker = try CriuWorker.spawn(criu(), in: CriuSurroundings(network: network.raw))
+            let worker = try CriuWorker.spawn(
+                criu(), in: CriuSurroundings(network: network.raw, umask: 0o077))
             try worker.dump(request, into: images, work: work) { notification in
                 if notification.moment == .preDump { try attempt.checkInspection(inspection) }
                 guard notification.moment == .postDump else { return }

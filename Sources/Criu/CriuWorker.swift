@@ -14,16 +14,21 @@ public struct CriuSurroundings: Sendable {
     /// As many files, of the cgroups that it goes back to when it has its namespace: what it uses itself is then
     /// not charged to the others, nor bounded by them. Empty stays.
     public var homes: [Int32]
+    /// The rights that files it makes do not give; CRIU makes images with 0644, and they hold secrets. What it restores
+    /// gets masks of its own.
+    public var umask: UInt32
 
     /// All descriptors stay the caller's and must be open until the worker is spawned.
     public init(
-        network: Int32? = nil, cgroups: [Int32] = [], homes: [Int32] = [], ownCgroupNamespace: Bool = false
+        network: Int32? = nil, cgroups: [Int32] = [], homes: [Int32] = [], ownCgroupNamespace: Bool = false,
+        umask: UInt32 = 0o022
     ) {
         precondition(homes.isEmpty || homes.count == cgroups.count, "a way back from every cgroup, or none")
         self.network = network
         self.cgroups = cgroups
         self.homes = homes
         self.ownCgroupNamespace = ownCgroupNamespace
+        self.umask = umask
     }
 }
 
@@ -64,7 +69,8 @@ public struct CriuWorker: ~Copyable, Sendable {
                                     netns_fd: surroundings.network ?? -1, cgroup_procs: cgroups.baseAddress,
                                     cgroup_count: Int32(cgroups.count),
                                     new_cgroup_namespace: surroundings.ownCgroupNamespace ? 1 : 0,
-                                    home_procs: homes.isEmpty ? nil : homes.baseAddress)
+                                    home_procs: homes.isEmpty ? nil : homes.baseAddress,
+                                    umask: surroundings.umask)
                                 return clinux_spawn_worker(&worker, &failure)
                             }
                         }

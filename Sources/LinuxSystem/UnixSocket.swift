@@ -5,11 +5,13 @@ public import Glibc
 /// A path of more than 107 bytes does not fit the address: the socket is then reached through a descriptor
 /// of its directory, as `/proc/self/fd/N/name`.
 public enum UnixSocket {
-    /// Listens on a new socket `name` in `directory` (whose path is `path`), mode 0600 from its birth.
+    /// Listens on a new socket `name` in `directory` (whose path is `path`), mode 0600 from its birth; where a group
+    /// is named it gets that and mode 0660.
     ///
     /// Throws EADDRINUSE when there is a file of that name.
     public static func listen(
-        _ name: String, in directory: borrowing Descriptor, at path: String, backlog: Int32 = 1024
+        _ name: String, in directory: borrowing Descriptor, at path: String, group: gid_t? = nil,
+        backlog: Int32 = 1024
     ) throws(SystemError) -> Descriptor {
         let socket = try create()
         // bind(2) makes the file with the mode of the socket's own inode, so no umask need change.
@@ -17,6 +19,11 @@ public enum UnixSocket {
         var address = try address(name, in: directory, at: path)
         try withAddress(&address) { pointer, size throws(SystemError) in
             try retrying("bind", "\(path)/\(name)") { bind(socket.raw, pointer, size) }
+        }
+        if let group {
+            let at = directory.raw
+            try retrying("fchownat", name) { fchownat(at, name, uid_t.max, group, AT_SYMLINK_NOFOLLOW) }
+            try retrying("fchmodat", name) { fchmodat(at, name, 0o660, 0) }
         }
         try retrying("listen") { Glibc.listen(socket.raw, backlog) }
         return socket
@@ -38,6 +45,24 @@ public enum UnixSocket {
 
     /// The user at the other end of a connected socket, when it connected (SO_PEERCRED).
     public static func peerUser(of socket: Int32) throws(SystemError) -> uid_t { try peer(of: socket).uid }
+
+    /// The groups of the process at the other end, when it connected: its own and the supplementary ones
+    /// (SO_PEERCRED, SO_PEERGROUPS).
+    public static func peerGroups(of socket: Int32) throws(SystemError) -> Set<gid_t> {
+        let own = try peer(of: socket).gid
+        let peerGroups: Int32 = 59  // SO_PEERGROUPS, asm-generic/socket.h
+        var room = 64
+        while true {
+            var groups = [gid_t](repeating: 0, count: room)
+            var size = socklen_t(room * MemoryLayout<gid_t>.size)
+            if getsockopt(socket, SOL_SOCKET, peerGroups, &groups, &size) == 0 {
+                return Set(groups.prefix(Int(size) / MemoryLayout<gid_t>.size)).union([own])
+            }
+            // The kernel has then said how much room it takes.
+            guard errno == ERANGE else { throw .last("getsockopt(SO_PEERGROUPS)") }
+            room = max(room * 2, Int(size) / MemoryLayout<gid_t>.size)
+        }
+    }
 
     /// The process that listened when this socket connected to it, 0 for one of a pid namespace unknown here
     /// (SO_PEERCRED).

@@ -15,17 +15,17 @@ public final class APIServer: Sendable {
     private let directory: Descriptor
     private let lock: RootLock
 
-    /// Locks the root (made when missing, mode 0700), opens the engine, then listens on ROOT/server.sock.
+    /// Locks the root (made when missing), opens the engine, then listens on ROOT/server.sock for whom `access` admits.
     ///
     /// The engine is opened under the lock, so it may sweep what an earlier server left behind. Throws
     /// `inUse` when another server has the root, and whatever `engine` throws. `engine` is given what it tells of
     /// itself with. `metrics` is an address and port that serve numbers to anybody.
     public init(
-        root: String, limits: ServerLimits = ServerLimits(), logging: LogOptions = LogOptions(),
-        metrics: String? = nil,
+        root: String, access: Access = .owner, limits: ServerLimits = ServerLimits(),
+        logging: LogOptions = LogOptions(), metrics: String? = nil,
         engine: (Telemetry) throws(ErrorMessage) -> any EngineOperations
     ) throws(ErrorMessage) {
-        directory = try APIServer.open(root)
+        directory = try access.open(root: root)
         lock = try RootLock(in: directory, path: root)
         stopRequest = try StopRequest()
         traffic = Traffic()
@@ -37,7 +37,7 @@ public final class APIServer: Sendable {
             throw ErrorMessage(.internal, "\(root)/server.log cannot be written", cause: "\(error)")
         }
         let service = Service(
-            engine: try engine(telemetry), control: stopRequest, router: .v1, limits: limits,
+            engine: try engine(telemetry), control: stopRequest, router: .v1, access: access, limits: limits,
             telemetry: telemetry, traffic: traffic)
         metricsPort = try metrics.map { [telemetry, stopRequest] (place) throws(ErrorMessage) in
             try MetricsPort(place, engine: service.engine, control: stopRequest, telemetry: telemetry)
@@ -45,7 +45,8 @@ public final class APIServer: Sendable {
         do throws(SystemError) {
             // Under the lock, whatever has that name is nobody's any more.
             unlinkat(directory.raw, "server.sock", 0)
-            let listener = try UnixSocket.listen("server.sock", in: directory, at: root)
+            let listener = try UnixSocket.listen(
+                "server.sock", in: directory, at: root, group: access.group)
             daemon = HTTPDaemon(service, on: listener)
             try daemon.start()
         } catch {
@@ -53,17 +54,6 @@ public final class APIServer: Sendable {
         }
         telemetry.emit(.started) {
             $0.message = "serves \(root), version \(Product.version), pid \(getpid())"
-        }
-    }
-
-    private static func open(_ root: String) throws(ErrorMessage) -> Descriptor {
-        if mkdir(root, 0o700) != 0, errno != EEXIST {
-            throw ErrorMessage(.internal, "cannot make the root", cause: "\(SystemError.last("mkdir", root))")
-        }
-        do throws(SystemError) {
-            return try Descriptor.open(root, O_RDONLY | O_DIRECTORY)
-        } catch {
-            throw ErrorMessage(.internal, "cannot open the root", cause: "\(error)")
         }
     }
 

@@ -41,8 +41,10 @@ final class Exchange {
     /// Handles the first call, when the header is complete; false closes the connection.
     func begin(method: String) -> Bool {
         begun = true
-        guard case .requestLine(let text) = stage, service.admits(ckpt_http_socket(connection)) else {
-            return false
+        guard case .requestLine(let text) = stage else { return false }
+        if let objection = service.objection(to: ckpt_http_socket(connection)) {
+            // Nothing that it goes on to say is read.
+            return queue(Refusal(objection, headers: [("Connection", "close")]))
         }
         counted = service.traffic.beginRequest(ckpt_http_socket(connection))
         do throws(Refusal) {

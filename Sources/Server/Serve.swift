@@ -39,13 +39,16 @@ public struct ReadyReport: Sendable {
 /// and SIGPIPE. Throws `inUse` when another server has the root, and whatever `engine` throws; `ready` is
 /// told in every case. `metrics` is an address and port that serve numbers to anybody.
 public func serve(
-    root: String, ready: ReadyReport = ReadyReport(descriptor: nil), limits: ServerLimits = ServerLimits(),
-    logging: LogOptions = LogOptions(), metrics: String? = nil,
+    root: String, access: Access = .owner, ready: ReadyReport = ReadyReport(descriptor: nil),
+    limits: ServerLimits = ServerLimits(), logging: LogOptions = LogOptions(), metrics: String? = nil,
     engine: (Telemetry) throws(ErrorMessage) -> any EngineOperations
 ) throws(ErrorMessage) {
+    // Whoever starts it may have another: what a sandbox must be able to read is made with exact modes.
+    umask(0o022)
     let server: APIServer
     do throws(ErrorMessage) {
-        server = try APIServer(root: root, limits: limits, logging: logging, metrics: metrics, engine: engine)
+        server = try APIServer(
+            root: root, access: access, limits: limits, logging: logging, metrics: metrics, engine: engine)
     } catch {
         ready.failed(error)
         throw error

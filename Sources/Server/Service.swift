@@ -1,5 +1,4 @@
 import Glibc
-import LinuxSystem
 import Messages
 import Telemetry
 
@@ -28,24 +27,18 @@ struct Service: Sendable {
     let engine: any EngineOperations
     let control: any ServerControl
     let router: Router
+    let access: Access
     let limits: ServerLimits
     let telemetry: Telemetry
     let traffic: Traffic
     /// Whether anybody may connect: a port that serves nothing but numbers.
     var isOpenToAll = false
 
-    /// Whether the user at the other end may use this server: its own, or root.
-    ///
-    /// The socket's mode says the same; this holds where a directory's rights were loosened by hand.
-    func admits(_ socket: Int32) -> Bool {
-        if isOpenToAll { return true }
-        do throws(SystemError) {
-            let user = try UnixSocket.peerUser(of: socket)
-            if user == geteuid() || user == 0 { return true }
-            telemetry.log.write(.warning, "refused a connection of user \(user)")
-        } catch {
-            telemetry.log.write(.warning, "refused a connection: \(error)")
-        }
-        return false
+    /// Why the process at the other end of a socket may not use this server; nil when it may.
+    func objection(to socket: Int32) -> ErrorMessage? {
+        if isOpenToAll { return nil }
+        guard let objection = access.objection(to: socket) else { return nil }
+        telemetry.log.write(.warning, "refused a connection: \(objection.message)")
+        return objection
     }
 }

@@ -16,6 +16,9 @@ final class Database {
 
     /// Opens or creates the database file.
     init(path: String) throws(SnapshotTreeError) {
+        // Its rows hold environments, which hold secrets; SQLite makes the files beside it with the same mode.
+        // What goes wrong here SQLite meets too, and tells.
+        if let file = try? Descriptor.open(path, O_RDWR | O_CREAT | O_NOFOLLOW) { fchmod(file.raw, 0o600) }
         var handle: OpaquePointer?
         let flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX
         let status = sqlite3_open_v2(path, &handle, flags, nil)

@@ -24,6 +24,8 @@ struct clinux_worker {
     int new_cgroup_namespace;
     /// As many files as cgroup_procs, of the cgroups it goes back to once it has that namespace; null stays.
     const int *home_procs;
+    /// The rights that files it makes do not give (umask(2)).
+    mode_t umask;
 };
 
 /// Starts the program as the leader of a session of its own, with every signal as by default.

@@ -98,7 +98,8 @@ private struct CoreCommand {
     }
 
     private func fill(_ path: String, _ snapshot: String, pid: Int) throws {
-        let file = try Descriptor.open(path, O_RDWR | O_CREAT | O_TRUNC, mode: 0o600)
+        unlink(path)
+        let file = try Descriptor.open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, mode: 0o600)
         try client.core(snapshot, pid: pid, to: file)
         try file.punchZeros()
     }
@@ -127,7 +128,7 @@ private struct CoreCommand {
 
     /// False where the snapshot has no such file.
     private func copy(_ name: String, of snapshot: String, to target: String) throws -> Bool {
-        let file = try Descriptor.open(target, O_WRONLY | O_CREAT | O_TRUNC, mode: 0o755)
+        let file = try Descriptor.open(target, O_WRONLY | O_CREAT | O_TRUNC, mode: 0o700)
         var failure: ErrorMessage?
         do throws(ErrorMessage) {
             try client.readSnapshotFile(snapshot, path: name, to: file)
@@ -149,7 +150,7 @@ private struct CoreCommand {
             text += "add-symbol-file \"\(directory)\(name)\" -o \(first.start)\n"
         }
         let path = "\(directory)/symbols.gdb"
-        try Files.write(path, Array(text.utf8), mode: 0o644)
+        try Files.write(path, Array(text.utf8))
         return path
     }
 
@@ -157,7 +158,7 @@ private struct CoreCommand {
         var directory = path.hasPrefix("/") ? "" : "."
         for part in path.split(separator: "/").dropLast() {
             directory += "/\(part)"
-            try Files.makeDirectory(directory, mode: 0o755)
+            try Files.makeDirectory(directory)
         }
     }
 }

@@ -41,6 +41,9 @@ extension Command {
                 OptionDescription(
                     "metrics-listen", value: "ADDRESS:PORT", .text,
                     "Serve /metrics, and nothing else, to whoever reaches this TCP port"),
+                OptionDescription(
+                    "group", value: "NAME", .text,
+                    "Admit the members of a group too: each of them may do what root may"),
                 OptionDescription("ready-fd", value: "FD", .number(0...1_048_576), ""),
             ],
             examples: [
@@ -57,11 +60,12 @@ extension Command {
         let root = call.root
         if call.words.has("stop") { return try stop(call) }
         let ready = ReadyReport(descriptor: call.words.value("ready-fd").flatMap { Int32($0) })
+        let access = try call.words.value("group").map { try Access(group: $0) } ?? .owner
         var manager: CheckpointManager?
         let logging = logOptions(call.words)
         let port = call.words.value("metrics-listen")
         try Server.serve(
-            root: root, ready: ready, logging: logging, metrics: port
+            root: root, access: access, ready: ready, logging: logging, metrics: port
         ) { (telemetry) throws(ErrorMessage) in
             do throws(SystemError) { try Workplace.enter(root: root) } catch {
                 throw ErrorMessage(
