@@ -4,7 +4,7 @@
 /// sent them: the engine checks them. Every error is an `ErrorMessage` as the client shall read it.
 public protocol EngineOperations: JobOperations, ProcessOperations, FileOperations, ResourceOperations {
     func version() throws(ErrorMessage) -> VersionInfo
-    func doctor() throws(ErrorMessage) -> DoctorReport
+    func doctor(selfTest: Bool) throws(ErrorMessage) -> DoctorReport
 
     func sandboxes() throws(ErrorMessage) -> SandboxList
     func create(_ request: CreateRequest) throws(ErrorMessage) -> SandboxInfo

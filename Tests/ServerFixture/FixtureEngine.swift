@@ -37,7 +37,7 @@ public final class FixtureEngine: EngineOperations {
         VersionInfo(version: Product.version, format: Product.storeFormat, api: Product.api, pid: getpid())
     }
 
-    public func doctor() throws(ErrorMessage) -> DoctorReport { Sample.doctorReport }
+    public func doctor(selfTest: Bool) throws(ErrorMessage) -> DoctorReport { Sample.doctorReport }
 
     public func sandboxes() throws(ErrorMessage) -> SandboxList {
         SandboxList(sandboxes: state.with { $0.sandboxes.values.sorted { $0.name < $1.name } })

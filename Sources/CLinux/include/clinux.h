@@ -44,6 +44,9 @@ int clinux_open_in_root(int root, const char *path, int flags);
 /// The same with the mode of a file that O_CREAT makes.
 int clinux_create_in_root(int root, const char *path, int flags, unsigned mode);
 
+/// The version of Landlock that this kernel offers (landlock_create_ruleset(2)), or -1.
+int clinux_landlock_version(void);
+
 /// Whether an open file lies in a filesystem that is a view of the kernel, such as proc or sysfs: to write there acts
 /// on the kernel, to read there may not be what stat(2) says.
 int clinux_is_kernel_view(int file);

@@ -107,8 +107,31 @@ public struct ControlGroups: Sendable {
         return unifiedProblem.map { "\(here): \($0)" } ?? here
     }
 
+    /// Whether a controller can be used, where it hangs, and why it cannot.
+    public struct Place: Sendable {
+        public let controller: String
+        public let isUnified: Bool
+        /// Nil for one that can be used.
+        public let problem: String?
+    }
+
+    /// Tries each controller out: makes a group on its hierarchy, and removes it.
+    public func places() -> [Place] {
+        Controller.allCases.map { controller in
+            guard let (hierarchy, isUnified) = hierarchy(of: controller) else {
+                return Place(
+                    controller: controller.rawValue, isUnified: false, problem: reason(without: controller))
+            }
+            let group = "\(hierarchy.store)-doctor-\(getpid())"
+            let made = mkdir(group, 0o755) == 0
+            let problem = made ? nil : SystemError.last("mkdir", group).description
+            if made { rmdir(group) }
+            return Place(controller: controller.rawValue, isUnified: isUnified, problem: problem)
+        }
+    }
+
     /// Whether the kernel counts pressure (Documentation/accounting/psi.rst): it was built with it and not booted psi=0.
-    static var countsPressure: Bool { (try? Files.read("/proc/pressure/cpu")) != nil }
+    public static var countsPressure: Bool { (try? Files.read("/proc/pressure/cpu")) != nil }
 
     /// Every hierarchy once, by the directory of the store in it.
     var stores: Set<String> { Set((legacy.values + [unified].compactMap { $0 }).map(\.store)) }
