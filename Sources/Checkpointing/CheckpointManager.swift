@@ -60,6 +60,25 @@ public final class CheckpointManager: EngineOperations {
         primeCriu()
     }
 
+    /// Throws what would keep a server of this version from serving a root; changes nothing but the copy of ckpt-init in
+    /// the store.
+    public static func checkPrerequisites(root: String, executable: String) throws(ErrorMessage) {
+        if let format = try? Files.read("\(root)/format"), format != Array("\(Product.storeFormat)\n".utf8) {
+            let found = String(decoding: format, as: UTF8.self).split(separator: "\n").first ?? ""
+            throw ErrorMessage(
+                .versionMismatch,
+                "the store \(root) has format \(found), this ckpt reads \(Product.storeFormat)",
+                hint: "keep the version of ckpt that it was made with")
+        }
+        do throws(CriuError) { _ = try CriuBinary.find() } catch {
+            throw ErrorMessage(.internal, error.message, hint: error.hint)
+        }
+        do throws(RuntimeError) {
+            let override = getenv("CKPT_INIT").map { String(cString: $0) }
+            _ = try InitProgram(executable: executable, stateRoot: root, override: override)
+        } catch { throw error.message }
+    }
+
     /// Ends what is the server's own and waits until every snapshot is durable; for the server's end.
     public func finish() {
         stopWatchingLives()

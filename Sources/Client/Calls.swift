@@ -6,13 +6,21 @@ extension Client {
     /// `GET /v1/version`.
     public func version() throws(ErrorMessage) -> VersionInfo { try call("GET", "/v1/version") }
 
-    /// `GET /v1/doctor`.
-    public func doctor() throws(ErrorMessage) -> DoctorReport { try call("GET", "/v1/doctor") }
+    /// `GET /v1/doctor`; with `selfTest` sandboxes are made, saved, restored and forked too.
+    public func doctor(selfTest: Bool = false) throws(ErrorMessage) -> DoctorReport {
+        try call("GET", "/v1/doctor" + (selfTest ? "?selfTest=true" : ""))
+    }
 
     /// `POST /v1/shutdown`; the answer comes before the server ends.
-    public func shutdown() throws(ErrorMessage) {
-        let _: Done = try call("POST", "/v1/shutdown", repeatable: false)
+    ///
+    /// With `keepingSocket` the socket stays where it is, for a server that has it by `handover`.
+    public func shutdown(keepingSocket: Bool = false) throws(ErrorMessage) {
+        let request = ShutdownRequest(keepSocket: keepingSocket ? true : nil)
+        let _: Done = try call("POST", "/v1/shutdown", body: try Client.encode(request), repeatable: false)
     }
+
+    /// `GET /v1/handover`; throws `notFound` for a server that is too old to hand its socket over.
+    public func handover() throws(ErrorMessage) -> HandoverInfo { try call("GET", "/v1/handover") }
 
     /// `POST /v1/gc`.
     public func gc(_ request: GCRequest = GCRequest()) throws(ErrorMessage) -> GCResult {

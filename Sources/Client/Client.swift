@@ -47,8 +47,14 @@ public final class Client {
     func attempt<Answer>(
         repeatable: Bool, _ body: (HTTPConnection) throws(TransportError) -> Reply<Answer>
     ) throws(ErrorMessage) -> Result<Answer, ErrorMessage> {
-        let deadline = monotonicNanoseconds() + endpoint.patience * 1_000_000
         var losses = 0
+        // From the first loss on: until then the server takes as long as it takes.
+        var deadline: UInt64?
+        func hasTime() -> Bool {
+            let until = deadline ?? monotonicNanoseconds() + endpoint.patience * 1_000_000
+            deadline = until
+            return monotonicNanoseconds() < until
+        }
         while true {
             let connection = try current()
             kept = nil
@@ -59,12 +65,11 @@ public final class Client {
                 let reply = try body(connection)
                 _ = interrupter.leave()
                 if !reply.closes { kept = connection }
-                guard reply.retry, monotonicNanoseconds() < deadline else { return reply.result }
+                guard reply.retry, hasTime() else { return reply.result }
                 usleep(10_000)
             } catch {
                 if interrupter.leave() { throw ErrorMessage(.cancelled, "interrupted") }
-                guard case .lost(_, let untouched) = error, monotonicNanoseconds() < deadline,
-                    untouched || repeatable && losses == 0
+                guard case .lost(_, let untouched) = error, untouched || repeatable && losses == 0, hasTime()
                 else { throw error.message }
                 if !untouched { losses += 1 }
             }

@@ -1,4 +1,4 @@
-import Messages
+public import Messages
 import Glibc
 import LinuxSystem
 
@@ -45,6 +45,13 @@ public struct Endpoint: Sendable {
                 .notFound, "no server listens on \(root)/server.sock", hint: "start one with `ckpt serve`")
         }
         return try ServerStart(endpoint: self, launch: launch).run()
+    }
+
+    /// Starts a server in the background by `launch`, whose arguments tell it to take the place of the one that runs, and
+    /// waits until it serves. Throws what that one says when it cannot.
+    public func replaceServer() throws(ErrorMessage) {
+        guard let launch else { throw ErrorMessage(.internal, "there is no server to start") }
+        try ServerStart(endpoint: self, launch: launch).replace()
     }
 
     /// Whether a server accepts connections at this moment.

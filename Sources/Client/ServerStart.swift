@@ -39,6 +39,13 @@ struct ServerStart {
         throw last
     }
 
+    /// Starts a server although one may run, whose place it is to take; returns when it serves.
+    func replace() throws(ErrorMessage) {
+        let lock = try takeLock()
+        defer { _ = flock(lock.raw, LOCK_UN) }
+        try start()
+    }
+
     private func takeLock() throws(ErrorMessage) -> Descriptor {
         let path = "\(endpoint.root)/server.start"
         let lock: Descriptor

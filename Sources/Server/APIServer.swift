@@ -14,20 +14,25 @@ public final class APIServer: Sendable {
     private let stopRequest: StopRequest
     private let directory: Descriptor
     private let lock: RootLock
+    /// Whether the socket is somebody else's, who keeps it when this server ends.
+    private let keepsSocket: Bool
 
     /// Locks the root (made when missing), opens the engine, then listens on ROOT/server.sock for whom `access` admits.
     ///
     /// The engine is opened under the lock, so it may sweep what an earlier server left behind. Throws
     /// `inUse` when another server has the root, and whatever `engine` throws. `engine` is given what it tells of
-    /// itself with. `metrics` is an address and port that serve numbers to anybody.
+    /// itself with. A socket that listens already is taken over. `metrics` is an address and port that serve numbers
+    /// to anybody.
     public init(
-        root: String, access: Access = .owner, limits: ServerLimits = ServerLimits(),
-        logging: LogOptions = LogOptions(), metrics: String? = nil,
+        root: String, access: Access = .owner, inherited: InheritedSocket? = nil,
+        limits: ServerLimits = ServerLimits(), logging: LogOptions = LogOptions(), metrics: String? = nil,
         engine: (Telemetry) throws(ErrorMessage) -> any EngineOperations
     ) throws(ErrorMessage) {
         directory = try access.open(root: root)
         lock = try RootLock(in: directory, path: root)
-        stopRequest = try StopRequest()
+        let stopRequest = try StopRequest()
+        self.stopRequest = stopRequest
+        keepsSocket = inherited?.isLent == true
         traffic = Traffic()
         self.root = root
         self.limits = limits
@@ -43,10 +48,17 @@ public final class APIServer: Sendable {
             try MetricsPort(place, engine: service.engine, control: stopRequest, telemetry: telemetry)
         }
         do throws(SystemError) {
-            // Under the lock, whatever has that name is nobody's any more.
-            unlinkat(directory.raw, "server.sock", 0)
-            let listener = try UnixSocket.listen(
-                "server.sock", in: directory, at: root, group: access.group)
+            let listener: Descriptor
+            if let inherited {
+                listener = Descriptor(owning: inherited.descriptor)
+                if !inherited.isLent { try access.apply(to: "server.sock", in: directory) }
+            } else {
+                // Under the lock, whatever has that name is nobody's any more.
+                unlinkat(directory.raw, "server.sock", 0)
+                listener = try UnixSocket.listen(
+                    "server.sock", in: directory, at: root, group: access.group)
+            }
+            stopRequest.setListener(listener.raw)
             daemon = HTTPDaemon(service, on: listener)
             try daemon.start()
         } catch {
@@ -60,6 +72,9 @@ public final class APIServer: Sendable {
     /// The descriptor to which any byte written asks for a clean shutdown; for signal handlers.
     public var stopDescriptor: Int32 { stopRequest.writeEnd }
 
+    /// Microseconds.
+    private static let handoverGrace: UInt32 = 50_000
+
     /// How many connections there are.
     var connectionCount: Int { traffic.connectionCount }
 
@@ -70,16 +85,29 @@ public final class APIServer: Sendable {
     ///
     /// Requests that take longer than the limits allow are left behind: true when nothing was. Sandboxes run
     /// on in either case.
+    ///
+    /// Where another server takes this one's place, operations are waited for longer, and what only waits for
+    /// something is broken off after a second: its client asks the other server again.
     @discardableResult
     public func waitUntilStopped() -> Bool {
-        stopRequest.wait()
-        unlinkat(directory.raw, "server.sock", 0)
+        let handsOver = stopRequest.wait()
+        if !handsOver, !keepsSocket { unlinkat(directory.raw, "server.sock", 0) }
         telemetry.emit(.stopping) { $0.message = "ends; sandboxes run on" }
         telemetry.events.close()
         metricsPort?.stop()
         daemon.quiesce()
-        traffic.close()
-        let left = traffic.drain(until: monotonicNanoseconds() + UInt64(limits.drainSeconds) * 1_000_000_000)
+        let now = monotonicNanoseconds()
+        let left: Int
+        if handsOver {
+            // Who has connected a moment ago gets to say what it wants.
+            usleep(Self.handoverGrace)
+            traffic.close(refusing: false)
+            left = traffic.drain(
+                until: now + UInt64(limits.handoverSeconds) * 1_000_000_000, patience: now + 1_000_000_000)
+        } else {
+            traffic.close()
+            left = traffic.drain(until: now + UInt64(limits.drainSeconds) * 1_000_000_000)
+        }
         if left == 0 {
             daemon.stop()
         } else {
@@ -94,8 +122,14 @@ public final class APIServer: Sendable {
 
 /// A pipe that carries the wish to stop from requests and signal handlers to the waiting thread.
 final class StopRequest: ServerControl, Sendable {
+    private struct State {
+        var listener: Int32 = -1
+        /// As the first one to ask said.
+        var keepsSocket: Bool?
+    }
     private let readEnd: Int32
     let writeEnd: Int32
+    private let state = Monitor(State())
 
     init() throws(ErrorMessage) {
         let ends = try Pipe()
@@ -103,14 +137,21 @@ final class StopRequest: ServerControl, Sendable {
         writeEnd = ends.writing.release()
     }
 
-    func requestStop() {
+    var listener: Int32 { state.with { $0.listener } }
+
+    func setListener(_ descriptor: Int32) { state.with { $0.listener = descriptor } }
+
+    func requestStop(keepingSocket: Bool = false) {
+        state.with { $0.keepsSocket = $0.keepsSocket ?? keepingSocket }
         var byte: UInt8 = 0
         _ = write(writeEnd, &byte, 1)
     }
 
-    func wait() {
+    /// Waits for the wish; whether the socket is to stay.
+    func wait() -> Bool {
         var byte: UInt8 = 0
         while read(readEnd, &byte, 1) < 0 && errno == EINTR {}
+        return state.with { $0.keepsSocket } ?? false
     }
 
     deinit {

@@ -41,6 +41,15 @@ public struct Access: Sendable {
         }
     }
 
+    /// Gives a socket's file the rights that say so too.
+    func apply(to name: String, in directory: borrowing Descriptor) throws(SystemError) {
+        let at = directory.raw
+        if let group {
+            try retrying("fchownat", name) { fchownat(at, name, uid_t.max, group, AT_SYMLINK_NOFOLLOW) }
+        }
+        try retrying("fchmodat", name) { fchmodat(at, name, group == nil ? 0o600 : 0o660, 0) }
+    }
+
     /// Opens the root, made where it is missing, and closes it to others: mode 0700, or 0710 with the group, whose
     /// members must reach the socket.
     ///

@@ -24,6 +24,8 @@ final class Exchange {
     /// Whether the header was seen.
     private(set) var begun = false
     private var counted = false
+    /// Whether it was noted to be waiting.
+    private var waits = false
     /// The operation, from when it is known which to when its end is noted.
     private var observation: Observation?
     private let arrived = monotonicNanoseconds()
@@ -50,6 +52,8 @@ final class Exchange {
         do throws(Refusal) {
             guard counted else { throw .shuttingDown }
             let (route, call) = try route(method: method, text)
+            waits = route.isWait
+            if waits { service.traffic.beginWait() }
             observation = Observation(route, call, since: arrived)
             switch route.action {
             case .upload(let reader): stage = .uploading(try StreamUpload.start(call, reader))
@@ -180,7 +184,7 @@ final class Exchange {
         case .requestLine, .collecting, .refusing: break
         }
         stage = .answered
-        if counted { service.traffic.endRequest(ckpt_http_socket(connection)) }
+        if counted { service.traffic.endRequest(ckpt_http_socket(connection), wait: waits) }
         counted = false
     }
 

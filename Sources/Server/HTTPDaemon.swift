@@ -8,7 +8,7 @@ final class HTTPDaemon: @unchecked Sendable {
     // Sendable because what it holds is set before the first thread starts and not changed until the last
     // has ended; libmicrohttpd's own calls used here are safe from any thread.
     private let service: Service
-    private let listener: Int32
+    let listener: Int32
     private var daemon: OpaquePointer?
 
     /// Takes the listening socket over.

@@ -46,8 +46,10 @@ struct Call {
 
 /// What a handler can ask of the server itself.
 protocol ServerControl: Sendable {
-    /// Begins a clean shutdown and returns at once.
-    func requestStop()
+    /// Begins a clean shutdown and returns at once; the socket's file stays for another server where that was asked for.
+    func requestStop(keepingSocket: Bool)
+    /// The descriptor of the socket that it listens on.
+    var listener: Int32 { get }
 }
 
 /// One row of the route table.
@@ -87,6 +89,12 @@ struct Route: Sendable {
         case .answer, .text, .events, .download, .produce, .readFile, .attach: false
         }
     }
+
+    /// Calls that follow something for as long as it takes, and that can be made again elsewhere without harm.
+    private static let waits: Set<String> = ["exec", "waitForSandbox", "hold", "getJob", "watchEvents"]
+
+    /// Whether it waits for what others do, and does nothing itself that must come to its end.
+    var isWait: Bool { Self.waits.contains(operation) }
 
     let method: String
     let template: String

@@ -1,3 +1,4 @@
+import Glibc
 import Messages
 
 extension Router {
@@ -10,11 +11,17 @@ extension Router {
         .plain("GET", "/v1/version", "getVersion", gives: VersionInfo.self) { (call) throws(ErrorMessage) in
             try call.engine.version()
         },
-        .plain("GET", "/v1/doctor", "getDoctor", gives: DoctorReport.self) { (call) throws(ErrorMessage) in
-            try call.engine.doctor()
+        .plain("GET", "/v1/doctor", "getDoctor", query: ["selfTest"], gives: DoctorReport.self) {
+            (call) throws(ErrorMessage) in
+            try call.engine.doctor(selfTest: try call.flag("selfTest"))
         },
-        .plain("POST", "/v1/shutdown", "shutdown", gives: Done.self) { (call) throws(ErrorMessage) in
-            call.control.requestStop()
+        .plain("GET", "/v1/handover", "getHandover", gives: HandoverInfo.self) {
+            (call) throws(ErrorMessage) in
+            HandoverInfo(pid: getpid(), listener: call.control.listener)
+        },
+        .post("/v1/shutdown", "shutdown", takes: ShutdownRequest.self, gives: Done.self) {
+            (call, request) throws(ErrorMessage) in
+            call.control.requestStop(keepingSocket: request.keepSocket == true)
             return Done()
         },
         .post("/v1/gc", "collectGarbage", takes: GCRequest.self, gives: GCResult.self) {

@@ -35,12 +35,14 @@ public struct ReadyReport: Sendable {
 
 /// Serves `root` until SIGTERM, SIGINT or `POST /v1/shutdown`; the whole of `ckpt serve`.
 ///
+/// Whoever watches over the process as systemd does (sd_notify(3)) is told when it listens and when it ends.
 /// Call it on the main thread of a process that does nothing else. It installs handlers for SIGTERM, SIGINT
 /// and SIGPIPE. Throws `inUse` when another server has the root, and whatever `engine` throws; `ready` is
 /// told in every case. `metrics` is an address and port that serve numbers to anybody.
 public func serve(
-    root: String, access: Access = .owner, ready: ReadyReport = ReadyReport(descriptor: nil),
-    limits: ServerLimits = ServerLimits(), logging: LogOptions = LogOptions(), metrics: String? = nil,
+    root: String, access: Access = .owner, inherited: InheritedSocket? = nil,
+    ready: ReadyReport = ReadyReport(descriptor: nil), limits: ServerLimits = ServerLimits(),
+    logging: LogOptions = LogOptions(), metrics: String? = nil,
     engine: (Telemetry) throws(ErrorMessage) -> any EngineOperations
 ) throws(ErrorMessage) {
     // Whoever starts it may have another: what a sandbox must be able to read is made with exact modes.
@@ -48,7 +50,8 @@ public func serve(
     let server: APIServer
     do throws(ErrorMessage) {
         server = try APIServer(
-            root: root, access: access, limits: limits, logging: logging, metrics: metrics, engine: engine)
+            root: root, access: access, inherited: inherited, limits: limits, logging: logging,
+            metrics: metrics, engine: engine)
     } catch {
         ready.failed(error)
         throw error
@@ -59,5 +62,8 @@ public func serve(
         throw error
     }
     ready.listening()
+    let manager = ServiceManager()
+    manager.tell("READY=1\nMAINPID=\(getpid())\nSTATUS=serves \(root)")
     server.waitUntilStopped()
+    manager.tell("STOPPING=1\nSTATUS=ends; sandboxes run on")
 }

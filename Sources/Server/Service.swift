@@ -13,6 +13,8 @@ public struct ServerLimits: Sendable {
     public var stallSeconds: UInt32 = 60
     /// Seconds a shutdown waits for requests that run.
     public var drainSeconds: UInt32 = 10
+    /// The same where another server takes this one's place: whoever calls meanwhile waits for that one.
+    public var handoverSeconds: UInt32 = 600
 
     /// The limits `ckpt serve` uses.
     public init() {

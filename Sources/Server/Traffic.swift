@@ -10,7 +10,11 @@ import LinuxSystem
 final class Traffic: Sendable {
     private struct State {
         var closing = false
+        /// Whether what comes after the closing is refused; else it is done.
+        var refusing = false
         var requests = 0
+        /// How many of the requests do nothing but wait.
+        var waits = 0
         /// The sockets of exec streams that run.
         var streams: Set<Int32> = []
         /// All connections' sockets, and those without a request in progress.
@@ -41,17 +45,21 @@ final class Traffic: Sendable {
     /// Counts a request in; false during a shutdown.
     func beginRequest(_ socket: Int32) -> Bool {
         state.with { state in
-            guard !state.closing else { return false }
+            guard !state.refusing else { return false }
             state.idle.remove(socket)
             state.requests += 1
             return true
         }
     }
 
+    /// Notes that a request that was counted in waits for something, and need not be waited for.
+    func beginWait() { state.with(wake: true) { $0.waits += 1 } }
+
     /// Counts a request out, answered or not.
-    func endRequest(_ socket: Int32) {
+    func endRequest(_ socket: Int32, wait: Bool) {
         state.with(wake: true) { state in
             state.requests -= 1
+            if wait { state.waits -= 1 }
             Traffic.rest(socket, &state)
         }
     }
@@ -73,9 +81,13 @@ final class Traffic: Sendable {
     func endStream(_ socket: Int32) { state.with(wake: true) { _ = $0.streams.remove(socket) } }
 
     /// Lets nothing new in and breaks off the exec streams, whose clients attach again elsewhere.
-    func close() {
+    ///
+    /// What a client had sent by then is refused in words, or done where another server takes this one's place: its
+    /// client shall not notice.
+    func close(refusing: Bool = true) {
         state.with { state in
             state.closing = true
+            state.refusing = refusing
             state.streams.forEach { shutdown($0, Int32(SHUT_RDWR)) }
             state.idle.forEach { shutdown($0, Int32(SHUT_RD)) }
             state.idle = []
@@ -83,8 +95,14 @@ final class Traffic: Sendable {
     }
 
     /// Waits until no connection is left; the number of requests that still run at `deadline`.
-    func drain(until deadline: UInt64) -> Int {
-        _ = state.wait(until: deadline) { $0.connections.isEmpty ? true : nil }
+    ///
+    /// From `patience` on, it is enough that what still runs only waits. Both are in nanoseconds of CLOCK_MONOTONIC.
+    func drain(until deadline: UInt64, patience: UInt64 = .max) -> Int {
+        if patience < deadline, state.wait(until: patience, { $0.connections.isEmpty ? true : nil }) == nil {
+            _ = state.wait(until: deadline) { $0.requests <= $0.waits ? true : nil }
+        } else {
+            _ = state.wait(until: deadline) { $0.connections.isEmpty ? true : nil }
+        }
         return state.with { $0.requests }
     }
 }

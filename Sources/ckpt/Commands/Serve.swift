@@ -19,6 +19,8 @@ extension Command {
                     + "after its save has returned; with snapshot before; with always every other change is too. At "
                     + "every level a crash of the server loses nothing, and a power cut leaves a snapshot whole or "
                     + "takes it whole.",
+                "--replace and --upgrade let the server that runs finish its operations, and take over its socket, on "
+                    + "which callers wait meanwhile. Under systemd, systemctl restart does the same.",
                 "One that was started by another command logs to server.log in its root, of 8 MiB at most and as "
                     + "much again in server.log.old. In the foreground it logs to stderr, or to systemd's journal "
                     + "where stderr leads there.",
@@ -42,6 +44,11 @@ extension Command {
                     "metrics-listen", value: "ADDRESS:PORT", .text,
                     "Serve /metrics, and nothing else, to whoever reaches this TCP port"),
                 OptionDescription(
+                    "replace",
+                    "Take the place of the server that runs: nobody who calls meanwhile is turned away"),
+                OptionDescription(
+                    "upgrade", "The same in the background; returns when the new server serves"),
+                OptionDescription(
                     "group", value: "NAME", .text,
                     "Admit the members of a group too: each of them may do what root may"),
                 OptionDescription("ready-fd", value: "FD", .number(0...1_048_576), ""),
@@ -54,18 +61,23 @@ extension Command {
                     "ckpt serve --metrics-listen 127.0.0.1:9464", "Let a Prometheus on this machine scrape it"
                 ),
                 Example("ckpt serve --stop", "End the server; its sandboxes run on"),
+                Example("ckpt serve --upgrade", "Let this version of ckpt serve from now on"),
             ],
             triedAs: ["server", "daemon", "start"])
     ) { call in
         let root = call.root
         if call.words.has("stop") { return try stop(call) }
+        if call.words.has("upgrade") {
+            return try Replacing.inBackground(call, options: backgroundOptions(call.words))
+        }
         let ready = ReadyReport(descriptor: call.words.value("ready-fd").flatMap { Int32($0) })
         let access = try call.words.value("group").map { try Access(group: $0) } ?? .owner
         var manager: CheckpointManager?
         let logging = logOptions(call.words)
         let port = call.words.value("metrics-listen")
+        let inherited = try inheritedSocket(call, ready)
         try Server.serve(
-            root: root, access: access, ready: ready, logging: logging, metrics: port
+            root: root, access: access, inherited: inherited, ready: ready, logging: logging, metrics: port
         ) { (telemetry) throws(ErrorMessage) in
             do throws(SystemError) { try Workplace.enter(root: root) } catch {
                 throw ErrorMessage(
@@ -81,6 +93,22 @@ extension Command {
         }
         manager?.finish()
         return 0
+    }
+}
+
+/// The socket of the server whose place this one takes, or the one that systemd gave; nil makes one.
+private func inheritedSocket(_ call: Invocation, _ ready: ReadyReport) throws -> InheritedSocket? {
+    guard call.words.has("replace") else { return InheritedSocket(fromEnvironment: ()) }
+    do { return try Replacing.takeSocket(call, executable: executablePath()) } catch {
+        ready.failed(errorMessage(error))
+        throw error
+    }
+}
+
+/// The options that a server in the background is to have as well.
+private func backgroundOptions(_ words: ParsedWords) -> [String] {
+    ["durability", "log-level", "log-format", "log-to", "metrics-listen", "group"].flatMap { name in
+        words.value(name).map { ["--\(name)", $0] } ?? []
     }
 }
 
@@ -107,12 +135,7 @@ private func stop(_ call: Invocation) throws -> Int32 {
     guard number >= 0 else { return 0 }
     let server = Descriptor(owning: number)
     try call.waiting("ending the server") {
-        var ended = pollfd(fd: server.raw, events: Int16(POLLIN), revents: 0)
-        guard try retrying("poll", nil, { poll(&ended, 1, 60_000) }) > 0 else {
-            throw ErrorMessage(
-                .inUse, "the server (pid \(pid)) has not ended within 60 s",
-                hint: "see \(call.root)/server.log")
-        }
+        try Replacing.waitForEnd(of: server, pid, milliseconds: 60_000, root: call.root)
     }
     return 0
 }
