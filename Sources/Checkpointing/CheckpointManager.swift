@@ -205,6 +205,11 @@ public final class CheckpointManager: EngineOperations {
                     "sandbox \(sandbox.name) runs on as process \(process.pid)\(isPaused ? ", paused" : "")"
             }
         } catch {
+            // It is as well as it was: the next server may be the right one for it again.
+            if error.code == .versionMismatch, let process = record.process.flatMap({ SandboxProcess($0) }) {
+                sandbox.with { $0.stranger = (process, error) }
+                return report("sandbox \(sandbox.name) is left alone: \(error.message)")
+            }
             telemetry.emit(.died) { event in
                 (event.sandbox, event.snapshot) = (sandbox.name, record.position)
                 event.message = "sandbox \(sandbox.name) is dead: \(error.message)"

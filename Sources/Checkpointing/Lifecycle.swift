@@ -102,6 +102,7 @@ extension CheckpointManager {
         }
         // Its name and directory may be another's by now.
         if wasGone { return }
+        sandbox.endStranger()
         closeWayOut(of: sandbox)
         if let running {
             running.kill()
@@ -147,6 +148,12 @@ extension CheckpointManager {
             return sandbox.info()
         }
         return try sandbox.exclusively { () throws(ErrorMessage) in
+            if sandbox.with({ $0.stranger }) != nil {
+                closeWayOut(of: sandbox)
+                sandbox.endStranger()
+                try sandbox.update { ($0.state, $0.process) = (.stopped, nil) }
+                return sandbox.info()
+            }
             let running = try sandbox.running(for: "kill", evenPaused: true)
             try stop(sandbox, running, by: "kill")
             return sandbox.info()

@@ -15,6 +15,8 @@ final class LiveSandbox: Sendable {
         var capture: CapturedUpper?
         /// The highest number a root filesystem of it was given; the record's is that of the one it runs on.
         var lastIncarnation: Int
+        /// A PID 1 that runs on and that this server cannot speak with, and why.
+        var stranger: (process: SandboxProcess, why: ErrorMessage)?
         /// What leads out of it and in by ports, with `nat`.
         var wayOut: WayOut?
         /// The processes whose crash is being saved, by their pids in it: PID 1 tells of each on every connection.
@@ -107,6 +109,11 @@ final class LiveSandbox: Sendable {
                 }
                 return running
             }
+            if let why = state.stranger?.why {
+                throw ErrorMessage(
+                    why.code, "cannot \(operation): sandbox \(name) runs on, but \(why.message)",
+                    hint: why.hint)
+            }
             let record = state.record
             let hint =
                 record.position.map { "ckpt restore \(name) brings it back to snapshot \($0)" }
@@ -124,6 +131,14 @@ final class LiveSandbox: Sendable {
 
     /// Writes down that its PID 1 is gone, if it is.
     func noticeDeath() {
+        with { state in
+            guard let stranger = state.stranger, !stranger.process.isAlive else { return }
+            state.stranger = nil
+            state.record.state = .dead
+            state.record.process = nil
+            state.record.reason = "its PID 1 ended"
+            try? state.record.write(to: directory, durable: isDurable)
+        }
         let isGone = with { state in
             !state.isEnding && state.running.map { !$0.process.isAlive } == true
         }
@@ -150,6 +165,18 @@ final class LiveSandbox: Sendable {
         startThread { [groups = ended.running.groups] in groups.remove() }
     }
 
+    /// Ends a PID 1 that this server cannot speak with, with all its processes.
+    func endStranger() {
+        guard
+            let stranger = with({ state in
+                defer { state.stranger = nil }
+                return state.stranger
+            })
+        else { return }
+        stranger.process.kill()
+        _ = stranger.process.ended(within: 5000)
+    }
+
     /// Changes the record and writes it down; when it throws nothing has changed.
     func update(_ change: (inout SandboxRecord) -> Void) throws(ErrorMessage) {
         try with { (state) throws(ErrorMessage) in
@@ -173,11 +200,14 @@ final class LiveSandbox: Sendable {
         let (record, running, warnings) = with { ($0.record, $0.running, $0.warnings) }
         let ports = with { $0.wayOut?.ports } ?? []
         let isPaused = running?.isPaused == true
+        let stranger = with { $0.stranger }
+        let process = running?.process ?? stranger?.process
         var info = SandboxInfo(
-            name: name, state: isPaused ? .paused : record.state, pid: running?.process.pid,
+            name: name, state: isPaused ? .paused : record.state, pid: process?.pid,
             spec: record.spec, created: record.created, snapshot: record.position,
-            processes: running?.process.processCount() ?? 0,
-            sessions: running.map { isPaused ? [] : sessions(on: $0.channel) } ?? [], reason: record.reason,
+            processes: process?.processCount() ?? 0,
+            sessions: running.map { isPaused ? [] : sessions(on: $0.channel) } ?? [],
+            reason: stranger?.why.message ?? record.reason,
             ports: ports.isEmpty ? nil : ports)
         info.warnings = warnings
         info.oomKills = running?.groups.oomKills

@@ -143,6 +143,7 @@ extension CheckpointManager {
             throw error
         }
         if let old = before.0 { end(old) }
+        sandbox.endStranger()
         wakeLifeWatch()
     }
 

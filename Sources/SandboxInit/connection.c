@@ -70,7 +70,7 @@ void connection_accept(void) {
     }
     connection_close();
     connection = fd;
-    emit((struct ckpt_frame){.type = CKPT_HELLO, .value = CKPT_INIT_VERSION}, "", 0, 0);
+    emit((struct ckpt_frame){.type = CKPT_HELLO, .value = CKPT_INIT_VERSION, .offset = CKPT_INIT_OLDEST}, "", 0, 0);
     crash_connected();
 }
 

@@ -16,7 +16,7 @@ extension CommandChannel {
             while let (frame, payload) = try frames.next() {
                 switch Int(frame.type) {
                 case CKPT_HELLO:
-                    guard frame.value == UInt32(CKPT_INIT_VERSION) else { throw .version(frame.value) }
+                    guard understands(frame) else { throw .version(frame.value) }
                     guard !greeted else { throw .garbage }
                     greeted = true
                 case CKPT_LIST_END where greeted: return listing
@@ -29,6 +29,13 @@ extension CommandChannel {
             if poll(&poller, 1, Int32(clamping: (deadline - now) / 1_000_000 + 1)) <= 0 { continue }
             guard receive(socket.raw, &frames) else { throw .disconnected }
         }
+    }
+
+    /// Whether the two sides have a version of the protocol in common.
+    private static func understands(_ hello: ckpt_frame) -> Bool {
+        let (own, oldest) = (UInt64(CKPT_INIT_VERSION), UInt64(CKPT_INIT_OLDEST))
+        let (its, itsOldest) = (UInt64(hello.value), hello.offset == 0 ? UInt64(hello.value) : hello.offset)
+        return its >= oldest && itsOldest <= own
     }
 
     /// Squares what is tracked with what PID 1 knows; returns the frames that take up what is followed.

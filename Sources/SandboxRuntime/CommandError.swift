@@ -42,7 +42,11 @@ public enum CommandError: Error, Sendable, Equatable {
         case .replaced: ErrorMessage(.inUse, "another client has attached to the command")
         case .noAnswer: ErrorMessage(.internal, "the sandbox's PID 1 does not answer")
         case .version(let number):
-            ErrorMessage(.versionMismatch, "the sandbox's PID 1 speaks version \(number) of the protocol")
+            ErrorMessage(
+                .versionMismatch,
+                "its PID 1 speaks version \(number) of the protocol, and this ckpt \(CKPT_INIT_OLDEST) to "
+                    + "\(CKPT_INIT_VERSION)",
+                hint: "serve it with the version of ckpt that started it, or start it afresh: ckpt reset")
         case .garbage: ErrorMessage(.internal, "the sandbox's PID 1 sent what is no frame")
         case .impostor:
             ErrorMessage(

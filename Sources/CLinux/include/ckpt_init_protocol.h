@@ -9,8 +9,12 @@
 #include <stdint.h>
 
 enum {
-    /// Said in HELLO. A restored sandbox brings the PID 1 it was saved with, so the server must read it.
+    /// Said in HELLO. A restored sandbox brings the PID 1 it was saved with, and one that outlived an upgrade of the
+    /// server the one it was started with, so the server must read it.
     CKPT_INIT_VERSION = 1,
+    /// The oldest version that a server of this one still speaks. What a newer PID 1 can do beyond the server it tells
+    /// in HELLO: the oldest server's version that it still serves.
+    CKPT_INIT_OLDEST = 1,
     /// Bytes of a ring; a stream runs at most this far ahead of its acknowledgement.
     CKPT_INIT_RING = 65536,
     /// Commands that can be known at once, running or waiting to be forgotten.
@@ -82,7 +86,8 @@ enum {
 
 /// PID 1 to server.
 enum {
-    /// value: CKPT_INIT_VERSION. The first frame of a connection.
+    /// value: CKPT_INIT_VERSION, offset: CKPT_INIT_OLDEST, or 0 for no other than `value`. The first frame of a
+    /// connection.
     CKPT_HELLO = 64,
     /// tag, value = pid inside (0 while it waits for its session), offset = stdin taken so far.
     CKPT_STARTED = 65,
