@@ -63,9 +63,14 @@ public struct SandboxWalls: Hashable, Sendable {
         return String(decoding: text, as: UTF8.self)
     }
 
+    /// Whether this process is less likely than others to be killed when memory runs out (proc(5), oom_score_adj).
+    private static let isSpared =
+        (try? Files.read("/proc/self/oom_score_adj"))?.first == UInt8(ascii: "-")
+
     /// Gives a process the memory score of its sandbox, which what it starts inherits.
     public func setMemoryScore(of pid: Int32) throws(RuntimeError) {
-        guard let oomScoreAdj else { return }
+        // The server's own, where a service manager spares it, is not the sandbox's.
+        guard let oomScoreAdj = oomScoreAdj ?? (Self.isSpared ? 0 : nil) else { return }
         let path = "/proc/\(pid)/oom_score_adj"
         do throws(SystemError) {
             let file = try Descriptor.open(path, O_WRONLY)

@@ -90,8 +90,9 @@ public final class APIServer: Sendable {
     /// something is broken off after a second: its client asks the other server again.
     @discardableResult
     public func waitUntilStopped() -> Bool {
-        let handsOver = stopRequest.wait()
-        if !handsOver, !keepsSocket { unlinkat(directory.raw, "server.sock", 0) }
+        // A lent socket goes on listening: a service manager is about to start the next server, or none.
+        let handsOver = stopRequest.wait() || keepsSocket
+        if !handsOver { unlinkat(directory.raw, "server.sock", 0) }
         telemetry.emit(.stopping) { $0.message = "ends; sandboxes run on" }
         telemetry.events.close()
         metricsPort?.stop()

@@ -1,5 +1,6 @@
 import Glibc
 import LinuxSystem
+public import Messages
 
 /// A socket that listened before this server began.
 public struct InheritedSocket: Sendable {
@@ -17,12 +18,19 @@ public struct InheritedSocket: Sendable {
     /// The socket that systemd gives to a service it starts on demand; nil where there is none.
     ///
     /// It is descriptor 3 of the process that LISTEN_PID names (sd_listen_fds(3)); the variables are taken away, so that
-    /// nobody else takes it.
-    public init?(fromEnvironment: Void) {
+    /// nobody else takes it. Throws `badValue` where it is no Unix socket that listens, or not the only one: callers
+    /// would wait on it for ever.
+    public init?(fromEnvironment: Void) throws(ErrorMessage) {
         let variable = { (name: String) in getenv(name).flatMap { Int32(String(cString: $0)) } }
         let (process, count) = (variable("LISTEN_PID"), variable("LISTEN_FDS"))
         for name in ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"] { unsetenv(name) }
-        guard process == getpid(), count == 1, Self.listens(3) else { return nil }
+        guard process == getpid(), let count, count > 0 else { return nil }
+        guard count == 1, Self.listens(3) else {
+            throw ErrorMessage(
+                .badValue,
+                "LISTEN_FDS names \(count) sockets from descriptor 3 on, and not one Unix socket that listens",
+                hint: "give the socket's unit one ListenStream=, of ROOT/server.sock")
+        }
         _ = fcntl(3, F_SETFD, FD_CLOEXEC)
         descriptor = 3
         isLent = true

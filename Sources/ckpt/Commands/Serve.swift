@@ -98,7 +98,7 @@ extension Command {
 
 /// The socket of the server whose place this one takes, or the one that systemd gave; nil makes one.
 private func inheritedSocket(_ call: Invocation, _ ready: ReadyReport) throws -> InheritedSocket? {
-    guard call.words.has("replace") else { return InheritedSocket(fromEnvironment: ()) }
+    guard call.words.has("replace") else { return try InheritedSocket(fromEnvironment: ()) }
     do { return try Replacing.takeSocket(call, executable: executablePath()) } catch {
         ready.failed(errorMessage(error))
         throw error
