@@ -26,6 +26,7 @@ extension CheckpointManager {
         let start = monotonicNanoseconds()
         if let name = request.name { try Self.check(name: name) }
         try request.spec.check()
+        try Self.checkProcessors(request.spec.limits)
         let view: BaseView
         do throws(RuntimeError) {
             view = try bases.view(of: request.spec.base, initID: initProgram.currentID)
@@ -40,6 +41,7 @@ extension CheckpointManager {
             do throws(ErrorMessage) {
                 try makeDirectory(of: sandbox)
                 try startFresh(sandbox, position: nil)
+                try makeWorkingDirectory(of: sandbox)
                 try checkUser(of: sandbox)
             } catch {
                 unregister(sandbox)
@@ -49,6 +51,21 @@ extension CheckpointManager {
                 (event.sandbox, event.durationMs) = (sandbox.name, milliseconds(since: start))
             }
             return sandbox.info()
+        }
+    }
+
+    /// Makes the working directory where there is none, as Docker does: root's, mode 0755.
+    private func makeWorkingDirectory(of sandbox: LiveSandbox) throws(ErrorMessage) {
+        guard let path = sandbox.record.spec.workdir else { return }
+        let running = try sandbox.running(for: "make its working directory")
+        do throws(SystemError) {
+            let files = try SandboxFiles(inSandboxOf: running.process.pid)
+            try files.makeParents(of: "\(path)/.")
+            _ = try files.find("\(path)/.")
+        } catch {
+            throw ErrorMessage(
+                .badValue, "--workdir \(path) is no directory in the sandbox, and none can be made there",
+                hint: "name another, or a place that can be written to", cause: error.description)
         }
     }
 
@@ -193,6 +210,7 @@ extension CheckpointManager {
                 try sandbox.update { $0.ground.initID = initProgram.currentID }
             }
             try startFresh(sandbox, position: nil)
+            try makeWorkingDirectory(of: sandbox)
             let timings = Timings(totalMs: milliseconds(since: start))
             telemetry.emit(.reset) { ($0.sandbox, $0.durationMs) = (name, timings.totalMs) }
             return RestoreResult(sandbox: sandbox.info(), snapshot: nil, timings: timings)

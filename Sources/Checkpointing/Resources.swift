@@ -101,10 +101,23 @@ extension CheckpointManager {
         }
     }
 
+    /// Throws for more CPUs than this machine has: the limit would be none, and who sets it thinks otherwise.
+    static func checkProcessors(_ limits: ResourceLimits) throws(ErrorMessage) {
+        let count = sysconf(Int32(_SC_NPROCESSORS_ONLN))
+        guard let cpus = limits.cpus, cpus.quota > cpus.period * Int64(count) else { return }
+        throw ErrorMessage(
+            .badValue,
+            "--cpus \(cpus): the range of CPUs is from 0.01 to \(count), as there are only \(count) here",
+            hint: "leave it out for no limit")
+    }
+
     public func update(_ name: String, _ request: UpdateRequest) throws(ErrorMessage) -> SandboxInfo {
         let sandbox = try find(name)
+        let lifted = Set(request.lift ?? [])
         var limits = sandbox.record.spec.limits
+        limits.lift(lifted)
         limits.merge(request.limits)
+        try Self.checkProcessors(request.limits)
         var spec = sandbox.record.spec
         spec.limits = limits
         try spec.check()
@@ -113,6 +126,7 @@ extension CheckpointManager {
             let before = sandbox.record.spec.limits
             var warnings: [String] = []
             do throws(RuntimeError) {
+                try running.groups.lift(lifted, of: before, in: control)
                 warnings = try extend(sandbox, running, to: limits).apply(limits, in: control)
             } catch {
                 _ = try? running.groups.apply(before, in: control)

@@ -23,7 +23,10 @@ extension Client {
     }
 
     /// `POST /v1/sandboxes/{name}/update`.
-    public func update(_ name: String, _ limits: ResourceLimits) throws(ErrorMessage) -> SandboxInfo {
-        try call("POST", path(name, "update"), body: try Client.encode(UpdateRequest(limits: limits)))
+    public func update(
+        _ name: String, _ limits: ResourceLimits, lift: [LimitName] = []
+    ) throws(ErrorMessage) -> SandboxInfo {
+        let request = UpdateRequest(limits: limits, lift: lift.isEmpty ? nil : lift)
+        return try call("POST", path(name, "update"), body: try Client.encode(request))
     }
 }

@@ -4,6 +4,8 @@ public import Messages
 public enum ValueKind: Sendable, Equatable {
     /// Anything.
     case text
+    /// The name of a machine.
+    case hostname
     /// The name of a sandbox, there or to be made.
     case sandbox, newSandbox
     /// A reference to a snapshot: an id or its beginning, a tag, a sandbox's name, each with `~N` or not.
@@ -47,6 +49,9 @@ public enum ValueKind: Sendable, Equatable {
         case .sandbox, .newSandbox:
             return isName(word)
                 ? nil : "a sandbox's name is 1 to 63 of A-Z a-z 0-9 _ . - and starts with a letter or digit"
+        case .hostname:
+            return isName(word)
+                ? nil : "a host name is 1 to 63 of A-Z a-z 0-9 _ . - and starts with a letter or digit"
         case .newTag:
             return isName(word)
                 ? nil : "a tag is 1 to 63 of A-Z a-z 0-9 _ . - and starts with a letter or digit"
@@ -91,6 +96,7 @@ public enum ValueKind: Sendable, Equatable {
     /// What the word is, for a message: `the name of a sandbox`.
     public var meaning: String {
         switch self {
+        case .hostname: "a host name"
         case .sandbox: "the name of a sandbox"
         case .newSandbox: "a name for the new sandbox"
         case .snapshot: "a snapshot (id, tag, or a sandbox's name, with ~N for an ancestor)"

@@ -168,8 +168,41 @@ public struct ReclaimResult: Codable, Sendable {
 
 /// `POST /v1/sandboxes/{name}/update`: limits to change; what is nil stays as it is.
 public struct UpdateRequest: Codable, Sendable {
+    /// What is not named in it stays as it is.
     public var limits: ResourceLimits
-    public init(limits: ResourceLimits) { self.limits = limits }
+    /// Limits that are to be none any more; none of them may be in `limits` as well.
+    public var lift: [LimitName]?
+    public init(limits: ResourceLimits, lift: [LimitName]? = nil) {
+        self.limits = limits
+        self.lift = lift
+    }
+}
+
+/// A limit, by the option that sets it.
+public enum LimitName: String, Codable, Hashable, Sendable, CaseIterable {
+    case cpus, memory
+    case cpuShares = "cpu-shares"
+    case cpusetCpus = "cpuset-cpus"
+    case cpusetMems = "cpuset-mems"
+    case memoryHigh = "memory-high"
+    case memorySwap = "memory-swap"
+    case pids = "pids-limit"
+    case io = "io-max"
+}
+
+extension ResourceLimits {
+    /// Sets no such limits any more; without one of memory there is none of swap either.
+    public mutating func lift(_ names: Set<LimitName>) {
+        if names.contains(.cpus) { cpus = nil }
+        if names.contains(.cpuShares) { cpuShares = nil }
+        if names.contains(.cpusetCpus) { cpusetCpus = nil }
+        if names.contains(.cpusetMems) { cpusetMems = nil }
+        if names.contains(.memory) { memory = nil }
+        if names.contains(.memoryHigh) { memoryHigh = nil }
+        if names.contains(.memorySwap) || names.contains(.memory) { memorySwap = nil }
+        if names.contains(.pids) { pids = nil }
+        if names.contains(.io) { io = [] }
+    }
 }
 
 /// What the API can ask of the engine about what a sandbox uses.

@@ -13,7 +13,7 @@ enum SpecOptions {
             "base", value: "host|DIR", .base,
             "Start from this machine's own programs (host, the default) or from the directory DIR"),
         OptionDescription(
-            "hostname", value: "H", .newSandbox, "The host name inside; default: the sandbox's name"),
+            "hostname", value: "H", .hostname, "The host name inside; default: the sandbox's name"),
         OptionDescription(
             "env", short: "e", value: "K[=V]", .variable, repeats: true,
             "Set a variable for every command in the sandbox; without =V to its value here"),
@@ -122,7 +122,7 @@ enum SpecOptions {
             base: base == "host" ? .host : .directory(absolute(base)), hostname: words.value("hostname"),
             env: try environment(words), workdir: words.value("workdir"))
         spec.user = words.value("user")
-        spec.entrypoint = words.value("entrypoint").map { [$0] } ?? []
+        spec.entrypoint = words.value("entrypoint").map { $0.isEmpty ? [] : [$0] } ?? []
         spec.ulimits = try words.values("ulimit").map { try Ulimit($0) }
         spec.oomScoreAdj = words.number("oom-score-adj")
         spec.saveOnCrash = words.has("save-on-crash")

@@ -275,7 +275,7 @@ public enum Sample {
         WaitResult(ended: true, state: .dead, exitCode: 137, reason: "killed from outside"),
         sandboxUsage, statistics, statistics.cpu, statistics.memory, statistics.pids, statistics.io,
         statistics.pressure, pressure, pressure.some, ReclaimRequest(bytes: 4096),
-        ReclaimResult(beforeBytes: 8192, afterBytes: 4096), UpdateRequest(limits: limits),
+        ReclaimResult(beforeBytes: 8192, afterBytes: 4096), UpdateRequest(limits: limits, lift: [.cpus]),
         process, ProcessTable(processes: [process]), event, progress,
         ArchiveResult(leftOut: ["dev/sda"]), fileInfo,
         DirectoryListing(entries: [fileInfo], truncated: false),

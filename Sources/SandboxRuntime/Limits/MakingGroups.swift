@@ -165,7 +165,7 @@ extension SandboxGroups {
         return both < memory.bytes
     }
 
-    private func set(_ setting: LimitSetting, in control: ControlGroups) throws(ErrorMessage) {
+    func set(_ setting: LimitSetting, in control: ControlGroups) throws(ErrorMessage) {
         guard let (directory, _) = directory(of: setting.controller) else {
             throw ErrorMessage(
                 .notPermitted,

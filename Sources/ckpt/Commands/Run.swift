@@ -58,6 +58,9 @@ extension Command {
         return result.exitCode
     }
 
+    /// The job that `run -d` starts: what the sandbox is for, and whose exit code `wait` tells.
+    static let mainJob = "main"
+
     private static func runCommand(
         _ call: Invocation, _ client: Client, _ sandbox: SandboxInfo
     ) throws -> ExecResult {
@@ -82,6 +85,7 @@ extension Command {
         let name = sandbox.name
         do {
             var request = try request(call, in: sandbox)
+            request.id = mainJob
             request.tty = call.words.has("tty") ? true : nil
             let job = try client.startJob(name, request)
             try call.console.print(StartedRun(sandbox: name, job: job), lines: ["\(name) \(job.id)"])

@@ -11,19 +11,25 @@ extension Command {
                     + "the snapshot."
             ],
             operands: [OperandDescription("NAME", .sandbox, .many)],
-            options: SpecOptions.limits,
+            options: SpecOptions.limits + [
+                OptionDescription(
+                    "lift", value: "LIMIT", .choice(LimitName.allCases.map(\.rawValue)), repeats: true,
+                    "Set no such limit any more; with memory goes memory-swap")
+            ],
             examples: [
                 Example("ckpt update main --memory 2g --memory-swap 2g", "Room for more, and no swap"),
                 Example("ckpt update main --cpus 0.5", "Half a CPU from now on"),
+                Example("ckpt update main --lift memory --lift pids-limit", "No limit of these from now on"),
             ],
             triedAs: ["limit", "resize"])
     ) { call in
         let limits = try SpecOptions.limits(call.words)
-        if limits.isEmpty { throw UsageError("no limit is named", command: "update") }
+        let lift = call.words.values("lift").compactMap(LimitName.init)
+        if limits.isEmpty, lift.isEmpty { throw UsageError("no limit is named", command: "update") }
         let client = call.client()
         var done: [SandboxInfo] = []
         let code = call.forEach(call.words.operands("NAME")) { name in
-            let sandbox = try client.update(name, limits)
+            let sandbox = try client.update(name, limits, lift: lift)
             sandbox.warnings.forEach { call.console.note("warning: \($0)") }
             done.append(sandbox)
         }

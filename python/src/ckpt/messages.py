@@ -33,6 +33,7 @@ __all__ = [
     "FileState",
     "ForkResult",
     "GCResult",
+    "HandoverInfo",
     "IOStatistics",
     "ImportResult",
     "InspectedClocks",
@@ -82,6 +83,7 @@ __all__ = [
     "ReclaimResult",
     "ResourceLimits",
     "RestoreResult",
+    "RetiredSnapshot",
     "SandboxInfo",
     "SandboxList",
     "SandboxSpec",
@@ -439,9 +441,31 @@ class ForkResult(Message):
 class GCResult(Message):
     """`GCResult` of the API."""
 
+    deleted: list[RetiredSnapshot]
+    """Snapshots that a rule or the limit let go, in the order they go."""
+
     removed: list[str]
+    """Layers, process images, digest lists and staging directories, by name."""
 
     freed_bytes: int
+    """Bytes on disk that are free now, all in all."""
+
+    kept: int
+    """How many snapshots remain."""
+
+    stored_bytes: int | None = None
+    """Bytes on disk of all that remains; only where a rule or a limit was given."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandoverInfo(Message):
+    """`HandoverInfo` of the API."""
+
+    pid: int
+    """The server's pid."""
+
+    listener: int
+    """The number of its listening socket's descriptor, for pidfd_getfd(2)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -1526,6 +1550,24 @@ class RestoreResult(Message):
 
     warnings: list[str] = field(default_factory=list)
     """What could not be put back into its processes, one sentence each."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetiredSnapshot(Message):
+    """`RetiredSnapshot` of the API."""
+
+    id: str
+
+    sandbox: str
+    """The sandbox it was saved from."""
+
+    tags: list[str]
+
+    created: float
+    """Seconds since 1970."""
+
+    freed_bytes: int
+    """Bytes on disk that come free when it goes, after those listed before it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
