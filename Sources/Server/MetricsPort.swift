@@ -17,8 +17,8 @@ final class MetricsPort: Sendable {
         var limits = ServerLimits()
         limits.connections = 16
         let service = Service(
-            engine: engine, control: control, router: .metricsAlone, limits: limits, telemetry: telemetry,
-            traffic: traffic, isOpenToAll: true)
+            engine: engine, control: control, router: .metricsAlone, access: .owner, limits: limits,
+            telemetry: telemetry, traffic: traffic, isOpenToAll: true)
         let listener = try Self.listen(place)
         daemon = HTTPDaemon(service, on: listener)
         do throws(SystemError) { try daemon.start() } catch {

@@ -117,4 +117,9 @@ def test_the_debian_package(made: Path, tmp_path: Path) -> None:
     assert run(program, "run", "--rm", "--", "echo", "hi", **environment) == "hi\n"
     run(program, "serve", "--stop", **environment)
     assert (root / "usr/share/bash-completion/completions/ckpt").stat().st_size > 100
+    for name in ("ckpt.service", "ckpt.socket"):
+        unit = (root / "usr/lib/systemd/system" / name).read_text()
+        assert unit == (REPOSITORY / "packaging" / name).read_text()
     assert run("dpkg", f"--root={root}", "-l", "ckpt").splitlines()[-1].startswith("ii")
+    run("dpkg", f"--root={root}", "--force-script-chrootless", "--log=/dev/null", "-r", "ckpt")
+    assert not program.exists()
