@@ -121,6 +121,8 @@ def test_the_tree(sb: ckpt.Sandbox) -> None:
         first.delete()
     assert second.delete().deleted == [second.id]
     assert tree.gc().removed is not None
+    assert [each.id for each in tree.gc(keep_last=1, max_bytes="1k", dry_run=True).deleted] == [first.id]
+    assert tree.gc(keep_last=1, keep_tagged=True).deleted == []
     with pytest.raises(ckpt.SnapshotNotFound):
         second.refresh()
     sb.remove()
@@ -139,3 +141,9 @@ def test_a_snapshot_can_be_looked_into(sb: ckpt.Sandbox, tmp_path) -> None:
         snapshot.inspect(pid=99999)
     sb.remove()
     snapshot.delete()
+
+
+def test_the_doctor_tries_the_machine_out() -> None:
+    report = ckpt.Client().doctor(self_test=True)
+    assert {"self-test", "criu"} <= {each.name for each in report.checks}
+    assert [each for each in report.checks if each.status == "failed"] == []

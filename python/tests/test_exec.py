@@ -111,6 +111,7 @@ def test_options_reach_the_sandbox(tmp_path) -> None:
         spec = sb.info().spec
         assert spec.limits.pids == 100 and spec.security.cap_drop == ["CHOWN"]
         assert sb.update(pids=120).spec.limits.pids == 120
+        assert sb.update(lift=["pids-limit"]).spec.limits is None
 
 
 @pytest.mark.parametrize(

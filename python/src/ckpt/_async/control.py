@@ -18,6 +18,8 @@ from ..messages import (
 from .core import AsyncSandboxCore
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from typing_extensions import Unpack
 
 
@@ -73,12 +75,16 @@ class AsyncControl(AsyncSandboxCore):
         """
         return ReclaimResult.from_json(await self._call("POST", "/reclaim", {"bytes": bytes}))
 
-    async def update(self, **limits: Unpack[_options.LimitOptions]) -> SandboxInfo:
+    async def update(
+        self, *, lift: Sequence[str] = (), **limits: Unpack[_options.LimitOptions]
+    ) -> SandboxInfo:
         """Changes limits while it runs; those that are missing stay as they are.
 
-        await sb.update(memory="4g", cpus=2)
+        await sb.update(memory="4g", cpus=2, lift=["pids-limit"])
+
+        `lift` names limits that are to be none any more, by their options on the command line.
         """
-        body = {"limits": _options.limits(limits)}
+        body = {"limits": _options.limits(limits), "lift": list(lift)}
         return SandboxInfo.from_json(await self._call("POST", "/update", body))
 
     async def logs(self) -> list[LogRecord]:

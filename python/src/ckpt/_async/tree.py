@@ -123,9 +123,32 @@ class AsyncTree:
         """The layers, process images and programs of the store, for `have` of `AsyncSnapshot.export`."""
         return ObjectList.from_json(await self._client._transport.call("GET", "/v1/objects")).objects
 
-    async def gc(self) -> GCResult:
-        """Removes what nothing needs: layers, process images, staging directories."""
-        return GCResult.from_json(await self._client._transport.call("POST", "/v1/gc"))
+    async def gc(
+        self,
+        *,
+        keep_last: int | None = None,
+        keep_tagged: bool = False,
+        keep_within: float | None = None,
+        keep_paths: bool = False,
+        max_bytes: Size | None = None,
+        dry_run: bool = False,
+    ) -> GCResult:
+        """Removes what nothing needs: layers, process images, staging directories.
+
+        With `keep_last` of each sandbox, `keep_tagged` or `keep_within` so many seconds every snapshot goes
+        too that none of them keeps; with `max_bytes` only as many as must for the store to fit.
+        `keep_paths` keeps the ancestors of what is kept; `dry_run` tells what would go. What a sandbox
+        stands on stays.
+        """
+        body = {
+            "keepLast": keep_last,
+            "keepTagged": keep_tagged,
+            "keepWithin": keep_within,
+            "keepPaths": keep_paths,
+            "maxBytes": max_bytes,
+            "dryRun": dry_run,
+        }
+        return GCResult.from_json(await self._client._transport.call("POST", "/v1/gc", body))
 
     async def verify(self, *snapshots: AsyncSnapshot | str) -> VerifyReport:
         """Reads what is stored and compares it with the digests of the time of saving.

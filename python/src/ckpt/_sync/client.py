@@ -70,9 +70,13 @@ class Client:
         """The versions of program, store and API, and the server's pid."""
         return VersionInfo.from_json(self._transport.call("GET", "/v1/version"))
 
-    def doctor(self) -> DoctorReport:
-        """What this machine lacks, if anything."""
-        return DoctorReport.from_json(self._transport.call("GET", "/v1/doctor"))
+    def doctor(self, *, self_test: bool = False) -> DoctorReport:
+        """What this machine lacks, if anything.
+
+        With `self_test` a sandbox is made, saved, restored, forked and removed to see.
+        """
+        path = target("/v1/doctor", selfTest=self_test)
+        return DoctorReport.from_json(self._transport.call("GET", path))
 
     def sandboxes(self) -> list[SandboxInfo]:
         """All sandboxes, dead and stopped ones too."""

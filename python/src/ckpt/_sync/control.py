@@ -19,6 +19,8 @@ from ..messages import (
 from .core import SandboxCore
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from typing_extensions import Unpack
 
 
@@ -74,12 +76,16 @@ class Control(SandboxCore):
         """
         return ReclaimResult.from_json(self._call("POST", "/reclaim", {"bytes": bytes}))
 
-    def update(self, **limits: Unpack[_options.LimitOptions]) -> SandboxInfo:
+    def update(
+        self, *, lift: Sequence[str] = (), **limits: Unpack[_options.LimitOptions]
+    ) -> SandboxInfo:
         """Changes limits while it runs; those that are missing stay as they are.
 
-        sb.update(memory="4g", cpus=2)
+        sb.update(memory="4g", cpus=2, lift=["pids-limit"])
+
+        `lift` names limits that are to be none any more, by their options on the command line.
         """
-        body = {"limits": _options.limits(limits)}
+        body = {"limits": _options.limits(limits), "lift": list(lift)}
         return SandboxInfo.from_json(self._call("POST", "/update", body))
 
     def logs(self) -> list[LogRecord]:

@@ -124,9 +124,32 @@ class Tree:
         """The layers, process images and programs of the store, for `have` of `Snapshot.export`."""
         return ObjectList.from_json(self._client._transport.call("GET", "/v1/objects")).objects
 
-    def gc(self) -> GCResult:
-        """Removes what nothing needs: layers, process images, staging directories."""
-        return GCResult.from_json(self._client._transport.call("POST", "/v1/gc"))
+    def gc(
+        self,
+        *,
+        keep_last: int | None = None,
+        keep_tagged: bool = False,
+        keep_within: float | None = None,
+        keep_paths: bool = False,
+        max_bytes: Size | None = None,
+        dry_run: bool = False,
+    ) -> GCResult:
+        """Removes what nothing needs: layers, process images, staging directories.
+
+        With `keep_last` of each sandbox, `keep_tagged` or `keep_within` so many seconds every snapshot goes
+        too that none of them keeps; with `max_bytes` only as many as must for the store to fit.
+        `keep_paths` keeps the ancestors of what is kept; `dry_run` tells what would go. What a sandbox
+        stands on stays.
+        """
+        body = {
+            "keepLast": keep_last,
+            "keepTagged": keep_tagged,
+            "keepWithin": keep_within,
+            "keepPaths": keep_paths,
+            "maxBytes": max_bytes,
+            "dryRun": dry_run,
+        }
+        return GCResult.from_json(self._client._transport.call("POST", "/v1/gc", body))
 
     def verify(self, *snapshots: Snapshot | str) -> VerifyReport:
         """Reads what is stored and compares it with the digests of the time of saving.
