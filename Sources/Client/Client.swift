@@ -26,10 +26,12 @@ public final class Client {
         self.init(root: root, launch: .ownProgram(root: root))
     }
 
+    /// How often the server of one request may be lost: a request that ends its server must not do so for ever.
+    static let mostLosses = 5
+
     // MARK: Calls
 
-    /// Sends a request and reads its JSON answer. `repeatable` requests are sent once more after a lost
-    /// connection.
+    /// Sends a request and reads its JSON answer. `repeatable` requests are sent again after a lost connection.
     func call<Answer: Decodable>(
         _ method: String, _ path: String, body: [UInt8]? = nil, repeatable: Bool = true,
         _ type: Answer.Type = Answer.self
@@ -43,12 +45,13 @@ public final class Client {
     }
 
     /// Runs `body` on a connection: once, or again where the server did nothing, by its own word or because
-    /// it never got the request, or where the connection was lost and `repeatable` allows one more.
+    /// it never got the request, or where the connection was lost and `repeatable` allows it: a server may be
+    /// replaced more than once while a request runs.
     func attempt<Answer>(
         repeatable: Bool, _ body: (HTTPConnection) throws(TransportError) -> Reply<Answer>
     ) throws(ErrorMessage) -> Result<Answer, ErrorMessage> {
         var losses = 0
-        // From the first loss on: until then the server takes as long as it takes.
+        // From a loss on: until then the server takes as long as it takes.
         var deadline: UInt64?
         func hasTime() -> Bool {
             let until = deadline ?? monotonicNanoseconds() + endpoint.patience * 1_000_000
@@ -69,9 +72,11 @@ public final class Client {
                 usleep(10_000)
             } catch {
                 if interrupter.leave() { throw ErrorMessage(.cancelled, "interrupted") }
-                guard case .lost(_, let untouched) = error, untouched || repeatable && losses == 0, hasTime()
-                else { throw error.message }
-                if !untouched { losses += 1 }
+                guard case .lost(_, let untouched) = error else { throw error.message }
+                if !untouched { (losses, deadline) = (losses + 1, nil) }
+                guard untouched || repeatable && losses <= Self.mostLosses, hasTime() else {
+                    throw error.message
+                }
             }
         }
     }

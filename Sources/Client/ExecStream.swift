@@ -116,7 +116,7 @@ public final class ExecStream: Sendable {
         let bytes = receiveBytes(from: state.socket)
         guard bytes.isEmpty else { return state.decoder.append(bytes) }
         state.losses += 1
-        guard state.losses <= 5 else {
+        guard state.losses <= Client.mostLosses else {
             throw ErrorMessage(.internal, "the server breaks the exec stream off again and again")
         }
         try connect(&state)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import subprocess
 import threading
+import time
 
 import pytest
 
@@ -65,3 +67,17 @@ def test_a_failing_command_is_no_death(sb: ckpt.Sandbox) -> None:
     with pytest.raises(ckpt.CommandError):
         sb.exec("kill -9 $$", check=True)
     assert sb.info().state == "running"
+
+
+def test_servers_are_replaced_while_a_command_runs(sb: ckpt.Sandbox) -> None:
+    counted: list[str] = []
+    script = "for i in $(seq 60); do echo $i; sleep 0.05; done"
+    caller = threading.Thread(target=lambda: counted.append(sb.exec(script).stdout))
+    caller.start()
+    pids = {ckpt.Client().version().pid}
+    for _ in range(2):
+        time.sleep(0.3)
+        subprocess.run([os.environ["CKPT_BIN"], "serve", "--upgrade"], check=True, capture_output=True)
+        pids.add(ckpt.Client().version().pid)
+    caller.join()
+    assert counted == ["".join(f"{number}\n" for number in range(1, 61))] and len(pids) == 3

@@ -16,6 +16,8 @@ from ..errors import CkptError, ServerUnavailable, VersionMismatch
 T = TypeVar("T")
 PATIENCE = 30.0
 """Seconds to look for a server that is just being replaced."""
+LOSSES = 5
+"""How often the connection of one request may break, and that of one stream in a row."""
 BLOCK = 256 << 10
 
 
@@ -89,8 +91,7 @@ class AsyncTransport:
     # Requests
 
     async def call(self, method: str, path: str, body: Any = None, *, repeatable: bool = True) -> Any:
-        """Sends JSON and returns the answer's. `repeatable` requests are sent once more after a lost
-        connection.
+        """Sends JSON and returns the answer's. `repeatable` requests are sent again after a lost connection.
 
         Raises the server's own error as a `CkptError`.
         """
@@ -107,20 +108,24 @@ class AsyncTransport:
         return await self._attempt(http.request("PUT", path, body, fields), _json, repeatable=False)
 
     async def _attempt(self, data: bytes, take: Callable[[http.Response], T], *, repeatable: bool) -> T:
-        deadline = time.monotonic() + PATIENCE
+        # From a loss on: until then the server takes as long as it takes.
+        deadline: float | None = None
         losses = 0
         while True:
             connection = await self.take()
             try:
                 return await self._exchange(connection, data, take)
             except _Retry:
+                deadline = deadline or time.monotonic() + PATIENCE
                 if time.monotonic() > deadline:
                     raise ServerUnavailable(f"the server of {self.root} is shutting down") from None
                 await io.sleep(0.01)
             except http.Lost as lost:
                 if not lost.untouched:
-                    losses += 1
-                if time.monotonic() > deadline or not (lost.untouched or (repeatable and losses == 1)):
+                    # A server may be replaced more than once while a request runs.
+                    losses, deadline = losses + 1, None
+                deadline = deadline or time.monotonic() + PATIENCE
+                if time.monotonic() > deadline or not (lost.untouched or (repeatable and losses <= LOSSES)):
                     raise ServerUnavailable("the server's connection broke", cause=str(lost)) from lost
                 if lost.untouched:
                     await io.sleep(0.005)

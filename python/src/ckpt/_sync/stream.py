@@ -13,14 +13,12 @@ from .._streams import Output
 from .._wire import frames, http
 from ..errors import Cancelled, InternalError, ServerUnavailable, WrongState, from_message
 from ..results import Result
+from .transport import LOSSES
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
     from .sandbox import Sandbox
-
-LOSSES = 5
-"""How often in a row a connection may break."""
 
 
 class ExecStream:
