@@ -191,7 +191,8 @@ public final class CheckpointManager: EngineOperations {
             let root = rootFilesystem(of: sandbox, incarnation: record.incarnation, view: view)
             let groups = SandboxGroups(of: process.pid, in: control)
             let isPaused = groups.isFrozen
-            let channel = try isPaused ? channel(of: sandbox) : connect(sandbox, process)
+            let channel = channel(of: sandbox)
+            if !isPaused { connect(channel, of: sandbox, to: process) }
             sandbox.with { state in
                 state.running = LiveSandbox.Running(
                     process: process, channel: channel, root: root, groups: groups, isPaused: isPaused,
@@ -220,6 +221,16 @@ public final class CheckpointManager: EngineOperations {
                 record.process = nil
                 record.reason = error.message
             }
+        }
+    }
+
+    /// A sandbox whose PID 1 cannot be spoken to just now lives all the same: whoever needs it next tries again.
+    private func connect(_ channel: CommandChannel, of sandbox: LiveSandbox, to process: SandboxProcess) {
+        do throws(CommandError) {
+            try channel.connect(pid: process.pid, deadline: monotonicNanoseconds() + 10_000_000_000)
+        } catch {
+            channel.abandon(error)
+            report("sandbox \(sandbox.name): no line to its PID 1: \(error.message.description)")
         }
     }
 

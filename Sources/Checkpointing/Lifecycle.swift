@@ -102,13 +102,32 @@ extension CheckpointManager {
     }
 
     func makeDirectory(of sandbox: LiveSandbox) throws(ErrorMessage) {
+        // What an earlier one of that name left would become a part of it.
+        try mapping { () throws(SnapshotTreeError) in try store.discard(sandbox.directory) }
         do throws(SystemError) { try Files.makeDirectory(sandbox.directory) } catch {
             throw ErrorMessage("the directory of sandbox \(sandbox.name) cannot be made", error)
         }
     }
 
-    /// Ends a sandbox and forgets it, whatever its state. The caller holds its operation.
+    /// Clears away a sandbox whose making failed. The caller holds its operation.
     func unregister(_ sandbox: LiveSandbox) {
+        guard let failure = end(sandbox) else { return }
+        report("\(sandbox.directory) is left: \(failure.description)")
+        // Without a record the next start knows that nobody wants it.
+        unlink(SandboxRecord.path(in: sandbox.directory))
+        forget(sandbox)
+    }
+
+    private func forget(_ sandbox: LiveSandbox) {
+        sandbox.with { $0.isGone = true }
+        registry.with { if $0[sandbox.name] === sandbox { $0[sandbox.name] = nil } }
+    }
+
+    /// Ends a sandbox and forgets it, whatever its state. The caller holds its operation.
+    ///
+    /// Where its directory cannot be taken away it stays, dead, and the error is returned: else a later server would
+    /// find it again.
+    private func end(_ sandbox: LiveSandbox) -> ErrorMessage? {
         sandbox.noticeKills()
         let (running, wasGone) = sandbox.with { state in
             defer {
@@ -118,7 +137,7 @@ extension CheckpointManager {
             return (state.running, state.isGone)
         }
         // Its name and directory may be another's by now.
-        if wasGone { return }
+        if wasGone { return nil }
         sandbox.endStranger()
         closeWayOut(of: sandbox)
         if let running {
@@ -127,8 +146,18 @@ extension CheckpointManager {
             _ = running.process.ended(within: 5000)
             running.groups.remove()
         }
-        if Files.exists(sandbox.directory) { discard(sandbox.directory) }
-        registry.with { if $0[sandbox.name] === sandbox { $0[sandbox.name] = nil } }
+        do throws(SnapshotTreeError) { try store.discard(sandbox.directory) } catch {
+            let failure = error.message
+            sandbox.with { $0.isGone = false }
+            note(sandbox) { record in
+                record.state = .dead
+                record.process = nil
+                record.reason = "it was ended, and its files could not be removed: \(failure.description)"
+            }
+            return failure
+        }
+        forget(sandbox)
+        return nil
     }
 
     /// Removes a sandbox; a running one only by `force`. Its snapshots stay.
@@ -141,7 +170,7 @@ extension CheckpointManager {
                 throw ErrorMessage(
                     .inUse, "sandbox \(name) is running", hint: "ckpt rm -f \(name) ends its processes too")
             }
-            unregister(sandbox)
+            if let failure = end(sandbox) { throw failure }
             telemetry.emit(.removed) { event in
                 (event.sandbox, event.durationMs) = (name, milliseconds(since: start))
             }
@@ -172,7 +201,7 @@ extension CheckpointManager {
                 return sandbox.info()
             }
             let running = try sandbox.running(for: "kill", evenPaused: true)
-            try stop(sandbox, running, by: "kill")
+            stop(sandbox, running, by: "kill")
             return sandbox.info()
         }
     }
@@ -180,7 +209,7 @@ extension CheckpointManager {
     /// Ends the processes and keeps the files; leaves the sandbox stopped.
     func stop(
         _ sandbox: LiveSandbox, _ running: LiveSandbox.Running, by operation: String
-    ) throws(ErrorMessage) {
+    ) {
         sandbox.noticeKills()
         sandbox.with { $0.isEnding = true }
         defer { sandbox.with { $0.isEnding = false } }
@@ -194,9 +223,22 @@ extension CheckpointManager {
             (event.sandbox, event.snapshot) = (sandbox.name, sandbox.record.position)
             (event.operation, event.signal, event.exitCode) = (operation, SIGKILL, 128 + SIGKILL)
         }
-        try sandbox.update { record in
+        note(sandbox) { record in
             record.state = .stopped
             record.process = nil
+        }
+    }
+
+    /// Notes in the record what has happened already, and cannot fail any more for a record that cannot be written;
+    /// that is told, and made good with the next change.
+    @discardableResult
+    func note(_ sandbox: LiveSandbox, _ change: (inout SandboxRecord) -> Void) -> String? {
+        do throws(ErrorMessage) {
+            try sandbox.update(change)
+            return nil
+        } catch {
+            report("sandbox \(sandbox.name): \(error.description)")
+            return "\(error.message): a server that starts before its next change sees it as it was"
         }
     }
 

@@ -92,7 +92,33 @@ final class LiveSandbox: Sendable {
         }
         defer { busy.with(wake: true) { $0 = false } }
         if with({ $0.isGone }) { throw .unknownSandbox(name) }
+        mendLine()
         return try body()
+    }
+
+    /// Connects to PID 1 again where the line broke and PID 1 lives: a call that failed for want of a descriptor or
+    /// memory does not cost a sandbox. The caller holds the sandbox, for a save must not meet the connection.
+    private func mendLine() {
+        guard let running = with({ $0.running }), !running.isPaused, running.channel.isDown,
+            running.process.isAlive
+        else { return }
+        _ = try? running.channel.connect(
+            pid: running.process.pid, deadline: monotonicNanoseconds() + Self.mendingPatience)
+    }
+
+    /// Longest that PID 1 is waited for, in nanoseconds.
+    private static let mendingPatience: UInt64 = 2_000_000_000
+
+    /// The same for whoever does not hold the sandbox; whoever does has seen to it.
+    private func mendLineUnlessHeld() {
+        guard with({ $0.running })?.channel.isDown == true else { return }
+        let isOurs = busy.with { busy in
+            defer { busy = true }
+            return !busy
+        }
+        guard isOurs else { return }
+        mendLine()
+        busy.with(wake: true) { $0 = false }
     }
 
     /// Its PID 1 and channel; an error that says what it is instead.
@@ -100,6 +126,7 @@ final class LiveSandbox: Sendable {
     /// One that is paused is refused where PID 1 has to do something (`evenPaused` false).
     func running(for operation: String, evenPaused: Bool = false) throws(ErrorMessage) -> Running {
         noticeDeath()
+        mendLineUnlessHeld()
         return try with { (state) throws(ErrorMessage) in
             if let running = state.running {
                 guard !running.isPaused || evenPaused else {

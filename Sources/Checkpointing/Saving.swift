@@ -40,7 +40,7 @@ extension CheckpointManager {
                         start: start, cancelled: cancelled)
                     return try attempt.stops ? saveAndStop(attempt) : saveAndGoOn(attempt)
                 } catch {
-                    try? store.abandon(staging)
+                    store.abandon(staging)
                     throw error
                 }
             }
@@ -64,8 +64,11 @@ extension CheckpointManager {
         _ attempt: SaveAttempt, _ captured: CapturedUpper
     ) throws(ErrorMessage) -> SnapshotInfo {
         try sharing { () throws(ErrorMessage) in
-            let info = try publish(attempt, captured)
-            try attempt.sandbox.update { $0.position = info.id }
+            var info = try publish(attempt, captured)
+            // The snapshot is there, whatever becomes of the record.
+            if let warning = note(attempt.sandbox, { $0.position = info.id }) {
+                info.warnings = (info.warnings ?? []) + [warning]
+            }
             return info
         }
     }
@@ -81,7 +84,7 @@ extension CheckpointManager {
             info = try publishAndStand(attempt, captured)
         }
         tellSave(info!, crash: attempt.crash)
-        try stop(attempt.sandbox, attempt.running, by: "save")
+        stop(attempt.sandbox, attempt.running, by: "save")
         return info!
     }
 

@@ -142,7 +142,7 @@ extension CheckpointManager {
             removeRoot(root)
             throw error
         }
-        if let old = before.0 { end(old) }
+        if let old = before.0 { end(old) } else { removeOldRoots(of: sandbox) }
         sandbox.endStranger()
         wakeLifeWatch()
     }
@@ -204,7 +204,7 @@ extension CheckpointManager {
         for path in [root.upper, root.work] where Files.exists(path) { discard(path) }
     }
 
-    /// Removes what earlier incarnations left because a server was killed in between.
+    /// Removes what earlier incarnations left: one that was stopped or dead, or a server that was killed in between.
     func removeOldRoots(of sandbox: LiveSandbox) {
         let incarnation = sandbox.record.incarnation
         for name in (try? Files.names(in: sandbox.directory)) ?? []

@@ -5,6 +5,14 @@ import LinuxSystem
 /// The exchange of packets with one worker: a request, notifications with their answers, a response.
 struct CriuConversation {
     let socket: Int32
+    /// Our child. Its helpers and the tree that it builds hold its end of the socket too: that stays open when it dies.
+    let worker: pid_t
+    /// The root of the tree that it restores, our child too, once it is known. The worker waits for ever for a root that
+    /// was killed, for it hears of the deaths of its own children alone.
+    var root: pid_t?
+
+    /// How often a worker that says nothing is looked after, in milliseconds.
+    private static let interval: Int32 = 200
 
     /// What comes next from the worker.
     enum Event {
@@ -30,7 +38,8 @@ struct CriuConversation {
     func next(until deadline: UInt64?) throws(CriuError) -> Event {
         let packet: [UInt8]
         do {
-            guard try waitReadable(until: deadline) else { return .silence }
+            guard let isReadable = try waitReadable(until: deadline) else { return .end }
+            guard isReadable else { return .silence }
             packet = try receive()
         } catch {
             if error.code == ECONNRESET { return .end }
@@ -66,17 +75,33 @@ struct CriuConversation {
         return answer
     }
 
-    private func waitReadable(until deadline: UInt64?) throws(SystemError) -> Bool {
+    /// False when the deadline has passed, nil when the worker, or what it restores, has ended without a word.
+    private func waitReadable(until deadline: UInt64?) throws(SystemError) -> Bool? {
         while true {
-            var timeout: Int32 = -1
+            var timeout = Self.interval
             if let deadline {
                 let now = monotonicNanoseconds()
-                timeout = now >= deadline ? 0 : Int32(clamping: (deadline - now) / 1_000_000 + 1)
+                let left = now >= deadline ? 0 : (deadline - now) / 1_000_000 + 1
+                timeout = min(timeout, Int32(clamping: left))
             }
-            var entry = pollfd(fd: socket, events: Int16(POLLIN), revents: 0)
-            let ready = try retrying("poll") { poll(&entry, 1, timeout) }
-            if ready > 0 { return true }
+            // Asked before the socket is looked at: what it said last is still there.
+            let hasEnded = Self.hasEnded(worker) || root.map(Self.hasEnded) == true
+            if try isReadable(within: hasEnded ? 0 : timeout) { return true }
+            if hasEnded { return nil }
             if let deadline, monotonicNanoseconds() >= deadline { return false }
         }
+    }
+
+    private func isReadable(within milliseconds: Int32) throws(SystemError) -> Bool {
+        var entry = pollfd(fd: socket, events: Int16(POLLIN), revents: 0)
+        return try retrying("poll") { poll(&entry, 1, milliseconds) } > 0
+    }
+
+    /// Whether a child has ended; it is not reaped.
+    private static func hasEnded(_ child: pid_t) -> Bool {
+        var information = siginfo_t()
+        // All is zero where there is nothing to tell (waitid(2)).
+        guard waitid(P_PID, id_t(child), &information, WEXITED | WNOHANG | WNOWAIT) == 0 else { return true }
+        return information.si_signo == SIGCHLD
     }
 }

@@ -1,4 +1,5 @@
 import CCriuImages
+import Glibc
 public import LinuxSystem
 
 /// A tree to dump.
@@ -80,7 +81,7 @@ extension CriuWorker {
                 options.timeout = UInt32(clamping: (deadline > now ? deadline - now : 0) / 1_000_000_000 + 1)
             }
         }
-        let conversation = CriuConversation(socket: socket)
+        let conversation = CriuConversation(socket: socket, worker: process)
         var exchange = CriuExchange(conversation, worker: process, deadline: request.deadline)
         var outcome = try exchange.run(packet, notify)
         if case .silence = outcome {
@@ -95,6 +96,7 @@ extension CriuWorker {
             detach()
             throw CriuError(.dumpStuck, "the dump of process \(request.pid) does not end")
         case .end:
+            endHelpers()
             throw CriuError(
                 .workerFailed, "CRIU ended in the middle of a dump",
                 log: CriuLog(Self.dumpLog, in: work).lines)
@@ -120,13 +122,18 @@ extension CriuWorker {
             criuErrno: answer.criuErrno)
     }
 
+    /// Ends what a dead worker left: it has a helper for what only the host's root may do (criu/namespaces.c, usernsd).
+    /// The group keeps its number until the worker is reaped.
+    private func endHelpers() { kill(-process, SIGKILL) }
+
     /// Leaves the worker to a thread that refuses whatever it asks until it ends.
     private consuming func detach() {
         let (socket, process) = release()
         startThread {
             let worker = CriuWorker(socket: socket, process: process)
             var exchange = CriuExchange(
-                CriuConversation(socket: worker.socket), worker: worker.process, deadline: nil)
+                CriuConversation(socket: worker.socket, worker: worker.process), worker: worker.process,
+                deadline: nil)
             exchange.isExpired = true
             _ = try? exchange.goOn { _ in }
         }

@@ -2,11 +2,13 @@ import LinuxSystem
 
 /// One dump or restore as it is talked over with the worker, up to its end or the deadline.
 struct CriuExchange {
-    let conversation: CriuConversation
+    var conversation: CriuConversation
     /// The worker's pid.
     let worker: Int32
     /// Nanoseconds of CLOCK_MONOTONIC; nil waits for ever.
     var deadline: UInt64?
+    /// Whether the root process is a child of ours, for whose end we look.
+    var ownsRoot = false
     /// What the caller's handler threw; every notification after that is refused.
     var stopped: (any Error)?
     /// Whether the deadline has passed; every notification after that is refused.
@@ -65,6 +67,7 @@ struct CriuExchange {
         guard var notification, notification.moment != .other else { return true }
         notification.worker = worker
         root = notification.pid ?? root
+        if ownsRoot { conversation.root = root }
         do {
             try notify(notification)
         } catch {

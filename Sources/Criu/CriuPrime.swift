@@ -15,7 +15,8 @@ extension CriuBinary {
     /// the loopback device there must be up. Throws `CriuError` with `.workerFailed`.
     public func prime(network: Int32? = nil) throws(CriuError) -> Bool {
         let worker = try CriuWorker.spawn(self, in: CriuSurroundings(network: network))
-        _ = try CriuConversation(socket: worker.socket).ask(RequestMessage.featureCheck())
+        let conversation = CriuConversation(socket: worker.socket, worker: worker.process)
+        _ = try conversation.ask(RequestMessage.featureCheck())
         if Mount.isTmpfs("/run") {
             // Without this file each restore makes itself a mount namespace to create it in (criu/net.c,
             // prepare_xtable_lock).

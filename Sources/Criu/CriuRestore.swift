@@ -68,7 +68,8 @@ extension CriuWorker {
             }
         }
         var exchange = CriuExchange(
-            CriuConversation(socket: socket), worker: process, deadline: request.deadline)
+            CriuConversation(socket: socket, worker: process), worker: process, deadline: request.deadline)
+        exchange.ownsRoot = true
         let outcome: CriuExchange.Outcome
         do {
             outcome = try exchange.run(packet, notify)

@@ -106,7 +106,7 @@ public struct CriuWorker: ~Copyable, Sendable {
 
     /// The version this CRIU says it has. Throws `CriuError` with `.workerFailed`.
     public consuming func version() throws(CriuError) -> CriuVersion {
-        let conversation = CriuConversation(socket: socket)
+        let conversation = CriuConversation(socket: socket, worker: process)
         let answer = try conversation.ask(RequestMessage.plain(CRIU_REQ_TYPE__VERSION))
         guard let version = answer.version else {
             throw CriuError(.workerFailed, "CRIU does not say its version")

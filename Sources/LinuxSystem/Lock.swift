@@ -69,6 +69,8 @@ public func monotonicNanoseconds() -> UInt64 {
 }
 
 /// Runs `body` on a thread of its own, which nobody joins (pthread_create(3)).
+///
+/// Where there is none to be had (EAGAIN: the limit on threads, no memory) it waits for one, for ten seconds at most.
 public func startThread(_ body: @escaping @Sendable () -> Void) {
     final class Box: Sendable {
         let body: @Sendable () -> Void
@@ -79,12 +81,17 @@ public func startThread(_ body: @escaping @Sendable () -> Void) {
     pthread_attr_init(&attributes)
     pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED))
     let box = Unmanaged.passRetained(Box(body))
-    let status = pthread_create(
-        &thread, &attributes,
-        { argument in
-            Unmanaged<Box>.fromOpaque(argument!).takeRetainedValue().body()
-            return nil
-        }, box.toOpaque())
+    var status = EAGAIN
+    for _ in 0..<1000 {
+        status = pthread_create(
+            &thread, &attributes,
+            { argument in
+                Unmanaged<Box>.fromOpaque(argument!).takeRetainedValue().body()
+                return nil
+            }, box.toOpaque())
+        if status != EAGAIN { break }
+        usleep(10_000)
+    }
     pthread_attr_destroy(&attributes)
     precondition(status == 0, "pthread_create: \(String(cString: strerror(status)))")
 }

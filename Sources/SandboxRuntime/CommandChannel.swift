@@ -74,6 +74,9 @@ public final class CommandChannel: Sendable {
         try connect(pid: pid, deadline: deadline)
     }
 
+    /// Whether the connection ended without anybody wanting it to, or could not be made: `connect` makes another.
+    public var isDown: Bool { wire.isDown }
+
     /// Tells PID 1 all that was acknowledged and drops the connection: when this returns the sandbox holds
     /// none. Who wants to send something waits for `resume`.
     public func quiesce(deadline: UInt64) throws(CommandError) {

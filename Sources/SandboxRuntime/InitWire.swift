@@ -15,14 +15,12 @@ final class InitWire: Sendable {
     }
 
     private let state = Monitor<State>(.quiet)
-    /// Written to make the reader look at its clock again.
-    private let bell: Descriptor
+    /// Written to make the reader look at its clock again; -1 where there was no descriptor to be had.
+    private let bell = eventfd(0, Int32(EFD_CLOEXEC) | Int32(EFD_NONBLOCK))
+    /// How long a reader without a bell waits at most, in milliseconds.
+    private static let patience: Int32 = 200
 
-    init() {
-        let number = eventfd(0, Int32(EFD_CLOEXEC) | Int32(EFD_NONBLOCK))
-        precondition(number >= 0, "eventfd: \(String(cString: strerror(errno)))")
-        bell = Descriptor(owning: number)
-    }
+    deinit { if bell >= 0 { Glibc.close(bell) } }
 
     /// Connects to `/.ckpt/socket` in the sandbox of PID 1 `pid`, again and again until `deadline`.
     static func connect(pid: Int32, deadline: UInt64) throws(CommandError) -> Descriptor {
@@ -167,27 +165,37 @@ final class InitWire: Sendable {
         }
     }
 
+    /// Whether it ended by itself.
+    var isDown: Bool {
+        state.with {
+            if case .down = $0 { return true }
+            return false
+        }
+    }
+
     /// Makes `waitReadable` return.
     func ring() {
         var one: UInt64 = 1
-        _ = write(bell.raw, &one, 8)
+        _ = write(bell, &one, 8)
     }
 
     /// Waits until the socket has something, `deadline` passes or the bell rings; whether it has.
     func waitReadable(_ socket: Int32, until deadline: UInt64?) -> Bool {
         var watched = [
             pollfd(fd: socket, events: Int16(POLLIN), revents: 0),
-            pollfd(fd: bell.raw, events: Int16(POLLIN), revents: 0),
+            pollfd(fd: bell, events: Int16(POLLIN), revents: 0),
         ]
         var milliseconds: Int32 = -1
         if let deadline {
             let now = monotonicNanoseconds()
             milliseconds = deadline > now ? Int32(clamping: (deadline - now) / 1_000_000 + 1) : 0
         }
+        if bell < 0 { milliseconds = milliseconds < 0 ? Self.patience : min(milliseconds, Self.patience) }
+        // A negative descriptor is not looked at (poll(2)).
         _ = poll(&watched, 2, milliseconds)
         if watched[1].revents != 0 {
             var count: UInt64 = 0
-            _ = read(bell.raw, &count, 8)
+            _ = read(bell, &count, 8)
         }
         return watched[0].revents != 0
     }

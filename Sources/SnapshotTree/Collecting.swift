@@ -40,7 +40,7 @@ extension SnapshotTree {
                 removed.append("digests/\(name)")
             }
         }
-        freed += try empty(trash)
+        freed += empty(trash)
         let stale = try wrapping { () throws(SystemError) in try layout.sweepStaging(except: live) }
         removed += stale.names.map { "staging/\($0)" }
         return GCResult(

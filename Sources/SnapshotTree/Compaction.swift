@@ -178,10 +178,10 @@ extension SnapshotTree {
             try compactionStep(.madeDurable)
             try makeUsable(merge, staging)
         } catch {
-            try? abandon(staging)
+            abandon(staging)
             throw error
         }
-        try? abandon(staging)
+        abandon(staging)
     }
 
     private static let stagedName = "merge"

@@ -45,7 +45,8 @@ extension SnapshotTree {
             trash += unused.sorted().compactMap { discardLayer($0, catalog) }
             return ids
         }
-        guard isRoomy else { return DeleteResult(deleted: deleted, freedBytes: try empty(trash)) }
+        // The snapshots are gone whatever becomes of their files.
+        guard isRoomy else { return DeleteResult(deleted: deleted, freedBytes: empty(trash)) }
         let freed = Holding.freed(by: trash.map(layout.stagingPath))
         removeBehind(trash)
         return DeleteResult(deleted: deleted, freedBytes: freed)
@@ -60,27 +61,22 @@ extension SnapshotTree {
     }
 
     /// Takes a directory of this store's filesystem out of the way in one step, and removes it on a thread of its
-    /// own; what a crash leaves of it the next start sweeps. Throws `system`.
+    /// own; what a crash leaves of it the next start sweeps. One that is not there is no error. Throws `system`.
     public func discard(_ path: String) throws(SnapshotTreeError) {
         let trash = "trash-\(Identifier.random())"
         guard live.begin(trash, layer: trash) else { return try discard(path) }
         let target = layout.stagingPath(trash)
-        guard renameat2(AT_FDCWD, path, AT_FDCWD, target, UInt32(RENAME_NOREPLACE)) == 0 else {
-            let error = SystemError.last("rename", path)
-            live.end(trash)
-            throw SnapshotTreeError(error)
+        var failure: SystemError?
+        for pause in [0] + Self.pauses {
+            usleep(pause)
+            if renameat2(AT_FDCWD, path, AT_FDCWD, target, UInt32(RENAME_NOREPLACE)) == 0 {
+                return emptyLater(trash, pauses: [0] + Self.pauses)
+            }
+            failure = .last("rename", path)
+            if failure!.isMissing { return live.end(trash) }
         }
-        removeBehind([trash])
-    }
-
-    /// Removes directories of `staging/` on a thread of its own.
-    private func removeBehind(_ trash: [String]) {
-        if trash.isEmpty { return }
-        removals.with { $0 += 1 }
-        startThread {
-            _ = try? self.empty(trash)
-            self.removals.with(wake: true) { $0 -= 1 }
-        }
+        live.end(trash)
+        throw SnapshotTreeError(failure!)
     }
 
     /// Gives the children another parent on disk.
@@ -143,19 +139,56 @@ extension SnapshotTree {
     func discardLayer(_ layer: String, _ catalog: Catalog) -> String? {
         if unlinkat(layout.merges.raw, layer, 0) == 0 { catalog.index.removeMerge(layer) }
         let discarded = discard(layer, from: layout.layers)
-        if discarded != nil { unlinkat(layout.digests.raw, layer, 0) }
+        // A second try costs less than a list that stays until the next gc.
+        if discarded != nil, unlinkat(layout.digests.raw, layer, 0) != 0, errno != ENOENT {
+            unlinkat(layout.digests.raw, layer, 0)
+        }
         return discarded
     }
 
-    /// Removes what was discarded and returns the bytes that came free.
-    func empty(_ trash: [String]) throws(SnapshotTreeError) -> Int64 {
-        defer { for name in trash { live.end(name) } }
+    /// How long the removal of a file that could not be removed waits before it is tried again, in microseconds.
+    static var pauses: [UInt32] { [10_000, 100_000, 1_000_000] }
+
+    /// Removes directories of `staging/` and returns the bytes that became free; what cannot be removed now is tried
+    /// again in the background.
+    func empty(_ trash: [String]) -> Int64 {
         var freed: Int64 = 0
         for name in trash {
-            freed += try wrapping { () throws(SystemError) in
-                try TreeRemoval.remove(name, below: layout.staging)
+            do {
+                freed += try TreeRemoval.remove(name, below: layout.staging)
+                live.end(name)
+            } catch {
+                emptyLater(name, pauses: Self.pauses)
             }
         }
         return freed
+    }
+
+    /// Removes directories of `staging/` on a thread of its own.
+    private func removeBehind(_ trash: [String]) {
+        if trash.isEmpty { return }
+        removals.with { $0 += 1 }
+        startThread {
+            _ = self.empty(trash)
+            self.removals.with(wake: true) { $0 -= 1 }
+        }
+    }
+
+    private func emptyLater(_ name: String, pauses: [UInt32]) {
+        removals.with { $0 += 1 }
+        startThread {
+            var failure: SystemError?
+            for pause in pauses {
+                usleep(pause)
+                do throws(SystemError) {
+                    _ = try TreeRemoval.remove(name, below: self.layout.staging)
+                    failure = nil
+                    break
+                } catch { failure = error }
+            }
+            if let failure { self.report("staging/\(name) stays for ckpt gc or the next start: \(failure)") }
+            self.live.end(name)
+            self.removals.with(wake: true) { $0 -= 1 }
+        }
     }
 }

@@ -51,7 +51,9 @@ final class Layout: Sendable {
         // Asked after the listing: a staging is live before its directory exists.
         let live = live?.snapshots ?? []
         for name in names where !live.contains(name) {
-            bytes += try TreeRemoval.remove(name, below: staging)
+            // What cannot be removed now is out of everybody's sight, and there is a next time.
+            guard let freed = try? TreeRemoval.remove(name, below: staging) else { continue }
+            bytes += freed
             swept.append(name)
         }
         return (swept.sorted(), bytes)

@@ -44,7 +44,7 @@ extension SnapshotTree {
                 Record(manifest: manifest, tags: tag.map { [$0] } ?? [], lostParent: nil), children: [],
                 standing: [])
         } catch {
-            if !keepingOnFailure { try? abandon(staging) }
+            if !keepingOnFailure { abandon(staging) }
             throw error
         }
     }

@@ -78,20 +78,16 @@ extension SnapshotTree {
             let staging = Staging(id: id, layerID: layer, path: layout.stagingPath(id), live: live)
             if mkdirat(at, "\(id)/process", 0o700) != 0 {
                 let error = SystemError.last("mkdirat", staging.processPath)
-                try? abandon(staging)
+                abandon(staging)
                 throw SnapshotTreeError(error)
             }
             return staging
         }
     }
 
-    /// Removes what was staged; nothing of it was ever visible. Harmless after `publish`.
-    public func abandon(_ staging: Staging) throws(SnapshotTreeError) {
-        do { _ = try TreeRemoval.remove(staging.id, below: layout.staging) } catch {
-            throw SnapshotTreeError(error)
-        }
-        live.end(staging.id)
-    }
+    /// Removes what was staged, in the background where it cannot be at once; nothing of it was ever visible. Harmless
+    /// after `publish`.
+    public func abandon(_ staging: Staging) { _ = empty([staging.id]) }
 
     private func isFree(_ id: String) throws(SnapshotTreeError) -> Bool {
         // A directory without a row is damaged or being deleted, and has the name all the same.

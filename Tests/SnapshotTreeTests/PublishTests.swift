@@ -41,7 +41,7 @@ import Testing
         let tree = try store.open()
         let staging = try tree.stage()
         try writeFile(staging.processPath + "/x", "x")
-        try tree.abandon(staging)
+        tree.abandon(staging)
         #expect(try names(in: store.root + "/staging") == [])
         #expect(try tree.snapshots().isEmpty)
     }
