@@ -1,0 +1,328 @@
+"""A server on a store of its own, one sandbox whose state is known to the last variable, and what must hold of both."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+
+MARK = "fault-plan"
+# What a session says of itself: a variable, a counter in its memory, a file, and whether its child lives.
+ASK = 'echo "$mark $n $(cat /root/file) $(kill -0 $child 2>/dev/null && echo lives)"'
+
+
+class Violation(Exception):
+    """Something that must hold does not."""
+
+
+def lines(path):
+    try:
+        with open(path, "rb") as file:
+            return file.read().decode("utf-8", "replace").split("\n")
+    except OSError:
+        return []
+
+
+def eventually(check, seconds=10.0):
+    """The first true answer of `check`, or its last one."""
+    deadline = time.monotonic() + seconds
+    pause = 0.005
+    while True:
+        answer = check()
+        if answer or time.monotonic() > deadline:
+            return answer
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.1)
+
+
+class World:
+    """The server, its sandbox `box` and the snapshots `a` and `b`."""
+
+    def __init__(self, binary):
+        self.binary = binary
+        self.root = os.path.realpath(tempfile.mkdtemp(prefix="ckpt-faults-"))
+        self.environment = dict(os.environ, CKPT_ROOT=self.root, LC_ALL="C")
+        # The states that snapshots hold, by id; and that of box.
+        self.snapshots = {}
+        self.state = None
+        self.counter = 0
+        self.baseline = None
+        self.warm = None
+
+    # Calls
+
+    def call(self, *words, limit=60):
+        done = subprocess.run(
+            [self.binary, *words], env=self.environment, capture_output=True, stdin=subprocess.DEVNULL,
+            timeout=limit, text=True, errors="replace")
+        return done
+
+    def succeed(self, *words):
+        done = self.call(*words)
+        if done.returncode != 0:
+            raise Violation(f"ckpt {' '.join(words)}: {done.returncode}: {done.stderr.strip()}")
+        return done.stdout.strip()
+
+    def json(self, *words):
+        return json.loads(self.succeed(*words, "--json"))
+
+    def server(self):
+        """The pid of the server that runs; 0 for none."""
+        text = lines(f"{self.root}/server.pid")
+        pid = int(text[0]) if text and text[0].isdigit() else 0
+        return pid if pid and self.runs(pid) else 0
+
+    @staticmethod
+    def runs(pid):
+        status = lines(f"/proc/{pid}/stat")
+        return bool(status and status[0]) and status[0].rpartition(")")[2].split()[0] != "Z"
+
+    # States
+
+    def ask(self, name):
+        return self.succeed("exec", "--session", "main", name, "--", ASK)
+
+    def change(self, name="box"):
+        """Gives a sandbox a state that nothing else has; the state."""
+        self.counter += 1
+        mark = f"m{self.counter}"
+        text = f"mark={mark}; n=$(( ${{n:-0}} + 1 )); echo {mark} > /root/file; mkdir -p /root/d{self.counter % 5}"
+        self.succeed("exec", "--session", "main", name, "--", text)
+        return self.ask(name)
+
+    def save(self, *words):
+        state = self.state
+        id = self.succeed("save", "box", *words).split("\n")[-1]
+        self.snapshots[id] = state
+        return id
+
+    def begin(self):
+        """Makes everything afresh."""
+        self.succeed("create", "box", "--memory", "512m", "--pids-limit", "200")
+        self.succeed("exec", "--session", "main", "box", "--", "sleep 1000000 & child=$!")
+        self.state = self.change()
+        self.a = self.save("-t", "a")
+        self.state = self.change()
+        self.b = self.save("-t", "b")
+        self.state = self.change()
+        self.settle()
+
+    def renew(self):
+        """Brings box back to a state of its own above `b`, whatever became of it."""
+        info = {each["name"]: each for each in self.json("ps")["sandboxes"]}
+        for name in info:
+            if name != "box":
+                self.succeed("rm", "-f", name)
+        if "box" not in info:
+            raise Violation("box is gone")
+        if info["box"]["state"] != "running" or self.ask("box") != self.state or info["box"].get("snapshot") != self.b:
+            self.succeed("restore", "box", self.b)
+            self.state = self.snapshots[self.b]
+            self.state = self.change()
+        for id in list(self.snapshots):
+            if id not in (self.a, self.b):
+                self.call("delete", id)
+                del self.snapshots[id]
+
+    def settle(self):
+        """Waits for what is done in the background and notes what the server holds then."""
+        if self.warm != self.server():
+            # It keeps sandboxes ready of what was last asked for.
+            self.succeed("create", "first")
+            self.succeed("rm", "-f", "first")
+            self.warm = self.server()
+        eventually(lambda: self.spares() >= 2, 3)
+        self.check_nothing_half_made()
+        eventually(self.is_durable, 3)
+        self.baseline = (self.server(), self.descriptors())
+
+    def is_durable(self):
+        snapshots = f"{self.root}/snapshots"
+        return all(os.path.exists(f"{snapshots}/{id}/durable") for id in self.snapshots if os.path.isdir(f"{snapshots}/{id}"))
+
+    # What the machine shows
+
+    def descriptors(self):
+        counts = {}
+        pid = self.server()
+        for number in os.listdir(f"/proc/{pid}/fd"):
+            try:
+                target = os.readlink(f"/proc/{pid}/fd/{number}")
+            except OSError:
+                continue
+            kind = re.sub(r"\[\d+\]", "", target).replace(self.root, "ROOT")
+            kind = re.sub(r"/[0-9a-f]{12}\b", "/ID", re.sub(r"-\d+", "-N", kind))
+            counts[kind] = counts.get(kind, 0) + 1
+        return counts
+
+    def processes(self):
+        """(pid, command, kind) of every process of this root but clients."""
+        found = []
+        for name in os.listdir("/proc"):
+            if not name.isdigit() or int(name) == os.getpid():
+                continue
+            pid = int(name)
+            comm = (lines(f"/proc/{pid}/comm") or [""])[0]
+            if comm == "ckpt-init" and any(f"{self.root}/sandboxes/" in line for line in lines(f"/proc/{pid}/mountinfo")):
+                if self.runs(pid):
+                    found.append((pid, comm))
+            elif comm in ("criu",) or comm.startswith("pas"):
+                status = lines(f"/proc/{pid}/stat")
+                text = " ".join(lines(f"/proc/{pid}/cmdline"))
+                parent = int(status[0].rpartition(")")[2].split()[1]) if status and status[0] else 0
+                if parent == self.server() or self.root in text or self.holds_root(pid):
+                    found.append((pid, comm))
+        return found
+
+    def holds_root(self, pid):
+        try:
+            names = os.listdir(f"/proc/{pid}/fd")
+        except OSError:
+            return False
+        for name in names:
+            try:
+                if os.readlink(f"/proc/{pid}/fd/{name}").startswith(self.root):
+                    return True
+            except OSError:
+                pass
+        return False
+
+    def spares(self):
+        return sum(name.startswith(".spare-") for name in os.listdir(f"{self.root}/sandboxes"))
+
+    def cgroups(self):
+        mark = os.path.basename(self.root)
+        found = []
+        for directory, names, _ in os.walk("/sys/fs/cgroup"):
+            if mark in os.path.dirname(directory):
+                found.append(directory)
+        return found
+
+    # What must hold
+
+    def check_nothing_half_made(self):
+        staging = lambda: os.listdir(f"{self.root}/staging")
+        eventually(lambda: not staging(), 10)
+        if staging():
+            raise Violation(f"staging keeps {staging()}")
+
+    def check_processes(self, running):
+        wanted = sorted([info["pid"] for info in running])
+
+        def stray():
+            inits = sorted(pid for pid, comm in self.processes() if comm == "ckpt-init")
+            others = [each for each in self.processes() if each[1] != "ckpt-init"]
+            extra = [pid for pid in inits if pid not in wanted]
+            missing = [pid for pid in wanted if pid not in inits]
+            spares = self.spares()
+            if others or missing or len(extra) > spares or spares > 2:
+                return f"others {others}, PID 1s that nobody names {extra} ({spares} spares), missing {missing}"
+            return None
+
+        if not eventually(lambda: stray() is None, 10):
+            raise Violation(f"processes: {stray()}")
+
+    def check_directories(self, infos):
+        names = {info["name"] for info in infos}
+        for name in os.listdir(f"{self.root}/sandboxes"):
+            if name not in names and not name.startswith(".spare-"):
+                raise Violation(f"sandboxes/{name} belongs to nobody")
+
+        def spare_uppers():
+            return [
+                f"{name}/{each}" for name in names
+                for each in sorted(os.listdir(f"{self.root}/sandboxes/{name}"))[:-1]
+                if len([one for one in os.listdir(f"{self.root}/sandboxes/{name}") if one.startswith("upper-")
+                        and not one.endswith(".links")]) > 1]
+
+        if not eventually(lambda: not spare_uppers(), 10):
+            raise Violation(f"old writable layers are left: {spare_uppers()}")
+
+    def check_layers(self):
+        listed = {layer for each in self.json("tree")["snapshots"] for layer in each["layers"]}
+        for info in self.json("ps")["sandboxes"]:
+            record = json.loads("\n".join(lines(f"{self.root}/sandboxes/{info['name']}/sandbox.json")))
+            listed |= set(record["layers"])
+        for directory in ("layers", "digests"):
+            stray = set(os.listdir(f"{self.root}/{directory}")) - listed
+            if stray:
+                raise Violation(f"{directory} that nobody lists: {sorted(stray)}")
+
+    def check_mounts(self):
+        own = [line for line in lines("/proc/self/mountinfo") if self.root in line]
+        of_server = [line for line in lines(f"/proc/{self.server()}/mountinfo") if "/runtime/root-" in line]
+        if own or of_server:
+            raise Violation(f"mounts are left: {own + of_server}")
+
+    def check_cgroups(self, running):
+        def strays():
+            names = {info["name"] for info in running}
+            return [path for path in self.cgroups() if os.path.basename(path).rpartition("-")[0] not in names]
+
+        if not eventually(lambda: not strays(), 5):
+            raise Violation(f"cgroups are left: {strays()}")
+
+    def check_descriptors(self):
+        """No more are open than were: only where the server is the one of the last settling."""
+        server, before = self.baseline
+        if server != self.server():
+            return
+
+        def grown():
+            now = self.descriptors()
+            return {kind: (before.get(kind, 0), now[kind]) for kind in now if now[kind] > before.get(kind, 0)}
+
+        if not eventually(lambda: not grown(), 6):
+            raise Violation(f"descriptors are left open (before, now): {grown()}")
+
+    def check_snapshot(self, id):
+        """It restores, to what it held."""
+        name = f"look-{id[:6]}"
+        self.succeed("fork", id, "--name", name)
+        state = self.ask(name)
+        self.succeed("rm", "-f", name)
+        if state != self.snapshots[id]:
+            raise Violation(f"snapshot {id} holds {state!r} instead of {self.snapshots[id]!r}")
+
+    def check_verified(self):
+        report = json.loads(self.call("verify", "--json").stdout)
+        if report["damage"]:
+            raise Violation(f"verify: {report['damage']}")
+
+    def check_all(self):
+        """Everything that holds whatever was done."""
+        self.check_nothing_half_made()
+        infos = self.json("ps")["sandboxes"]
+        running = [info for info in infos if info["state"] == "running"]
+        self.check_verified()
+        self.check_processes(running)
+        self.check_directories(infos)
+        self.check_layers()
+        self.check_mounts()
+        self.check_cgroups(running)
+
+    def end(self):
+        """Takes everything away."""
+        names = []
+        try:
+            names = [info["name"] for info in self.json("ps")["sandboxes"]]
+            if names:
+                self.call("rm", "-f", *names)
+            self.call("serve", "--stop")
+        except (Violation, subprocess.TimeoutExpired, ValueError):
+            pass
+        pid = self.server()
+        if pid:
+            os.kill(pid, signal.SIGKILL)
+        for pid, _ in self.processes():
+            os.kill(pid, signal.SIGKILL)
+        eventually(lambda: not self.processes(), 5)
+        for path in self.cgroups():
+            try:
+                os.rmdir(path)
+            except OSError:
+                pass
+        shutil.rmtree(self.root, ignore_errors=True)
