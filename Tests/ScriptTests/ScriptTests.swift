@@ -31,12 +31,6 @@ private func script(_ name: String, _ arguments: String...) throws -> (status: I
         #expect(output.contains("checks passed"))
     }
 
-    @Test func faultsAtSampledStepsLoseNothing() throws {
-        let (status, output) = try script("fault-plan", "--seconds", "60", "--seed", "20")
-        #expect(status == 0, "\(output)")
-        #expect(output.contains(" 0 violations"))
-    }
-
     @Test func everyExampleOfTheReadmePrintsWhatItSays() throws {
         let (status, output) = try script("test-readme")
         #expect(status == 0, "\(output)")

@@ -1,10 +1,10 @@
 // Makes one system call of a running process fail, or kills at it; the rest run as they would.
 //
-//   injector --server PID [--criu] [--reading] [--fail N] [--variant V] [--kill-at N --kill TARGET...] [--root ROOT]
+//   injector --server PID [--criu] [--reading] [--after] [--fail N] [--variant V] [--kill-at N --kill TARGET...] [--root ROOT]
 //            [--linger MS] [--limit MS] [--report FILE] -- COMMAND...
 //
 // It seizes every thread of PID (ptrace(2)), runs COMMAND, and counts the calls of PID, and of its children until
-// their execve, that change state. With --criu those of CRIU's workers count too; CRIU is let go while the server
+// their execve, that change state; with --after those alone that come when COMMAND has ended. With --criu those of CRIU's workers count too; CRIU is let go while the server
 // holds it itself, for a task has one tracer. The steps are written to FILE, one a line.
 #define _GNU_SOURCE
 #include "calls.h"
@@ -37,7 +37,7 @@ struct task {
 static struct task tasks[max_tasks];
 static int task_count;
 static pid_t server, client;
-static int wants_criu, fail_at, variant, step;
+static int wants_criu, counts_after, fail_at, variant, step;
 static const char *root = "", *kill_targets[max_kills];
 static int kill_at, kill_count;
 static FILE *report;
@@ -178,6 +178,7 @@ static void note_ptrace(struct task *task, const struct __ptrace_syscall_info *i
 static void entering(struct task *task, const struct __ptrace_syscall_info *info) {
     char detail[256];
     const struct call *call = step_of(task->tid, info, detail, sizeof detail);
+    if (counts_after && client) call = NULL;
     if (!call) return note_ptrace(task, info);
     step++;
     int error = fail_at == step ? errno_of(call, variant) : 0;
@@ -325,6 +326,7 @@ int main(int count, char **words) {
     int linger_for = 30, limit = 60000, at = 1;
     for (; at < count && strcmp(words[at], "--"); at++) {
         if (!strcmp(words[at], "--criu")) wants_criu = 1;
+        else if (!strcmp(words[at], "--after")) counts_after = 1;
         else if (!strcmp(words[at], "--reading")) counts_reading = 1;
         else if (at + 1 >= count) return 2;
         else if (!strcmp(words[at], "--server")) server = atoi(words[++at]);

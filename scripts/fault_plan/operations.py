@@ -13,6 +13,8 @@ class Operation:
     linger = 30
     # Whether it is to end the processes of box.
     ends_box = False
+    # Whether its steps are those that the server takes when the client has its answer.
+    is_behind = False
 
     def prepare(self, world):
         """Makes what it works on."""
@@ -204,4 +206,57 @@ class Collect(Operation):
             raise Violation(f"a second gc left {left}")
 
 
-OPERATIONS = [Create, CreateLimited, Save, SaveStop, Restore, Fork, Reset, Remove, Delete, Collect]
+class Compact(Save):
+    """The ninth layer of a chain: the server merges the eight below it once the save is answered."""
+
+    name = "compaction"
+    linger = 600
+    is_behind = True
+
+    def prepare(self, world):
+        world.succeed("restore", "box", world.chain()[-1])
+        world.state = world.change()
+        world.save()
+        world.state = world.change()
+
+    def check(self, world, worked, killed):
+        super().check(world, worked, killed)
+        if not worked and not killed:
+            raise Violation("the save before it failed")
+
+
+class Import(Operation):
+    """Of two snapshots, parent and child."""
+
+    name = "import"
+    linger = 50
+
+    def prepare(self, world):
+        self.states_of = {}
+        for _ in range(2):
+            world.state = world.change()
+            self.states_of[world.save()] = world.state
+        self.archive = world.path("archive")
+        world.succeed("export", list(self.states_of)[-1], "--with-ancestors", "-o", self.archive)
+        world.succeed("restore", "box", world.b)
+        world.state = world.snapshots[world.b]
+        for id in reversed(self.states_of):
+            world.succeed("delete", id)
+            del world.snapshots[id]
+
+    def words(self, world):
+        return ["import", self.archive]
+
+    def check(self, world, worked, killed):
+        here = [id for id in self.states_of if id in tree_of(world)]
+        if worked and len(here) != 2:
+            raise Violation(f"an import that worked brought only {here}")
+        if worked is False and here:
+            raise Violation(f"an import that failed brought {here}")
+        for id in here:
+            world.snapshots[id] = self.states_of[id]
+
+
+OPERATIONS = [
+    Create, CreateLimited, Save, SaveStop, Restore, Fork, Reset, Remove, Delete, Collect, Compact, Import,
+]

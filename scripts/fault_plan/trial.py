@@ -1,6 +1,7 @@
 """One operation under one fault, and everything that is looked at afterwards."""
 
 import os
+import re
 import subprocess
 import tempfile
 
@@ -50,6 +51,8 @@ class Trial:
             words.append("--criu")
         if self.plan.options.reading:
             words.append("--reading")
+        if self.operation.is_behind:
+            words.append("--after")
         if self.fault == "error":
             words += ["--fail", str(self.step), "--variant", str(self.variant)]
         elif self.fault:
@@ -96,23 +99,34 @@ class Trial:
         worked = True if code == 0 else None if unknown or self.is_line_cut() else False
         if code != 0 and not killed:
             self.check_cause(code)
+        if killed and self.fault == "client":
+            world.wait_for_requests()
         infos = {info["name"]: info for info in world.json("ps")["sandboxes"]}
         operation.check(world, worked, killed)
         self.check_box(infos, worked, killed)
-        for id in list(world.snapshots):
-            if not self.is_deep() and id == world.a:
-                continue
-            world.check_snapshot(id)
+        for id in world.snapshots:
+            if id not in world.links:
+                world.check_snapshot(id)
         world.check_all()
+        if killed and self.fault in ("server", "all"):
+            self.check_report(infos)
         if not self.at:
             self.outcome = "not reached"
-
-    def is_deep(self):
-        return True
 
     def is_line_cut(self):
         """Whether the answer itself was lost on its way."""
         return self.at is not None and "socket:" in self.at and ("send" in self.at or "recv" in self.at or "write" in self.at)
+
+    def check_report(self, infos):
+        """The server that took over says what became of each sandbox."""
+        checks = {each["name"]: each["detail"] for each in self.world.json("doctor")["checks"]}
+        report = checks.get("recovery", "")
+        running = sum(info["state"] == "running" for info in infos.values())
+        if running and not re.search(f"{running} sandbox(es)? runs? on", report):
+            raise Violation(f"{running} sandboxes run on, and the server says {report!r}")
+        for name, info in infos.items():
+            if info["state"] == "dead" and f"sandbox {name} is dead" not in report:
+                raise Violation(f"{name} is dead, and the server says {report!r}")
 
     def check_cause(self, code):
         if code != 125 or not self.answer.startswith("ckpt: "):
@@ -130,7 +144,9 @@ class Trial:
             if not killed or self.fault not in ("init", "criu", "all") and not self.operation.ends_box:
                 raise Violation(f"box is dead: {box.get('reason')}")
             done = world.call("exec", "box", "--", "true")
-            if box.get("snapshot") is None or box["snapshot"] not in done.stderr:
+            # One that was reset has none.
+            last = box.get("snapshot") or ("dead" if "fresh" in self.operation.states(world, worked) else None)
+            if last is None or last not in done.stderr:
                 raise Violation(f"box is dead and its last snapshot is not named: {done.stderr}")
             self.outcome = "dead"
             return

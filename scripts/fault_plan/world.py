@@ -49,6 +49,10 @@ class World:
         self.snapshots = {}
         self.state = None
         self.counter = 0
+        # Snapshots below each other above `b`, kept for what needs a chain.
+        self.links = []
+        # Files of trials, outside the root.
+        self.place = tempfile.mkdtemp(prefix="ckpt-fault-files-")
         self.baseline = None
         self.warm = None
 
@@ -110,6 +114,19 @@ class World:
         self.state = self.change()
         self.settle()
 
+    def chain(self):
+        """Seven snapshots below each other, each with a layer of its own, the topmost last."""
+        if not self.links:
+            self.succeed("restore", "box", self.b)
+            self.state = self.snapshots[self.b]
+            for _ in range(5):
+                self.state = self.change()
+                self.links.append(self.save())
+        return self.links
+
+    def path(self, name):
+        return f"{self.place}/{name}"
+
     def renew(self):
         """Brings box back to a state of its own above `b`, whatever became of it."""
         info = {each["name"]: each for each in self.json("ps")["sandboxes"]}
@@ -122,10 +139,12 @@ class World:
             self.succeed("restore", "box", self.b)
             self.state = self.snapshots[self.b]
             self.state = self.change()
-        for id in list(self.snapshots):
-            if id not in (self.a, self.b):
-                self.call("delete", id)
+        # Children before their parents.
+        for id in list(reversed(self.snapshots)):
+            if id not in (self.a, self.b, *self.links):
+                self.succeed("delete", id)
                 del self.snapshots[id]
+        self.check_layers()
 
     def settle(self):
         """Waits for what is done in the background and notes what the server holds then."""
@@ -138,6 +157,11 @@ class World:
         self.check_nothing_half_made()
         eventually(self.is_durable, 3)
         self.baseline = (self.server(), self.descriptors())
+
+    def wait_for_requests(self):
+        """Waits until the server has done with what a client that is gone had asked for."""
+        time.sleep(0.2)
+        eventually(lambda: not os.listdir(f"{self.root}/staging"), 20)
 
     def is_durable(self):
         snapshots = f"{self.root}/snapshots"
@@ -156,6 +180,9 @@ class World:
             kind = re.sub(r"\[\d+\]", "", target).replace(self.root, "ROOT")
             kind = re.sub(r"/[0-9a-f]{12}\b", "/ID", re.sub(r"-\d+", "-N", kind))
             counts[kind] = counts.get(kind, 0) + 1
+        # One for each sandbox that is kept ready, of which there are two at times.
+        pidfd = "anon_inode:[pidfd]"
+        counts[pidfd] = counts.get(pidfd, 0) - self.spares()
         return counts
 
     def processes(self):
@@ -246,7 +273,11 @@ class World:
         for info in self.json("ps")["sandboxes"]:
             record = json.loads("\n".join(lines(f"{self.root}/sandboxes/{info['name']}/sandbox.json")))
             listed |= set(record["layers"])
-        for directory in ("layers", "digests"):
+        for name in os.listdir(f"{self.root}/merges"):
+            parts = [line.split()[1:] for line in lines(f"{self.root}/merges/{name}") if line.startswith("parts ")]
+            if parts and set(parts[0]) <= listed:
+                listed.add(name)
+        for directory in ("layers", "digests", "merges"):
             stray = set(os.listdir(f"{self.root}/{directory}")) - listed
             if stray:
                 raise Violation(f"{directory} that nobody lists: {sorted(stray)}")
@@ -326,3 +357,4 @@ class World:
             except OSError:
                 pass
         shutil.rmtree(self.root, ignore_errors=True)
+        shutil.rmtree(self.place, ignore_errors=True)
