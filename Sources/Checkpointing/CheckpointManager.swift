@@ -24,6 +24,7 @@ public final class CheckpointManager: EngineOperations {
     let spares = Monitor(SparePool())
     let telemetry: Telemetry
     let lives = Monitor(LifeWatch())
+    let putRight = Monitor(PutRight())
     /// Notes what is amiss and was mended, or could not be.
     let report: @Sendable (String) -> Void
 
@@ -162,10 +163,7 @@ public final class CheckpointManager: EngineOperations {
         let names = (try? Files.names(in: "\(root)/sandboxes")) ?? []
         for name in names where !name.hasPrefix(".") {
             guard let record = SandboxRecord(readingFrom: directory(of: name)) else {
-                telemetry.emit(.recovered) { event in
-                    event.sandbox = name
-                    event.message = "the creation of sandbox \(name) was cut short; removed"
-                }
+                mended("the creation of sandbox \(name) was cut short; removed", sandbox: name)
                 discard(directory(of: name))
                 continue
             }
@@ -181,7 +179,11 @@ public final class CheckpointManager: EngineOperations {
     }
 
     private func takeUp(_ sandbox: LiveSandbox, _ record: SandboxRecord) {
-        removeOldRoots(of: sandbox)
+        if removeOldRoots(of: sandbox) > 0 {
+            mended(
+                "sandbox \(sandbox.name): the files of an unfinished start were removed",
+                sandbox: sandbox.name)
+        }
         guard record.state == .running else { return }
         do throws(ErrorMessage) {
             guard let identity = record.process, let process = SandboxProcess(identity) else {
@@ -200,21 +202,14 @@ public final class CheckpointManager: EngineOperations {
                 state.warnings = record.warnings ?? []
             }
             takeUpWayOut(of: sandbox, record, process)
-            telemetry.emit(.recovered) { event in
-                event.sandbox = sandbox.name
-                event.message =
-                    "sandbox \(sandbox.name) runs on as process \(process.pid)\(isPaused ? ", paused" : "")"
-            }
+            runsOn(sandbox, process.pid, isPaused: isPaused)
         } catch {
             // It is as well as it was: the next server may be the right one for it again.
             if error.code == .versionMismatch, let process = record.process.flatMap({ SandboxProcess($0) }) {
                 sandbox.with { $0.stranger = (process, error) }
                 return report("sandbox \(sandbox.name) is left alone: \(error.message)")
             }
-            telemetry.emit(.died) { event in
-                (event.sandbox, event.snapshot) = (sandbox.name, record.position)
-                event.message = "sandbox \(sandbox.name) is dead: \(error.message)"
-            }
+            foundDead(sandbox, error.message)
             if let left = record.wayOut { WayOut.end(left) }
             try? sandbox.update { record in
                 record.state = .dead

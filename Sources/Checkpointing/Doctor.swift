@@ -16,6 +16,7 @@ extension CheckpointManager {
     public func doctor(selfTest: Bool) throws(ErrorMessage) -> DoctorReport {
         var checks = [MachineCheckup.criu(), initCheck()] + MachineCheckup.kernelAndLimits()
         checks += [groupCheck()] + StoreCheckup(root: root, durability: store.durability).checks()
+        checks.append(putRight.with { $0.check })
         if selfTest { checks += selfTests() }
         return DoctorReport(checks: checks)
     }

@@ -2,7 +2,6 @@ import Glibc
 import LinuxSystem
 import Messages
 import SandboxRuntime
-import Telemetry
 
 extension CheckpointManager {
     /// Ends the sandboxes of this root that no record names: a server was killed between the start of their PID 1
@@ -19,9 +18,7 @@ extension CheckpointManager {
                 String(decoding: mounts, as: UTF8.self).contains(mark),
                 let process = try? SandboxProcess(pid: pid)
             else { continue }
-            telemetry.emit(.recovered) {
-                $0.message = "process \(pid) was a sandbox that was never written down; ended"
-            }
+            mended("process \(pid) was a sandbox that was never written down; ended")
             process.kill()
             _ = process.ended(within: 5000)
         }
@@ -42,9 +39,7 @@ extension CheckpointManager {
                 }),
                 let process = try? SandboxProcess(pid: pid)
             else { continue }
-            telemetry.emit(.recovered) {
-                $0.message = "process \(pid) led out of a sandbox that is gone; ended"
-            }
+            mended("process \(pid) led out of a sandbox that is gone; ended")
             process.kill()
             _ = process.ended(within: 5000)
         }

@@ -49,7 +49,7 @@ extension CheckpointManager {
 
     private func saveAndGoOn(_ attempt: SaveAttempt) throws(ErrorMessage) -> SnapshotInfo {
         var captured: CapturedUpper?
-        try dump(attempt) { () throws(ErrorMessage) in
+        try dump(attempt) { (_) throws(ErrorMessage) in
             captured = try capture(attempt)
         }
         try attempt.checkCancelled()
@@ -78,10 +78,19 @@ extension CheckpointManager {
         var info: SnapshotInfo?
         attempt.sandbox.with { $0.isEnding = true }
         defer { attempt.sandbox.with { $0.isEnding = false } }
-        try dump(attempt) { () throws(ErrorMessage) in
-            let captured = try capture(attempt)
-            try attempt.checkCancelled()
-            info = try publishAndStand(attempt, captured)
+        do throws(ErrorMessage) {
+            try dump(attempt) { (notification) throws(ErrorMessage) in
+                let captured = try capture(attempt)
+                try attempt.checkCancelled()
+                // Had CRIU ended meanwhile, the processes would have run on beneath the capture.
+                guard notification.isWorkerAlive else {
+                    throw ErrorMessage(.internal, "CRIU ended while everything stood still")
+                }
+                info = try publishAndStand(attempt, captured)
+            }
+        } catch {
+            // All that CRIU had left to do is to end what is ended below.
+            guard info != nil else { throw error }
         }
         tellSave(info!, crash: attempt.crash)
         stop(attempt.sandbox, attempt.running, by: "save")
@@ -90,7 +99,7 @@ extension CheckpointManager {
 
     /// Has CRIU dump the tree, and calls `frozen` while every process stands still.
     private func dump(
-        _ attempt: SaveAttempt, frozen: () throws(ErrorMessage) -> Void
+        _ attempt: SaveAttempt, frozen: (CriuNotification) throws(ErrorMessage) -> Void
     ) throws(ErrorMessage) {
         try quiesce(attempt)
         defer {
@@ -128,7 +137,7 @@ extension CheckpointManager {
                 try attempt.checkCancelled()
                 let instant = monotonicNanoseconds()
                 attempt.sandbox.phase("files")
-                try frozen()
+                try frozen(notification)
                 attempt.timings.filesystemMs = milliseconds(since: instant)
             }
         } catch {

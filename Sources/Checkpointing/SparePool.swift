@@ -86,9 +86,9 @@ extension CheckpointManager {
             removeRoot(root)
             throw error
         }
+        defer { discard(spare.directory) }
         try takeOver(
             sandbox, spare.process, root: root, incarnation: incarnation, layers: [], position: position)
-        discard(spare.directory)
     }
 
     private func fillSpares() {
@@ -158,6 +158,9 @@ extension CheckpointManager {
 
     /// Removes the directories of spares that a killed server left; `endOrphans` has ended their processes.
     func sweepSpares(in names: [String]) {
-        for name in names where name.hasPrefix(Self.prefix) { discard(directory(of: name)) }
+        let left = names.filter { $0.hasPrefix(Self.prefix) }
+        guard !left.isEmpty else { return }
+        for name in left { discard(directory(of: name)) }
+        mended("sandboxes kept ready by a server that was killed: \(left.count) removed", count: left.count)
     }
 }

@@ -205,11 +205,15 @@ extension CheckpointManager {
     }
 
     /// Removes what earlier incarnations left: one that was stopped or dead, or a server that was killed in between.
-    func removeOldRoots(of sandbox: LiveSandbox) {
+    @discardableResult
+    func removeOldRoots(of sandbox: LiveSandbox) -> Int {
+        var count = 0
         let incarnation = sandbox.record.incarnation
         for name in (try? Files.names(in: sandbox.directory)) ?? []
         where (name.hasPrefix("upper-") || name.hasPrefix("work-")) && !name.hasSuffix("-\(incarnation)") {
             discard("\(sandbox.directory)/\(name)")
+            count += 1
         }
+        return count
     }
 }

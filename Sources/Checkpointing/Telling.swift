@@ -46,14 +46,11 @@ extension CheckpointManager {
     func tellRecovery() {
         let recovery = store.recovery
         if recovery.isClean { return }
-        telemetry.emit(.recovered) { event in
-            event.message = recovery.sentence
-            event.count =
-                recovery.swept.count + recovery.added.count + recovery.removed.count + recovery.orphaned.count
-                + recovery.damaged.count + recovery.dropped.count + recovery.kept.count
-                + recovery.retagged.count
-            event.bytes = recovery.sweptBytes
-        }
+        let count =
+            recovery.swept.count + recovery.added.count + recovery.removed.count + recovery.orphaned.count
+            + recovery.damaged.count + recovery.dropped.count + recovery.kept.count
+            + recovery.retagged.count + recovery.forgottenMerges.count
+        mended(recovery.sentence, count: count, bytes: recovery.sweptBytes)
     }
 }
 
@@ -77,6 +74,7 @@ extension Recovery {
         add(dropped, "not durable when the machine went down and not whole, dropped")
         add(kept, "not durable when the machine went down, read and found whole")
         add(retagged, "with other tags in the catalog than are written down, corrected")
+        add(forgottenMerges, "merged layers forgotten, their parts serve again")
         return "store: " + parts.joined(separator: "; ")
     }
 }

@@ -98,7 +98,7 @@ struct CriuConversation {
     }
 
     /// Whether a child has ended; it is not reaped.
-    private static func hasEnded(_ child: pid_t) -> Bool {
+    static func hasEnded(_ child: pid_t) -> Bool {
         var information = siginfo_t()
         // All is zero where there is nothing to tell (waitid(2)).
         guard waitid(P_PID, id_t(child), &information, WEXITED | WNOHANG | WNOWAIT) == 0 else { return true }

@@ -30,6 +30,8 @@ public struct CriuNotification: Equatable, Sendable {
     public let pid: Int32?
     /// The CRIU worker that asks and waits; it traces every process that stands still.
     public internal(set) var worker: Int32 = 0
+    /// Whether the worker has not ended: as long as it has not, what stands still does not run on.
+    public var isWorkerAlive: Bool { !CriuConversation.hasEnded(worker) }
 
     init(script: String, pid: Int32?) {
         moment = Moment(rawValue: script) ?? .other

@@ -136,6 +136,12 @@ public enum Mount {
 
     /// Takes `target` out of this namespace at once; it goes when its last user does (umount2(2), MNT_DETACH).
     public static func detach(_ target: String) throws(SystemError) {
+        // A mount that stays is seen by every sandbox made later: what may pass is tried again.
+        for pause: UInt32 in [100, 10_000] {
+            if umount2(target, Int32(MNT_DETACH)) == 0 { return }
+            if [EINVAL, ENOENT, EPERM].contains(errno) { break }
+            usleep(pause)
+        }
         try retrying("umount2", target) { umount2(target, Int32(MNT_DETACH)) }
     }
 

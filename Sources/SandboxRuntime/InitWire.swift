@@ -48,8 +48,16 @@ final class InitWire: Sendable {
         return socket
     }
 
+    private static func rootDirectory(of pid: Int32) throws(SystemError) -> Descriptor {
+        do throws(SystemError) { return try Descriptor.open("/proc/\(pid)/root", O_PATH | O_DIRECTORY) } catch
+        {
+            // A process that has ended and is yet to be reaped has no root any more (fs/proc/base.c).
+            throw error.code == ENOENT ? SystemError(call: "open", code: ESRCH, subject: "PID 1") : error
+        }
+    }
+
     private static func connectOnce(pid: Int32) throws(SystemError) -> Descriptor {
-        let root = try Descriptor.open("/proc/\(pid)/root", O_PATH | O_DIRECTORY)
+        let root = try rootDirectory(of: pid)
         // Not by path: the sandbox could put a symbolic link there, which would lead to a socket of the host.
         let inside = String(CKPT_INIT_SOCKET.dropFirst())
         let found = Descriptor(

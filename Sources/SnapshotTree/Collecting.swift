@@ -186,6 +186,6 @@ extension SnapshotTree {
             trash = [record.id].compactMap { discard($0, from: layout.snapshots) }
             return true
         }
-        return isGone ? try empty(trash) : nil
+        return isGone ? empty(trash) : nil
     }
 }

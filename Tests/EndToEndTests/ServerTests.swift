@@ -115,6 +115,32 @@ import Testing
         }
     }
 
+    @Test func serverThatTakesOverSaysWhatItFound() throws {
+        try withCkpt { ckpt in
+            _ = try ckpt.create("lives")
+            #expect(
+                try ckpt.ok("doctor").stdout.contains(
+                    "recovery: when this server started: nothing to put right"))
+            let box = try ckpt.create("dies")
+            let snapshot = try box.save()
+            let pid = try #require(try box.info().pid)
+            try Self.crash(ckpt)
+            kill(pid, SIGKILL)
+            #expect(eventually { !Leftovers.isAlive(pid) })
+            let cut = "\(ckpt.root)/sandboxes/cut"
+            try FileManager.default.createDirectory(atPath: cut, withIntermediateDirectories: true)
+            let found = try ckpt.ok("doctor").stdout
+            #expect(
+                found.contains(
+                    "1 sandbox runs on; sandbox dies is dead: its PID 1 ended while no server ran; "))
+            #expect(found.contains("its last snapshot is \(snapshot)"), "\(found)")
+            #expect(found.contains("the creation of sandbox cut was cut short; removed"), "\(found)")
+            #expect(!FileManager.default.fileExists(atPath: cut))
+            let log = try String(contentsOfFile: "\(ckpt.root)/server.log", encoding: .utf8)
+            #expect(log.contains("sandbox dies is dead") && log.contains("cut short; removed"), "\(log)")
+        }
+    }
+
     @Test func crashDuringASaveIsSweptUp() throws {
         try withCkpt { ckpt in
             let box = try ckpt.create("half")

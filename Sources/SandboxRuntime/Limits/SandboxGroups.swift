@@ -88,7 +88,7 @@ public struct SandboxGroups: Sendable, Equatable {
     public func remove() {
         for directory in directories {
             var tries = 0
-            while rmdir(directory) != 0, errno == EBUSY, tries < 400 {
+            while rmdir(directory) != 0, errno != ENOENT, tries < (errno == EBUSY ? 400 : 3) {
                 tries += 1
                 usleep(5000)
             }

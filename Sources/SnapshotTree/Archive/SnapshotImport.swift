@@ -96,9 +96,10 @@ final class ImportStaging {
 
     /// Removes what is left of it.
     func remove() {
-        _ = try? TreeRemoval.remove(id, below: tree.layout.staging)
-        for id in claimed { tree.live.end(id) }
+        guard !claimed.isEmpty else { return }
+        for snapshot in claimed where snapshot != id { tree.live.end(snapshot) }
         claimed = []
+        _ = tree.empty([id])
     }
 }
 

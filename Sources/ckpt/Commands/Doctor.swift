@@ -12,6 +12,8 @@ extension Command {
                     + "Looked at are the kernel, CRIU and what it finds of the kernel, rights, namespaces, cgroups, "
                     + "overlayfs, the store's filesystem and room, limits, seccomp, Landlock, nftables, the network "
                     + "helper and gdb.",
+                "The line recovery says what the server found when it started, and what it put right: a crash may lie "
+                    + "before that.",
                 "At the end a sandbox is made, saved, restored and forked, what is in its memory and files is looked "
                     + "at each time, and all of it is removed again; --quick leaves that out. Where no server can be "
                     + "started the rest is checked all the same.",
