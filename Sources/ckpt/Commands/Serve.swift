@@ -70,6 +70,7 @@ extension Command {
         if call.words.has("upgrade") {
             return try Replacing.inBackground(call, options: backgroundOptions(call.words))
         }
+        DescriptorLimit.raise()
         let ready = ReadyReport(descriptor: call.words.value("ready-fd").flatMap { Int32($0) })
         let access = try call.words.value("group").map { try Access(group: $0) } ?? .owner
         var manager: CheckpointManager?
