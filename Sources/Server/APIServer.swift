@@ -33,7 +33,7 @@ public final class APIServer: Sendable {
         let stopRequest = try StopRequest()
         self.stopRequest = stopRequest
         keepsSocket = inherited?.isLent == true
-        traffic = Traffic()
+        traffic = Traffic(limit: Int(limits.connections))
         self.root = root
         self.limits = limits
         do throws(SystemError) {
@@ -77,6 +77,8 @@ public final class APIServer: Sendable {
 
     /// How many connections there are.
     var connectionCount: Int { traffic.connectionCount }
+    /// How many of them are between two requests.
+    var idleConnectionCount: Int { traffic.idleCount }
 
     /// Asks for a clean shutdown and returns at once.
     public func requestStop() { stopRequest.requestStop() }
