@@ -1,7 +1,7 @@
 import Foundation
 import LinuxSystem
 import Messages
-import Server
+@testable import Server
 import Testing
 
 @testable import Client
