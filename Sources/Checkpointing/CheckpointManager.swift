@@ -53,7 +53,7 @@ public final class CheckpointManager: EngineOperations {
         do throws(SnapshotTreeError) {
             store = try SnapshotTree(
                 root: root, durability: settings.durability ?? .standard, report: report,
-                merged: Self.tellMerges(telemetry))
+                watchMerge: Self.tellMerges(telemetry))
         } catch { throw error.message }
         tellRecovery()
         spreadSandboxes()

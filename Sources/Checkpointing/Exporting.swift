@@ -4,6 +4,7 @@ import LinuxSystem
 public import Messages
 import SandboxRuntime
 import SnapshotTree
+import Telemetry
 
 /// Snapshots as archives, to other stores and back.
 extension CheckpointManager {
@@ -29,10 +30,13 @@ extension CheckpointManager {
             throw ErrorMessage(.badValue, "\(level) is no level of compression", hint: "0 for none, 1 to 19")
         }
         let records = try rollout(to: reference, withAncestors: request.withAncestors == true)
+        let work = telemetry.began("exportSnapshot", snapshot: records.last?.id)
+        defer { work.end() }
         try leasing(records) { () throws(ErrorMessage) in
             try mapping { () throws(SnapshotTreeError) in
                 try store.export(
-                    records, have: Set(request.have ?? []), programs: archivePrograms, level: level
+                    records, have: Set(request.have ?? []), programs: archivePrograms, level: level,
+                    watch: work.watch
                 ) { bytes in try Self.send(bytes, to: descriptor) }
             }
         }
@@ -43,9 +47,12 @@ extension CheckpointManager {
     ) throws(ErrorMessage) -> ImportResult {
         let start = monotonicNanoseconds()
         var bytes: Int64 = 0
+        let work = telemetry.began("importSnapshots")
+        defer { work.end() }
         let found = try mapping { () throws(SnapshotTreeError) in
             try store.importArchive(
-                tag: tag, mostBytes: mostBytes ?? SnapshotTree.mostImportedBytes, programs: archivePrograms
+                tag: tag, mostBytes: mostBytes ?? SnapshotTree.mostImportedBytes, programs: archivePrograms,
+                watch: work.watch
             ) {
                 let piece = try Self.receive(from: descriptor)
                 bytes += Int64(piece.count)

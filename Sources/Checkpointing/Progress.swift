@@ -57,3 +57,10 @@ extension LiveSandbox {
         work.phase("memory", in: .bytes) { (process.memoryOfItsOwn(), total) }
     }
 }
+
+extension LongOperation {
+    /// What makes the parts of the store's work its own.
+    var watch: WorkWatch {
+        { phase, unit, done, total in self.phase(phase, in: unit) { (done.value, total) } }
+    }
+}

@@ -31,13 +31,20 @@ extension CheckpointManager {
         }
     }
 
-    /// Tells of layers that were merged.
-    static func tellMerges(_ telemetry: Telemetry) -> @Sendable (Merged) -> Void {
-        { merged in
-            telemetry.emit(.compaction) { event in
-                (event.snapshot, event.count) = (merged.snapshot, merged.parts)
-                event.durationMs = merged.milliseconds
-                event.message = "\(merged.parts) layers below snapshot \(merged.snapshot) are one"
+    /// Tells of layers that are merged.
+    static func tellMerges(_ telemetry: Telemetry) -> MergeWatch {
+        { snapshot, parts, done in
+            let start = monotonicNanoseconds()
+            let work = telemetry.began("compaction", snapshot: snapshot)
+            work.phase("merging layers") { (done.value, Int64(parts)) }
+            return { succeeded in
+                work.end()
+                guard succeeded else { return }
+                telemetry.emit(.compaction) { event in
+                    (event.snapshot, event.count) = (snapshot, parts)
+                    event.durationMs = milliseconds(since: start)
+                    event.message = "\(parts) layers below snapshot \(snapshot) are one"
+                }
             }
         }
     }

@@ -21,15 +21,6 @@ struct Compaction {
     var unmergeable: Set<String> = []
 }
 
-/// Layers that were made one behind their users' back.
-public struct Merged: Sendable {
-    /// How many they were.
-    public let parts: Int
-    /// The snapshot below which they lie.
-    public let snapshot: String
-    public let milliseconds: Double
-}
-
 extension SnapshotTree {
     /// How long a chain waits to be merged, in microseconds: what follows a save at once has the disk first.
     private static let pause: UInt32 = 20_000
@@ -112,12 +103,9 @@ extension SnapshotTree {
         try merging.with { (_) throws(SnapshotTreeError) in
             guard let plan = try plan(below: id) else { return false }
             do throws(SnapshotTreeError) {
-                let start = monotonicNanoseconds()
-                try merge(plan)
-                merged(
-                    Merged(
-                        parts: plan.parts.count, snapshot: id,
-                        milliseconds: Double(monotonicNanoseconds() - start) / 1e6))
+                try watchingMerge(of: plan, below: id) { (done) throws(SnapshotTreeError) in
+                    try merge(plan, counting: done)
+                }
                 return true
             } catch {
                 switch error {
@@ -134,6 +122,18 @@ extension SnapshotTree {
         }
     }
 
+    private func watchingMerge(
+        of plan: Plan, below id: String, _ merge: (WorkCount) throws(SnapshotTreeError) -> Void
+    ) throws(SnapshotTreeError) {
+        let done = WorkCount()
+        let ended = watchMerge(id, plan.parts.count, done)
+        do throws(SnapshotTreeError) { try merge(done) } catch {
+            ended(false)
+            throw error
+        }
+        ended(true)
+    }
+
     private func plan(below id: String) throws(SnapshotTreeError) -> Plan? {
         try locked { (catalog) throws(SnapshotTreeError) in
             guard let manifest = try catalog.record(id)?.manifest else { return nil }
@@ -148,12 +148,13 @@ extension SnapshotTree {
         }
     }
 
-    private func merge(_ plan: Plan) throws(SnapshotTreeError) {
+    private func merge(_ plan: Plan, counting done: WorkCount) throws(SnapshotTreeError) {
         let staging = try stage()
         do throws(SnapshotTreeError) {
             try staging.makeLayer()
             let merged = try wrapping { () throws(SystemError) in
-                try LayerMerge.merge(plan.parts.map(layout.layerPath), into: staging.layerPath)
+                try LayerMerge.merge(
+                    plan.parts.map(layout.layerPath), into: staging.layerPath, counting: done)
             }
             try compactionStep(.layersMerged)
             let digest = try writeDigests(of: merged, plan, staging)

@@ -43,11 +43,14 @@ final class LayerMerge: TreeVisitor, EntryCopying {
     /// Merges the directories `parts`, lowest first, into the empty directory `layer` on their filesystem.
     ///
     /// Throws what fails, ESTALE where a part has something that cannot be merged. What the layer's directory holds by
-    /// then is the caller's to remove.
-    static func merge(_ parts: [String], into layer: String) throws(SystemError) -> Result {
+    /// then is the caller's to remove. `done` counts the parts.
+    static func merge(
+        _ parts: [String], into layer: String, counting done: WorkCount = WorkCount()
+    ) throws(SystemError) -> Result {
         let merge = try LayerMerge(try Descriptor.directory(layer))
         for (number, part) in parts.enumerated().reversed() {
             try merge.lay(try Descriptor.directory(part), number, isTopmost: number == parts.count - 1)
+            done.add(1)
         }
         var finish = MergeFinish(looks: merge.looks)
         try TreeWalk.walk(merge.root, &finish)

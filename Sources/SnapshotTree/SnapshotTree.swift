@@ -28,21 +28,21 @@ public final class SnapshotTree: Sendable {
     let compactionStep: CompactionHook
     let lists = Monitor(ReadLists())
     let report: @Sendable (String) -> Void
-    let merged: @Sendable (Merged) -> Void
+    let watchMerge: MergeWatch
 
     /// Opens the store below `root`, or makes an empty one, sweeps what a crash left half-made and brings
     /// the catalog in line with the snapshots on disk.
     ///
-    /// `report` is told of snapshots that could not be made durable later, `merged` of layers that were made one.
+    /// `report` is told of snapshots that could not be made durable later, `watchMerge` of layers that are made one.
     /// Throws `versionMismatch` for a store of another format, `storeInUse` while another process has it
     /// open, `noSpace` and `system`.
     public convenience init(
         root: String, durability: Durability = .snapshot,
         report: @escaping @Sendable (String) -> Void = { _ in },
-        merged: @escaping @Sendable (Merged) -> Void = { _ in }
+        watchMerge: @escaping MergeWatch = unwatchedMerge
     ) throws(SnapshotTreeError) {
         try self.init(
-            root: root, durability: durability, report: report, merged: merged,
+            root: root, durability: durability, report: report, watchMerge: watchMerge,
             step: { (_) throws(SnapshotTreeError) in })
     }
 
@@ -50,7 +50,7 @@ public final class SnapshotTree: Sendable {
     /// crash there.
     init(
         root: String, durability: Durability, report: @escaping @Sendable (String) -> Void = { _ in },
-        merged: @escaping @Sendable (Merged) -> Void = { _ in }, step: @escaping PublishHook,
+        watchMerge: @escaping MergeWatch = unwatchedMerge, step: @escaping PublishHook,
         compactionStep: @escaping CompactionHook = { (_) throws(SnapshotTreeError) in }
     ) throws(SnapshotTreeError) {
         let layout = try Layout(root: root)
@@ -61,7 +61,7 @@ public final class SnapshotTree: Sendable {
         self.step = step
         self.compactionStep = compactionStep
         self.report = report
-        self.merged = merged
+        self.watchMerge = watchMerge
         self.catalog = Monitor(catalog)
         live = LiveStagings()
         flusher = Flusher(layout, report: report)

@@ -19,9 +19,12 @@ final class ProgressWatch: Sendable {
         var text: String?
         var isOver = false
         var interrupter: Interrupter?
+        /// The server's number of the operation.
+        var task: UInt64?
     }
     private let state = Monitor(State())
     private let style: Style
+    private let began = monotonicNanoseconds()
 
     /// Watches once the operation takes longer than a moment.
     init(_ watched: Watched, root: String, style: Style) {
@@ -56,10 +59,17 @@ final class ProgressWatch: Sendable {
         if !goesOn { return }
         let filter = EventFilter(sandbox: sandbox, kinds: [.progress])
         try? client.events(filter: filter) { event in
-            if event.operation == operation, let progress = event.progress {
-                self.state.with { $0.text = progressText(progress, style: self.style) }
-            }
+            if event.operation == operation, let progress = event.progress { self.take(progress) }
             return !self.state.with { $0.isOver }
+        }
+    }
+
+    /// Somebody else's operation of that name may be under way as well: what began before this one is not this one.
+    private func take(_ progress: ProgressInfo) {
+        let age = Double(monotonicNanoseconds() - began) / 1e6
+        state.with { state in
+            if state.task == nil, progress.elapsedMs <= age { state.task = progress.task }
+            if state.task == progress.task { state.text = progressText(progress, style: style) }
         }
     }
 

@@ -148,6 +148,7 @@ import Testing
             let saved = try #require(told.first { $0.kind == .saved })
             let steps = told.filter { $0.operation == "save" }
             // Only a machine that does it within a moment has nothing to tell.
+            try checkArchiveProgress(ckpt, saved.snapshot!)
             if saved.durationMs! > 1000 {
                 #expect(steps.contains { $0.sandbox == "large" && $0.progress?.phase == "memory" })
                 #expect(Set(steps.compactMap(\.progress?.task)).count == 1)
@@ -158,6 +159,26 @@ import Testing
                 #expect(memory.map(\.done) == memory.map(\.done).sorted())
                 #expect(shown.stdout.contains("saving large: memory"), "\(shown)")
             }
+        }
+    }
+
+    /// The same of an archive, out and back in.
+    private func checkArchiveProgress(_ ckpt: Ckpt, _ snapshot: String) throws {
+        let file = "\(ckpt.root)/large.tar.zst"
+        try ckpt.ok("export", snapshot, "-o", file)
+        try ckpt.ok("rm", "-f", "large")
+        try ckpt.ok("delete", snapshot)
+        let clock = ContinuousClock()
+        let took = try clock.measure { _ = try ckpt.ok("import", file) }
+        unlink(file)
+        let told = try events(ckpt, "--kind", "progress")
+        for (operation, phase) in [("exportSnapshot", "writing"), ("importSnapshots", "reading")] {
+            let steps = told.filter { $0.operation == operation }.compactMap(\.progress)
+            if steps.isEmpty, took < .seconds(1) { continue }
+            let bytes = steps.filter { $0.phase == phase && $0.unit == .bytes }
+            #expect(!bytes.isEmpty, "\(operation): \(steps)")
+            #expect(bytes.allSatisfy { $0.total ?? 0 > 400 << 20 }, "\(operation): \(bytes)")
+            #expect(bytes.map(\.done) == bytes.map(\.done).sorted() && steps.last?.ended == true)
         }
     }
 
@@ -236,6 +257,7 @@ import Testing
             ])
             #expect(more.stdout == "404")
             _ = try Exposition(try ckpt.ok("metrics").stdout)
+            try checkWithPrometheusClient(scraped.stdout, in: ckpt.root)
             #expect(try ckpt("serve", "--metrics-listen", "nonsense").status == 125)
             try ckpt.ok("rm", "-f", "main", "main-1", "main-2")
             try ckpt.ok("serve", "--stop")
@@ -243,6 +265,28 @@ import Testing
             #expect(ended.status == 0, "\(ended)")
             checkLines(ended.stderr)
         }
+    }
+
+    /// Prometheus's own Python package reads the same, with every sample in the family that it belongs to.
+    private func checkWithPrometheusClient(_ text: String, in directory: String) throws {
+        let file = "\(directory)/metrics.txt"
+        try text.write(toFile: file, atomically: false, encoding: .utf8)
+        let program = """
+            import sys
+            from prometheus_client.parser import text_string_to_metric_families
+            families = {f.name: f for f in text_string_to_metric_families(open(sys.argv[1]).read())}
+            assert {f.type for f in families.values()} == {"counter", "gauge", "histogram"}
+            assert all(f.documentation for f in families.values())
+            saves = [s.value for s in families["ckpt_operations"].samples
+                     if s.labels == {"operation": "save", "result": "ok"}]
+            durations = families["ckpt_operation_duration_seconds"]
+            buckets = [s for s in durations.samples
+                       if s.name.endswith("_bucket") and s.labels["operation"] == "save"]
+            assert durations.type == "histogram" and buckets[-1].labels["le"] == "+Inf" and buckets[-1].value == 4
+            print(len(families), saves)
+            """
+        let parsed = try run(["/usr/bin/python3", "-c", program, file])
+        #expect(parsed.status == 0 && parsed.stdout.hasSuffix(" [3.0]\n"), "\(parsed)")
     }
 
     /// In the foreground the log is stderr: JSON here, and of every request.

@@ -17,12 +17,15 @@ struct ArchivedTree: TreeVisitor {
     private var path: [UInt8]
     private var lengths: [Int] = []
     private var failure: SnapshotTreeError?
+    private let done: WorkCount?
 
-    /// Writes the tree at `root`. Names that the archive has for a file already become hard links.
+    /// Writes the tree at `root`. Names that the archive has for a file already become hard links. Bytes of regular
+    /// files are added to `done`.
     static func write(
-        _ tree: ArchiveTree, at root: borrowing Descriptor, to writer: ArchiveWriter, _ firstNames: FirstNames
+        _ tree: ArchiveTree, at root: borrowing Descriptor, to writer: ArchiveWriter,
+        _ firstNames: FirstNames, counting done: WorkCount
     ) throws(SnapshotTreeError) {
-        var walk = ArchivedTree(tree, writer, firstNames)
+        var walk = ArchivedTree(tree, writer, firstNames, done)
         defer { walk.buffer.deallocate() }
         let status = try wrapping { () throws(SystemError) in try root.status() }
         var entry = file(named: Array(tree.path.utf8), status)
@@ -37,13 +40,16 @@ struct ArchivedTree: TreeVisitor {
     static func note(
         _ tree: ArchiveTree, at root: borrowing Descriptor, _ firstNames: FirstNames
     ) throws(SnapshotTreeError) {
-        var walk = ArchivedTree(tree, nil, firstNames)
+        var walk = ArchivedTree(tree, nil, firstNames, nil)
         defer { walk.buffer.deallocate() }
         try walk.run(root)
     }
 
-    private init(_ tree: ArchiveTree, _ writer: ArchiveWriter?, _ firstNames: FirstNames) {
+    private init(
+        _ tree: ArchiveTree, _ writer: ArchiveWriter?, _ firstNames: FirstNames, _ done: WorkCount?
+    ) {
         self.writer = writer
+        self.done = done
         self.firstNames = firstNames
         path = Array("\(tree.path)/".utf8)
     }
@@ -66,6 +72,7 @@ struct ArchivedTree: TreeVisitor {
         }
         guard let writer else { return }
         if entry.hardLink != nil {
+            done?.add(entry.size)
             entry.size = 0
             return try passing { () throws(ArchiveError) in try writer.add(entry) }
         }
@@ -115,6 +122,7 @@ struct ArchivedTree: TreeVisitor {
         for hole in holes + [entry.size..<entry.size] {
             try copy(from: file, at..<hole.lowerBound, printable(name), to: writer)
             try passing { () throws(ArchiveError) in try writer.skip(hole.upperBound - hole.lowerBound) }
+            done?.add(hole.upperBound - hole.lowerBound)
             at = hole.upperBound
         }
     }
@@ -132,6 +140,7 @@ struct ArchivedTree: TreeVisitor {
             }
             let bytes = UnsafeRawBufferPointer(start: buffer.baseAddress, count: got)
             try passing { () throws(ArchiveError) in try writer.write(bytes) }
+            done?.add(Int64(got))
             at += Int64(got)
         }
     }

@@ -19,6 +19,7 @@ final class ImportedTree {
     private let path: String
     private let list: DigestList
     private let root: Descriptor
+    private let done: WorkCount
     private let attributes = ExtendedAttributes()
     private var made: Set<String> = []
     /// Digests of files that are links into the store, which have not to be read again.
@@ -28,8 +29,11 @@ final class ImportedTree {
     /// What directories get when everything in them has been made, which would change their times.
     private var pending: [(parts: [[UInt8]], entry: ArchivedFile)] = []
 
-    /// Begins the tree in a directory that is made below `staging`.
-    init(_ tree: ArchiveTree, _ list: DigestList, below staging: String) throws(SnapshotTreeError) {
+    /// Begins the tree in a directory that is made below `staging`. Bytes of regular files are added to `done`.
+    init(
+        _ tree: ArchiveTree, _ list: DigestList, below staging: String, counting done: WorkCount
+    ) throws(SnapshotTreeError) {
+        self.done = done
         self.tree = tree
         self.list = list
         path = "\(staging)/\(tree.path)"
@@ -61,6 +65,7 @@ final class ImportedTree {
         let parent = try directory(parts.dropLast(), place)
         if let source {
             known[place] = source.digest
+            if mode_t(expected.type) == S_IFREG { done.add(expected.size) }
             return try link(source, to: name, in: parent, place)
         }
         try checkType(entry, expected, place)
@@ -73,6 +78,7 @@ final class ImportedTree {
         case S_IFREG:
             if let digest = expected.content, let twin = twin(digest, expected.size) {
                 known[place] = digest
+                done.add(expected.size)
                 return try link(twin, to: name, in: parent, place)
             }
             try makeRegular(entry, expected, name, in: parent, place, from: reader)
@@ -156,17 +162,21 @@ final class ImportedTree {
                 owning: try retrying("openat", printable(name)) { openat(parent, name, flags, 0o600) })
         }
         let (number, size) = (file.raw, expected.size)
+        var written: Int64 = 0
         try reader.readData({ (offset, bytes) throws(SnapshotTreeError) in
             guard offset >= 0, offset <= size, Int64(bytes.count) <= size - offset else {
                 throw .badArchive("\(shown(place)) has more data than its list says")
             }
             try wrapping { () throws(SystemError) in try Self.write(bytes, at: offset, to: number) }
+            done.add(Int64(bytes.count))
+            written += Int64(bytes.count)
         }) { .badArchive($0.description) }
         try wrapping { () throws(SystemError) in
             // A hole at the end has no data.
             try retrying("ftruncate") { ftruncate(number, off_t(size)) }
             try apply(entry, to: number)
         }
+        done.add(max(size - written, 0))
     }
 
     private static func write(

@@ -1,6 +1,6 @@
 import Digests
 import Glibc
-import LinuxSystem
+public import LinuxSystem
 public import LocalArchive
 public import Messages
 
@@ -30,7 +30,7 @@ extension SnapshotTree {
     /// Throws `notArchived` when `write` throws, `damaged`, `damagedSnapshot` and `system`.
     public func export(
         _ records: [Record], have: Set<StoredObject> = [], programs: ArchivePrograms, level: Int,
-        write: @escaping ArchiveWriter.Output
+        watch: WorkWatch = unwatchedWork, write: @escaping ArchiveWriter.Output
     ) throws(SnapshotTreeError) {
         for record in records { try checkBeforeUse(record) }
         var export = SnapshotExport(tree: self, records: records)
@@ -38,6 +38,7 @@ extension SnapshotTree {
         let writer = try writing { () throws(ArchiveError) in
             try ArchiveWriter(level: level, write: write)
         }
+        watch("writing", .bytes, export.done, export.bytes)
         try export.run(writer)
         try writing { () throws(ArchiveError) in try writer.finish() }
     }
@@ -86,6 +87,9 @@ private struct SnapshotExport {
     private let tree: SnapshotTree
     private let records: [SnapshotTree.Record]
     private var header: ArchiveHeader
+    /// Of the bytes of regular files.
+    let done = WorkCount()
+    var bytes: Int64 { header.bytes }
     /// Trees that the receiver has: files with several names may link to them.
     private var left: [ArchiveTree] = []
 
@@ -155,7 +159,7 @@ private struct SnapshotExport {
             let directory = try wrapping { () throws(SystemError) in
                 try Descriptor.directory("\(tree.root)/\(stored.path)")
             }
-            try ArchivedTree.write(stored, at: directory, to: writer, firstNames)
+            try ArchivedTree.write(stored, at: directory, to: writer, firstNames, counting: done)
         }
     }
 

@@ -41,9 +41,9 @@ extension SnapshotTree {
     /// `otherContent`, `importUnderWay`, `versionMismatch`, `tagTaken`, `noSpace` and `system`.
     public func importArchive(
         tag: String? = nil, mostBytes: Int64 = mostImportedBytes, programs: ArchivePrograms,
-        from read: @escaping ArchiveReader.Input
+        watch: @escaping WorkWatch = unwatchedWork, from read: @escaping ArchiveReader.Input
     ) throws(SnapshotTreeError) -> Imported {
-        try importArchive(tag: tag, mostBytes: mostBytes, programs: programs, from: read) {
+        try importArchive(tag: tag, mostBytes: mostBytes, programs: programs, watch: watch, from: read) {
             (_) throws(SnapshotTreeError) in
         }
     }
@@ -51,7 +51,8 @@ extension SnapshotTree {
     /// The same, with a function that is called at each step: tests fail there.
     func importArchive(
         tag: String?, mostBytes: Int64 = mostImportedBytes, programs: ArchivePrograms,
-        from read: @escaping ArchiveReader.Input, step: @escaping ImportHook
+        watch: @escaping WorkWatch = unwatchedWork, from read: @escaping ArchiveReader.Input,
+        step: @escaping ImportHook
     ) throws(SnapshotTreeError) -> Imported {
         if let tag { try Identifier.checkTag(tag) }
         let staging = try ImportStaging(self)
@@ -59,7 +60,8 @@ extension SnapshotTree {
         try step(.staged)
         let reader: ArchiveReader
         do { reader = try ArchiveReader(read: read) } catch { throw .badArchive(error.description) }
-        let task = SnapshotImport(self, staging, reader, programs, mostBytes: mostBytes, step: step)
+        let task = SnapshotImport(
+            self, staging, reader, programs, mostBytes: mostBytes, watch: watch, step: step)
         return try task.run(tag: tag)
     }
 }
@@ -117,6 +119,9 @@ final class SnapshotImport {
     let programs: ArchivePrograms
     private let reader: ArchiveReader
     private let mostBytes: Int64
+    private let watch: WorkWatch
+    /// Of the bytes of regular files.
+    private let done = WorkCount()
 
     private(set) var header = ArchiveHeader(snapshots: [], parts: [])
     /// Of the snapshots that are new here, by id.
@@ -132,10 +137,10 @@ final class SnapshotImport {
 
     init(
         _ tree: SnapshotTree, _ staging: ImportStaging, _ reader: ArchiveReader, _ programs: ArchivePrograms,
-        mostBytes: Int64, step: @escaping ImportHook
+        mostBytes: Int64, watch: @escaping WorkWatch, step: @escaping ImportHook
     ) {
         (self.tree, self.staging, self.reader, self.programs) = (tree, staging, reader, programs)
-        (self.mostBytes, self.step) = (mostBytes, step)
+        (self.mostBytes, self.watch, self.step) = (mostBytes, watch, step)
     }
 
     func run(tag: String?) throws(SnapshotTreeError) -> SnapshotTree.Imported {
@@ -153,10 +158,12 @@ final class SnapshotImport {
         {
             throw .tagTaken(tag, by: owner)
         }
+        watch("reading", .bytes, done, header.bytes)
         let firstTree = try readLists()
         try step(.listsRead)
         if !manifests.isEmpty { try readTrees(from: firstTree) }
         try step(.treesMade)
+        watch("making durable", .items, WorkCount(), nil)
         return try publish(tag: tag)
     }
 
@@ -336,12 +343,15 @@ final class SnapshotImport {
                     guard !finished.contains(stored) else {
                         throw .badArchive("\(stored.path) is there twice")
                     }
-                    current = try ImportedTree(stored, try stagedList(of: stored), below: staging.path)
+                    current = try ImportedTree(
+                        stored, try stagedList(of: stored), below: staging.path, counting: done)
                 }
                 try current!.take(
                     entry, parts, source: try source(of: entry), twin: { self.twin(stored, parts, $0, $1) },
                     from: reader)
-            } else if !present.contains(stored) {
+            } else if present.contains(stored) {
+                done.add(entry.size)
+            } else {
                 throw .badArchive("its header does not name \(stored.path)")
             }
             next = try nextOfTree()

@@ -78,7 +78,7 @@ private struct ExportCommand {
                 owning: try retrying("dup") { fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3) })
             return try client.export(snapshot, request, to: stdout)
         }
-        let bytes = try call.waiting("exporting \(snapshot)") {
+        let bytes = try call.waiting("exporting \(snapshot)", .operation("exportSnapshot")) {
             try WholeFile.write(target) { (file) throws in try client.export(snapshot, request, to: file) }
         }
         let leftOut = Set(mine).intersection(have).count

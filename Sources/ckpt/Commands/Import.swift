@@ -47,7 +47,7 @@ extension Command {
             ? Descriptor(owning: try retrying("dup") { fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3) })
             : try Descriptor.open(path, O_RDONLY)
         let client = call.client()
-        let result = try call.waiting("importing") {
+        let result = try call.waiting("importing", .operation("importSnapshots")) {
             try client.importArchive(tag: call.words.value("tag"), mostBytes: most, from: file)
         }
         try call.console.print(result, lines: [result.snapshot])
