@@ -11,6 +11,19 @@ extension CheckpointManager {
         return TreeInfo(snapshots: infos, sandboxes: all.map { $0.info() })
     }
 
+    public func tree(
+        encodedBy encode: (any Encodable) -> [UInt8]
+    ) throws(ErrorMessage) -> [UInt8] {
+        var json = Array("{\"sandboxes\":".utf8) + encode(all.map { $0.info() })
+        json += Array(",\"snapshots\":[".utf8)
+        let standing = standing()
+        try mapping { () throws(SnapshotTreeError) in
+            try store.appendInfos(to: &json, standing: standing) { encode($0) }
+        }
+        json += Array("]}".utf8)
+        return json
+    }
+
     public func snapshot(_ reference: String) throws(ErrorMessage) -> SnapshotInfo {
         try info(of: resolve(reference))
     }

@@ -28,6 +28,8 @@ public protocol EngineOperations: JobOperations, ProcessOperations, FileOperatio
     func fork(_ request: ForkRequest) throws(ErrorMessage) -> ForkResult
 
     func tree() throws(ErrorMessage) -> TreeInfo
+    /// The same as JSON; an engine may keep what `encode` made of a snapshot for as long as nothing about it changes.
+    func tree(encodedBy encode: (any Encodable) -> [UInt8]) throws(ErrorMessage) -> [UInt8]
     func snapshot(_ reference: String) throws(ErrorMessage) -> SnapshotInfo
     func tag(_ reference: String, _ tag: String) throws(ErrorMessage) -> SnapshotInfo
     func untag(_ tag: String) throws(ErrorMessage)
@@ -85,6 +87,13 @@ public protocol EngineOperations: JobOperations, ProcessOperations, FileOperatio
     func writeArchive(sandbox: String, path: String, owners: Bool, from descriptor: Int32)
         throws(ErrorMessage)
         -> ArchiveResult
+}
+
+extension EngineOperations {
+    /// The tree, put together anew.
+    public func tree(encodedBy encode: (any Encodable) -> [UInt8]) throws(ErrorMessage) -> [UInt8] {
+        encode(try tree())
+    }
 }
 
 /// Stdout or stderr of a command.

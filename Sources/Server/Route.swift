@@ -141,6 +141,16 @@ struct Route: Sendable {
             method, template, operation, query: query, takes: nil, gives: "\(Answer.self)", action: action)
     }
 
+    /// A route without a body whose answer comes as JSON; `gives` is what it reads as.
+    static func encoded<Answer: Encodable>(
+        _ method: String, _ template: String, _ operation: String, gives: Answer.Type,
+        _ body: @escaping @Sendable (Call) throws(ErrorMessage) -> [UInt8]
+    ) -> Route {
+        let action = Action.answer { (call, _) throws(ErrorMessage) in ((), try body(call)) }
+        return Route(
+            method, template, operation, query: [], takes: nil, gives: "\(Answer.self)", action: action)
+    }
+
     /// A POST with a JSON body.
     static func post<
         Request: Decodable & SendableMetatype, Answer: Encodable & Sendable

@@ -116,8 +116,9 @@ extension Router {
             (call, request) throws(ErrorMessage) in
             try call.engine.fork(request)
         },
-        .plain("GET", "/v1/snapshots", "listSnapshots", gives: TreeInfo.self) { (call) throws(ErrorMessage) in
-            try call.engine.tree()
+        .encoded("GET", "/v1/snapshots", "listSnapshots", gives: TreeInfo.self) {
+            (call) throws(ErrorMessage) in
+            try call.engine.tree { JSONBody.encode($0) }
         },
         .plain("GET", "/v1/snapshots/{ref}", "getSnapshot", gives: SnapshotInfo.self) {
             (call) throws(ErrorMessage) in

@@ -29,9 +29,12 @@ final class Catalog {
     private let database: Database
     /// Who needs which layer; brought in line once a transaction has ended well.
     var index = LayerIndex()
+    /// What lists say, kept in line by every change.
+    var listing = Listing()
     private let durability: Durability
     // Manifests never change once published, so each is decoded once.
     private var manifests: [String: Manifest] = [:]
+    private var cpuFeatures: [String] = []
 
     /// Opens the catalog, or makes an empty one; throws `damaged` or `versionMismatch`.
     init(path: String, durability: Durability) throws(SnapshotTreeError) {
@@ -60,7 +63,10 @@ final class Catalog {
     func transaction<Result>(
         _ body: () throws(SnapshotTreeError) -> Result
     ) throws(SnapshotTreeError) -> Result {
-        try database.transaction(body)
+        do throws(SnapshotTreeError) { return try database.transaction(body) } catch {
+            listing.forget()
+            throw error
+        }
     }
 
     /// Runs `body` as a transaction that has reached the disk when this returns, unless nothing is to be flushed.
@@ -69,10 +75,10 @@ final class Catalog {
     func durableTransaction(
         _ body: () throws(SnapshotTreeError) -> Void
     ) throws(SnapshotTreeError) {
-        if durability == .none { return try database.transaction(body) }
+        if durability == .none { return try transaction(body) }
         try database.execute("PRAGMA synchronous=FULL")
         defer { try? database.execute("PRAGMA synchronous=\(Self.synchronous(durability))") }
-        try database.transaction(body)
+        _ = try transaction(body)
     }
 
     private static func synchronous(_ durability: Durability) -> String {
@@ -92,6 +98,8 @@ final class Catalog {
             .text(manifest.id), .text(lostParent == nil ? manifest.parent : nil), .text(lostParent),
             .text(manifest.layers.joined(separator: " ")), .text(try Self.json(manifest)))
         manifests[manifest.id] = manifest
+        listing.append(manifest.id)
+        listing.change(manifest.parent)
     }
 
     /// Gives snapshots that lost a parent of this id that parent back, unless one is its ancestor; their ids.
@@ -105,7 +113,9 @@ final class Catalog {
         for orphan in orphans {
             try database.run(
                 "UPDATE snapshots SET parent = ?, lost_parent = NULL WHERE id = ?", .text(id), .text(orphan))
+            listing.change(orphan)
         }
+        listing.change(id)
         return orphans
     }
 
@@ -114,6 +124,8 @@ final class Catalog {
         try database.run(
             "UPDATE snapshots SET parent = ?, manifest = ? WHERE id = ?", .text(manifest.parent),
             .text(try Self.json(manifest)), .text(manifest.id))
+        listing.change(manifest.id)
+        listing.change(manifest.parent)
         manifests[manifest.id] = manifest
     }
 
@@ -125,6 +137,8 @@ final class Catalog {
 
     /// Takes the row and its tags away; children keep the id as the parent they lost.
     func remove(_ id: String) throws(SnapshotTreeError) {
+        for relative in try children(of: id) + [try parent(of: id)] { listing.change(relative) }
+        listing.remove(id)
         try database.run("UPDATE snapshots SET lost_parent = parent WHERE parent = ?", .text(id))
         try database.run("DELETE FROM snapshots WHERE id = ?", .text(id))
         manifests[id] = nil
@@ -187,7 +201,10 @@ final class Catalog {
     private func manifest(in row: Row) throws(SnapshotTreeError) -> Manifest {
         let id = row.text(0)!
         if let known = manifests[id] { return known }
-        let manifest = try Manifest.decoded(Array((row.text(2) ?? "").utf8), from: "the catalog's row \(id)")
+        var manifest = try Manifest.decoded(Array((row.text(2) ?? "").utf8), from: "the catalog's row \(id)")
+        // Of some kilobytes, and the same in nearly all.
+        if manifest.cpuFeatures == cpuFeatures { manifest.cpuFeatures = cpuFeatures }
+        cpuFeatures = manifest.cpuFeatures
         manifests[id] = manifest
         return manifest
     }
@@ -244,6 +261,7 @@ final class Catalog {
 
     func insertTag(_ tag: String, of id: String) throws(SnapshotTreeError) {
         try database.run("INSERT INTO tags (tag, snapshot) VALUES (?, ?)", .text(tag), .text(id))
+        listing.change(id)
     }
 
     /// Makes the tags of a snapshot these; those that another one carries stay there.
@@ -253,6 +271,7 @@ final class Catalog {
     }
 
     func removeTag(_ tag: String) throws(SnapshotTreeError) {
+        listing.change(try owner(of: tag))
         try database.run("DELETE FROM tags WHERE tag = ?", .text(tag))
     }
 }

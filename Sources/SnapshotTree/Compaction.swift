@@ -88,6 +88,7 @@ extension SnapshotTree {
             let parts = catalog.index.merges[id]?.parts ?? []
             compaction.with { $0.unmergeable.formUnion(parts) }
             catalog.index.removeMerge(id)
+            catalog.listing.forget()
         }
     }
 

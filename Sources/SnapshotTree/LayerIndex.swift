@@ -33,8 +33,9 @@ struct LayerIndex {
         for layer in Set(manifest.layers) {
             let count = listers[layer, default: 0] - 1
             listers[layer] = count > 0 ? count : nil
+            // Others may go on listing what one of them brought.
+            if count <= 0 { ownBytes[layer] = nil }
         }
-        if let layer = manifest.ownLayer { ownBytes[layer] = nil }
     }
 
     mutating func add(_ merge: MergedLayer) {

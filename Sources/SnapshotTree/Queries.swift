@@ -50,7 +50,7 @@ extension SnapshotTree {
 
 extension DiskShare {
     /// As it was when the snapshot was saved.
-    fileprivate init(_ manifest: Manifest, _ index: LayerIndex) {
+    init(_ manifest: Manifest, _ index: LayerIndex) {
         let inherited = manifest.layers.reduce(0) {
             $1 == manifest.ownLayer ? $0 : $0 + (index.bytes(of: $1) ?? 0)
         }
