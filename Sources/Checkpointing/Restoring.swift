@@ -34,7 +34,8 @@ extension CheckpointManager {
                 try leasing(snapshot) { () throws(ErrorMessage) in
                     if request.verify == true { sandbox.phase("checking what is stored") }
                     try checkBeforeUse(snapshot, thoroughly: request.verify)
-                    return try bringToLife(snapshot, in: sandbox, &timings)
+                    return try bringToLife(
+                        snapshot, in: sandbox, stopped: request.suspended ?? false, &timings)
                 }
             }
             timings.totalMs = milliseconds(since: start)

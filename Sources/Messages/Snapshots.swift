@@ -151,9 +151,12 @@ public struct RestoreRequest: Codable, Sendable {
     public var snapshot: String?
     /// Reads all that is stored of it first; without that only small files are read.
     public var verify: Bool?
-    public init(snapshot: String? = nil, verify: Bool? = nil) {
+    /// Leaves every process but PID 1 as SIGSTOP would, at the snapshot's very instant; SIGCONT lets them go on.
+    public var suspended: Bool?
+    public init(snapshot: String? = nil, verify: Bool? = nil, suspended: Bool? = nil) {
         self.snapshot = snapshot
         self.verify = verify
+        self.suspended = suspended
     }
 }
 

@@ -91,6 +91,25 @@ def test_what_cannot_be_saved_is_named() -> None:
         assert sb.check().savable
 
 
+def test_a_suspended_restore_lets_nothing_run_on(sb: ckpt.Sandbox) -> None:
+    sb.start("while :; do date +%s%N > part; mv part now; done", cwd="/root", id="clock")
+    while not sb.files.exists("/root/now"):
+        pass
+    snapshot = sb.save()
+    then = snapshot.read("/root/now")
+    for signal, goes_on in ((9, False), (18, True)):
+        sb.restore(snapshot, suspended=True)
+        assert sb.files.read("/root/now") == then and sb.job("clock").info.state == "running"
+        sb.kill(signal)
+        if goes_on:
+            while sb.files.read("/root/now") == then:
+                pass
+        else:
+            assert sb.job("clock").wait().signal == 9 and sb.files.read("/root/now") == then
+    sb.remove()
+    snapshot.delete()
+
+
 def test_the_tree(sb: ckpt.Sandbox) -> None:
     tree = ckpt.Tree()
     sb.exec("echo 1 > /root/n")

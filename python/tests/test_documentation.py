@@ -40,4 +40,5 @@ def test_the_reference_has_every_class(tmp_path: Path) -> None:
     for name in set(ckpt.__all__) - {"errors", "messages", "__version__"}:
         assert f'id="{name}"' in page, name
     assert (tmp_path / "ckpt" / "messages.html").exists() and (tmp_path / "ckpt" / "errors.html").exists()
+    assert 'id="Sandbox.run"' in (tmp_path / "ckpt" / "compat" / "nitrobox.html").read_text()
     assert 'id="Sandbox.exec"' in page and 'id="Result.stdout"' in page

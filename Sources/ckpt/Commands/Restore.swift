@@ -14,7 +14,9 @@ extension Command {
                 OperandDescription("NAME", .sandbox), OperandDescription("SNAPSHOT", .snapshot, .optional),
             ],
             options: [
-                OptionDescription("verify", "Read and check all that is stored of the snapshot before")
+                OptionDescription("verify", "Read and check all that is stored of the snapshot before"),
+                OptionDescription(
+                    "suspended", "Let no process run on from there; ckpt kill -s CONT lets all of them"),
             ],
             examples: [
                 Example("ckpt restore main", "Back to the snapshot it last came from"),
@@ -25,7 +27,8 @@ extension Command {
     ) { call in
         let name = call.words.operand("NAME")
         let request = RestoreRequest(
-            snapshot: call.words.optionalOperand("SNAPSHOT"), verify: call.words.has("verify") ? true : nil)
+            snapshot: call.words.optionalOperand("SNAPSHOT"), verify: call.words.has("verify") ? true : nil,
+            suspended: call.words.has("suspended") ? true : nil)
         let client = call.client()
         let result = try call.waiting("restoring \(name)", .operation("restore", sandbox: name)) {
             try client.restore(name, request)

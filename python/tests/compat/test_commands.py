@@ -7,6 +7,7 @@ import signal
 import subprocess
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,11 @@ def test_run_merges_both_streams_in_order(kept: Sandbox) -> None:
     assert kept.run("exit 7") == ("", 7)
     assert kept.run(["printf", "%s|", "a b", "$HOME"]) == ("a b|$HOME|", 0)
     assert kept.run("printf '\\x80ok'") == ("\\x80ok", 0)
+
+
+def test_what_is_cut_off_is_said(kept: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+    output, code = kept.run("head -c 40m /dev/zero | tr '\\0' x")
+    assert (len(output), code) == (32 << 20, 0) and "32 MiB are kept" in caplog.text
 
 
 def test_run_is_a_fresh_bash_in_the_working_directory(kept: Sandbox) -> None:
@@ -57,6 +63,10 @@ def test_terminal(make: Maker) -> None:
     waiting.join(30)
     assert answers == [("got typed meanwhile\n", 0)]
     assert box.run("sleep 60", timeout=1) == ("Command timed out after 1 seconds", 124)
+    # One terminal is for one command at a time.
+    with ThreadPoolExecutor(4) as pool:
+        outputs = list(pool.map(box.run, [f"sleep 0.1; echo {number}" for number in range(4)]))
+    assert outputs == [(f"{number}\n", 0) for number in range(4)]
 
 
 def test_write_stdin_needs_a_terminal(kept: Sandbox) -> None:

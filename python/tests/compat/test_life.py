@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import textwrap
+import json
 import time
 from pathlib import Path
 
@@ -178,6 +175,27 @@ def test_files_alone(box: Sandbox, tmp_path: Path) -> None:
         assert box.run("cat f; ls; pgrep -x sleep") == ("1\nf\n", 1)
     with pytest.raises(FileNotFoundError, match="Snapshot not found"):
         box.fs_restore(str(tmp_path / "nothing"))
+    with pytest.raises(NotADirectoryError):
+        box.fs_snapshot(__file__ + "/nowhere")
+    assert len(ckpt.Tree().snapshots()) == 1
+
+
+def test_files_are_those_of_the_instant(box: Sandbox, tmp_path: Path) -> None:
+    box.run_background("while :; do date +%s%N > part; mv part now; done")
+    box.run("until test -e now; do :; done")
+    path = tmp_path / "fs"
+    box.fs_snapshot(str(path))
+    snapshot = ckpt.Snapshot.get(json.loads((path / "ckpt.json").read_text())["snapshot"])
+    for _ in range(3):
+        box.fs_restore(str(path))
+        assert box.run("cat now")[0].encode() == snapshot.read("/workspace/now")
+        assert [each["running"] for each in box.list_background().values()] == [False]
+    box.reset()
+    snapshot.delete()
+    with pytest.raises(FileNotFoundError, match=r"Snapshot not found: .* was deleted"):
+        box.fs_restore(str(path))
+    with pytest.raises(FileNotFoundError, match=r"Checkpoint not found: .* was deleted"):
+        CheckpointManager(box).restore(str(path))
 
 
 def test_checkpoints(box: Sandbox, tmp_path: Path) -> None:
@@ -230,40 +248,3 @@ def test_failed_checkpoint_leaves_nothing(box: Sandbox, tmp_path: Path) -> None:
         assert isinstance(caught.value, SandboxError)
         assert not (tmp_path / "x").exists()
         assert box_free.check_background(handle)[1]
-
-
-def test_cleanup_stale(tmp_path: Path) -> None:
-    base = tmp_path / "envs"
-    program = textwrap.dedent(f"""
-        import os
-        from ckpt.compat.nitrobox import Sandbox, SandboxConfig
-        box = Sandbox(SandboxConfig(image="host", env_base_dir={str(base)!r}), name="left")
-        print(box._native.name, flush=True)
-        os._exit(1)
-        """)
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert done.returncode == 1, done.stderr
-    name = done.stdout.strip()
-    with Sandbox(SandboxConfig(image="host", env_base_dir=str(base)), name="alive") as alive:
-        assert ckpt.Sandbox.get(name).info().state == "running"
-        assert Sandbox.cleanup_stale(str(base)) == 1
-        assert Sandbox.cleanup_stale(str(base)) == 0
-        with pytest.raises(ckpt.SandboxNotFound):
-            ckpt.Sandbox.get(name)
-        assert alive.run("echo yes") == ("yes\n", 0)
-    assert list(base.iterdir()) == []
-    assert Sandbox.cleanup_stale(str(tmp_path / "nothing")) == 0
-
-
-def test_sandboxes_end_with_their_process(tmp_path: Path) -> None:
-    program = textwrap.dedent(f"""
-        from ckpt.compat.nitrobox import Sandbox, SandboxConfig
-        box = Sandbox(SandboxConfig(image="host", env_base_dir={str(tmp_path)!r}), name="left")
-        print(box._native.name, flush=True)
-        """)
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=os.environ
-    )
-    with pytest.raises(ckpt.SandboxNotFound):
-        ckpt.Sandbox.get(done.stdout.strip())
-    assert list(tmp_path.iterdir()) == []

@@ -32,17 +32,22 @@ class Checkpoints(SandboxCore):
         return Snapshot(SnapshotInfo.from_json(answer), self._client)
 
     def restore(
-        self, snapshot: Snapshot | str | None = None, *, verify: bool = False
+        self,
+        snapshot: Snapshot | str | None = None,
+        *,
+        verify: bool = False,
+        suspended: bool = False,
     ) -> RestoreResult:
         """Rolls the sandbox back, in place, to a snapshot: same name, same PIDs, same open files.
 
         `snapshot` is one, or any reference to one (id, unique prefix of it, tag, `TAG~N`); the one that the
         sandbox last came from when missing. A stopped or dead sandbox runs again afterwards. `verify` reads
-        and checks all that is stored of it first.
+        and checks all that is stored of it first. `suspended` lets no process run on from there: SIGCONT
+        does, or SIGKILL leaves the files of that very instant alone.
 
         Raises `SnapshotNotFound`, `CannotRestore`.
         """
-        body = {"snapshot": reference(snapshot), "verify": verify}
+        body = {"snapshot": reference(snapshot), "verify": verify, "suspended": suspended}
         return RestoreResult.from_json(self._call("POST", "/restore", body, repeatable=False))
 
     def reset(self) -> RestoreResult:

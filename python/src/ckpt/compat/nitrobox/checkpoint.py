@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ... import errors
 from ..._sync.client import Client
 from .errors import translated
-from .snapshots import handle, read_handle
+from .snapshots import handle
 
 if TYPE_CHECKING:
     from .sandbox import Sandbox
@@ -45,9 +45,7 @@ class CheckpointManager:
 
         Raises `FileNotFoundError`, and a `RuntimeError` where it fails.
         """
-        snapshot = read_handle(path, self._sandbox._native, "Checkpoint")
-        with translated():
-            self._sandbox._native.restore(snapshot)
+        self._sandbox._restore_handle(path, "Checkpoint")
         self._sandbox._after_restore()
 
     @staticmethod

@@ -10,6 +10,8 @@ from pathlib import Path
 from ... import errors
 from ..._sync.client import Client
 from ..._sync.sandbox import Sandbox as Native
+from ..._sync.tree import Tree
+from .snapshots import OWN
 
 _SUFFIX = ".owner.json"
 
@@ -47,6 +49,7 @@ def clean(base: str) -> int:
             continue
         try:
             native.remove()
+            _remove_snapshots(native)
         except errors.CkptError:
             continue
         finally:
@@ -54,6 +57,16 @@ def clean(base: str) -> int:
         forget(found.parent, native)
         cleaned += 1
     return cleaned
+
+
+def _remove_snapshots(native: Native) -> None:
+    """Removes those of `Sandbox.snapshot`; what a path stands for is not the sandbox's alone."""
+    tree = Tree(native.client)
+    for snapshot in reversed(tree.snapshots()):
+        own = snapshot.info.sandbox == native.name and (snapshot.message or "").startswith(OWN)
+        if own and not snapshot.tags:
+            with contextlib.suppress(errors.InUse):
+                tree.delete(snapshot, keep_children=True)
 
 
 def _started(pid: int) -> int | None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import logging
 import os
 import re
 import secrets
 import threading
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from ... import errors
 from ..._sync.sandbox import Sandbox as Native
@@ -24,15 +22,15 @@ from .image import base_of
 from .processes import MERGED, Background, SandboxPopen, text
 from .snapshots import Snapshots
 from .transfer import Transfer
+from .twins import AsyncTwins
 
 logger = logging.getLogger(__name__)
-T = TypeVar("T")
 _READY = b"\x06"
 _QUIET = 'stty -echo 2>/dev/null; printf \'\\006\'; exec "$0" -c "$1"'
 """Has a shell run a text in a terminal that shows nothing of what is typed, once it says so."""
 
 
-class Sandbox(Background, Transfer, Snapshots):
+class Sandbox(Background, Transfer, Snapshots, AsyncTwins):
     """A sandbox of a rootfs directory or of this machine's programs.
 
         with Sandbox(SandboxConfig(image="/srv/rootfs", working_dir="/workspace"), name="worker-0") as box:
@@ -67,6 +65,8 @@ class Sandbox(Background, Transfer, Snapshots):
         self._name = name
         self._workdir = config.working_dir or "/"
         self._deleted = False
+        self._owner = os.getpid()
+        self._alone = threading.Lock()
         self._terminal = threading.Condition()
         self._typed = b""
         self._foreground: ExecStream | None = None
@@ -102,14 +102,16 @@ class Sandbox(Background, Transfer, Snapshots):
         return self
 
     def __exit__(self, *exc: Any) -> None:
-        self.delete()
+        # A forked child that leaves the block of its parent takes nothing away from it.
+        if self._owner == os.getpid():
+            self.delete()
 
     # Commands
 
     def run(self, command: str | list[str], timeout: int | None = None) -> tuple[str, int]:
         """Runs a command with a fresh shell in `working_dir`.
 
-        Returns what it printed on both streams, and its exit code.
+        Returns what it printed on both streams, 32 MiB of it at most, and its exit code.
 
         Out of time it is killed with all it started, and the answer is
         `("Command timed out after N seconds", 124)`.
@@ -117,11 +119,15 @@ class Sandbox(Background, Transfer, Snapshots):
         line = text(command)
         with translated():
             if self._config.tty:
-                return self._run_in_terminal(line, timeout)
+                # One terminal: what is typed is for one command.
+                with self._alone:
+                    return self._run_in_terminal(line, timeout)
             words = ["/bin/sh", "-c", MERGED, self._shell, line]
             result = self._native.exec(words, timeout=timeout, cwd=self._workdir)
             if result.timed_out:
                 return f"Command timed out after {timeout} seconds", 124
+            if result.truncated:
+                logger.warning("sandbox %s: of what %.200s printed, 32 MiB are kept", self._name, line)
             return result.stdout_bytes.decode("utf-8", "backslashreplace"), result.exit_code
 
     def _run_in_terminal(self, line: str, timeout: int | None) -> tuple[str, int]:
@@ -239,32 +245,6 @@ class Sandbox(Background, Transfer, Snapshots):
         """Removes the sandboxes of processes that are gone; how many there were."""
         return ownership.clean(env_base_dir or SandboxConfig().env_base_dir)
 
-    # The same for asyncio
-
-    async def arun(self, command: str | list[str], timeout: int | None = None) -> tuple[str, int]:
-        """`run` for asyncio."""
-        return await self._aside(lambda: self.run(command, timeout))
-
-    async def areset(self) -> None:
-        """`reset` for asyncio."""
-        await self._aside(self.reset)
-
-    async def adelete(self) -> None:
-        """`delete` for asyncio."""
-        await self._aside(self.delete)
-
-    async def asnapshot(self, tag: str | int | None = None) -> str | int:
-        """`snapshot` for asyncio."""
-        return await self._aside(lambda: self.snapshot(tag))
-
-    async def arestore(self, tag: str | int | None = None) -> None:
-        """`restore` for asyncio."""
-        await self._aside(lambda: self.restore(tag))
-
-    @staticmethod
-    async def _aside(call: Callable[[], T]) -> T:
-        return await asyncio.to_thread(call)
-
     # Its own
 
     def _make_working_dir(self) -> None:
@@ -278,7 +258,7 @@ class Sandbox(Background, Transfer, Snapshots):
     def _register(cls, instance: Sandbox) -> None:
         cls._live_instances.append(instance)
         if not cls._atexit_registered:
-            atexit.register(cls._atexit_cleanup, os.getpid())
+            atexit.register(cls._atexit_cleanup)
             cls._atexit_registered = True
 
     @classmethod
@@ -287,10 +267,8 @@ class Sandbox(Background, Transfer, Snapshots):
             cls._live_instances.remove(instance)
 
     @classmethod
-    def _atexit_cleanup(cls, owner: int) -> None:
-        if os.getpid() != owner:
-            return
-        for box in list(cls._live_instances):
+    def _atexit_cleanup(cls) -> None:
+        for box in [box for box in cls._live_instances if box._owner == os.getpid()]:
             try:
                 box.delete()
             except Exception:

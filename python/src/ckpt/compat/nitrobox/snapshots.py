@@ -59,6 +59,10 @@ def read_handle(path: str, native: Native, what: str) -> str:
     return str(found["snapshot"])
 
 
+OWN = "snapshot "
+"""How the message of a snapshot begins that goes with its sandbox."""
+
+
 class Snapshots:
     """The part of a sandbox that deals with snapshots: files and processes of one instant."""
 
@@ -78,8 +82,7 @@ class Snapshots:
 
     def fs_restore(self, path: str) -> None:
         """Brings the files of `fs_snapshot(path)` back; no process runs afterwards."""
-        snapshot = read_handle(path, self._native, "Snapshot")
-        self._roll_back(snapshot)
+        self._restore_handle(path, "Snapshot", suspended=True)
         with translated():
             self._native.kill(9)
         self._after_restore()
@@ -94,7 +97,7 @@ class Snapshots:
         if str(tag) in self._snapshots:
             raise FileExistsError(f"there is a snapshot {tag!r} already")
         with translated():
-            made = self._native.save(message=f"snapshot {tag}")
+            made = self._native.save(message=f"{OWN}{tag}")
         self._snapshots[str(tag)] = made.id
         if str(tag).isdigit():
             self._snapshot_counter = max(self._snapshot_counter, int(tag) + 1)
@@ -122,6 +125,17 @@ class Snapshots:
         if snapshot is not None:
             self._retired.append(snapshot)
             self._retire()
+
+    def _restore_handle(self, path: str, what: str, *, suspended: bool = False) -> None:
+        snapshot = read_handle(path, self._native, what)
+        with translated():
+            try:
+                self._native.restore(snapshot, suspended=suspended)
+            except errors.SnapshotNotFound:
+                raise FileNotFoundError(
+                    f"{what} not found: the snapshot that {path} stands for was deleted"
+                ) from None
+        self._retire()
 
     def _roll_back(self, snapshot: str) -> None:
         with translated():
