@@ -79,12 +79,17 @@ public func startThread(_ body: @escaping @Sendable () -> Void) {
     pthread_attr_init(&attributes)
     pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED))
     let box = Unmanaged.passRetained(Box(body))
-    let status = pthread_create(
-        &thread, &attributes,
-        { argument in
-            Unmanaged<Box>.fromOpaque(argument!).takeRetainedValue().body()
-            return nil
-        }, box.toOpaque())
+    let start: @convention(c) (UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? = { argument in
+        Unmanaged<Box>.fromOpaque(argument!).takeRetainedValue().body()
+        return nil
+    }
+    var status = pthread_create(&thread, &attributes, start, box.toOpaque())
+    // Others end, and what they leave is enough: to die would break off what everybody else does.
+    let patience = monotonicNanoseconds() + 30_000_000_000
+    while status == EAGAIN, monotonicNanoseconds() < patience {
+        usleep(10_000)
+        status = pthread_create(&thread, &attributes, start, box.toOpaque())
+    }
     pthread_attr_destroy(&attributes)
     precondition(status == 0, "pthread_create: \(String(cString: strerror(status)))")
 }

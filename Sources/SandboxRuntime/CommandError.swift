@@ -54,7 +54,10 @@ public enum CommandError: Error, Sendable, Equatable {
                 .badValue, "there is no user or group \(name) in the sandbox",
                 hint: "name one of its /etc/passwd and /etc/group, or give numbers")
         case .badRequest(let why): ErrorMessage(.badValue, why)
-        case .system(let error): ErrorMessage(.internal, "the sandbox's PID 1", cause: error.description)
+        case .system(let error):
+            ErrorMessage(
+                RuntimeError.kind(error.code), "the sandbox's PID 1 cannot be reached",
+                hint: RuntimeError.remedy(error.code), cause: error.description)
         }
     }
 }

@@ -15,14 +15,12 @@ final class InitWire: Sendable {
     }
 
     private let state = Monitor<State>(.quiet)
-    /// Written to make the reader look at its clock again.
-    private let bell: Descriptor
+    /// Written to make the reader look at its clock again; -1 where no descriptor was left for it.
+    private let bell = eventfd(0, Int32(EFD_CLOEXEC) | Int32(EFD_NONBLOCK))
+    /// How often a reader without a bell looks, in milliseconds.
+    private static let lookEvery: Int32 = 100
 
-    init() {
-        let number = eventfd(0, Int32(EFD_CLOEXEC) | Int32(EFD_NONBLOCK))
-        precondition(number >= 0, "eventfd: \(String(cString: strerror(errno)))")
-        bell = Descriptor(owning: number)
-    }
+    deinit { if bell >= 0 { _ = Glibc.close(bell) } }
 
     /// Connects to `/.ckpt/socket` in the sandbox of PID 1 `pid`, again and again until `deadline`.
     static func connect(pid: Int32, deadline: UInt64) throws(CommandError) -> Descriptor {
@@ -170,24 +168,25 @@ final class InitWire: Sendable {
     /// Makes `waitReadable` return.
     func ring() {
         var one: UInt64 = 1
-        _ = write(bell.raw, &one, 8)
+        _ = write(bell, &one, 8)
     }
 
     /// Waits until the socket has something, `deadline` passes or the bell rings; whether it has.
     func waitReadable(_ socket: Int32, until deadline: UInt64?) -> Bool {
         var watched = [
             pollfd(fd: socket, events: Int16(POLLIN), revents: 0),
-            pollfd(fd: bell.raw, events: Int16(POLLIN), revents: 0),
+            pollfd(fd: bell, events: Int16(POLLIN), revents: 0),
         ]
-        var milliseconds: Int32 = -1
+        var milliseconds = bell >= 0 ? -1 : Self.lookEvery
         if let deadline {
             let now = monotonicNanoseconds()
-            milliseconds = deadline > now ? Int32(clamping: (deadline - now) / 1_000_000 + 1) : 0
+            let left = deadline > now ? Int32(clamping: (deadline - now) / 1_000_000 + 1) : 0
+            milliseconds = bell >= 0 ? left : min(left, Self.lookEvery)
         }
         _ = poll(&watched, 2, milliseconds)
         if watched[1].revents != 0 {
             var count: UInt64 = 0
-            _ = read(bell.raw, &count, 8)
+            _ = read(bell, &count, 8)
         }
         return watched[0].revents != 0
     }

@@ -103,13 +103,20 @@ public enum RuntimeError: Error, Sendable {
 
     /// What to do about an errno, where that is known.
     public static func remedy(_ code: Int32) -> String? {
-        kind(code) == .noSpace ? "make room: ckpt delete old snapshots, ckpt gc, or rm sandboxes" : nil
+        switch code {
+        case EMFILE:
+            "the server may have no more descriptors open: ckpt rm sandboxes, or start it with a higher limit "
+                + "(ulimit -n, or its LimitNOFILE= in systemd)"
+        case ENFILE: "the machine has no more descriptors: see /proc/sys/fs/file-nr"
+        default:
+            kind(code) == .noSpace ? "make room: ckpt delete old snapshots, ckpt gc, or rm sandboxes" : nil
+        }
     }
 
     /// The stable code that goes with an errno.
     public static func kind(_ code: Int32) -> ErrorMessage.Code {
         switch code {
-        case ENOSPC, EDQUOT: .noSpace
+        case ENOSPC, EDQUOT, EMFILE, ENFILE: .noSpace
         case EPERM, EACCES: .notPermitted
         default: .internal
         }

@@ -26,6 +26,11 @@ public struct SandboxWalls: Hashable, Sendable {
         filter = try SeccompFilter.program(spec.security.seccomp, capabilities: capabilities)
         var limits: [Limit] = []
         for limit in spec.ulimits { limits.append(try Self.limit(limit)) }
+        let (given, own) = (DescriptorLimit.atStart, DescriptorLimit.current)
+        if given != own, !limits.contains(where: { $0.number == Int32(RLIMIT_NOFILE.rawValue) }) {
+            // The server has raised its own; programs that use select(2), or close all that may be open, want a low one.
+            limits.append(Limit(number: Int32(RLIMIT_NOFILE.rawValue), soft: given.soft, hard: given.hard))
+        }
         self.limits = limits
         oomScoreAdj = spec.oomScoreAdj
     }

@@ -56,6 +56,7 @@ extension Command {
     ) { call in
         let root = call.root
         if call.words.has("stop") { return try stop(call) }
+        DescriptorLimit.raise()
         let ready = ReadyReport(descriptor: call.words.value("ready-fd").flatMap { Int32($0) })
         var manager: CheckpointManager?
         let logging = logOptions(call.words)
