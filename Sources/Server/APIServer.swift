@@ -28,7 +28,7 @@ public final class APIServer: Sendable {
         directory = try APIServer.open(root)
         lock = try RootLock(in: directory, path: root)
         stopRequest = try StopRequest()
-        traffic = Traffic()
+        traffic = Traffic(limit: Int(limits.connections))
         self.root = root
         self.limits = limits
         do throws(SystemError) {
@@ -72,6 +72,8 @@ public final class APIServer: Sendable {
 
     /// How many connections there are.
     var connectionCount: Int { traffic.connectionCount }
+    /// How many of them are between two requests.
+    var idleConnectionCount: Int { traffic.idleCount }
 
     /// Asks for a clean shutdown and returns at once.
     public func requestStop() { stopRequest.requestStop() }

@@ -44,9 +44,9 @@ final class Exchange {
         guard case .requestLine(let text) = stage, service.admits(ckpt_http_socket(connection)) else {
             return false
         }
-        counted = service.traffic.beginRequest(ckpt_http_socket(connection))
         do throws(Refusal) {
-            guard counted else { throw .shuttingDown }
+            try service.traffic.beginRequest(ckpt_http_socket(connection))
+            counted = true
             let (route, call) = try route(method: method, text)
             observation = Observation(route, call, since: arrived)
             switch route.action {
@@ -112,6 +112,7 @@ final class Exchange {
         defer { ckpt_http_set_timeout(connection, service.limits.stallSeconds) }
         let before = stage
         stage = .answered
+        service.traffic.received(ckpt_http_socket(connection))
         switch before {
         case .collecting(let route, let call, let body):
             do throws(Refusal) {
@@ -264,6 +265,15 @@ extension Refusal {
     static var bodyTooLarge: Refusal {
         Refusal(
             ErrorMessage(.badRequest, "the body is larger than \(JSONBody.limit >> 20) MiB"), status: 413)
+    }
+
+    /// Every connection there may be waits for its answer.
+    static func tooManyRequests(_ limit: Int) -> Refusal {
+        Refusal(
+            ErrorMessage(
+                .inUse, "the server has \(limit) requests under way and takes no more",
+                hint: "send the request again later"),
+            status: 503, headers: [("Retry-After", "1"), ("Connection", "close")])
     }
 
     /// `Retry-After` tells a client that nothing was done and any request may be sent again.

@@ -23,7 +23,8 @@ final class HTTPDaemon: @unchecked Sendable {
             context: Unmanaged.passUnretained(self).toOpaque(), begin: HTTPDaemon.begin,
             handle: HTTPDaemon.handle, end: HTTPDaemon.end, connection: HTTPDaemon.connection)
         let limits = service.limits
-        daemon = ckpt_http_start(listener, limits.connections, limits.requestSeconds, &callbacks)
+        daemon = ckpt_http_start(
+            listener, limits.connections + limits.surplus, limits.requestSeconds, &callbacks)
         guard daemon != nil else { throw .last("MHD_start_daemon") }
     }
 

@@ -8,14 +8,15 @@ import Telemetry
 /// Whoever reaches it may read the numbers; none of them names a sandbox, a snapshot or a file.
 final class MetricsPort: Sendable {
     private let daemon: HTTPDaemon
-    private let traffic = Traffic()
+    private static let connections: UInt32 = 16
+    private let traffic = Traffic(limit: Int(connections))
 
     /// Listens on `ADDRESS:PORT`, an IPv6 address in brackets. Throws `badValue` for what is none, and `inUse`.
     init(_ place: String, engine: any EngineOperations, control: any ServerControl, telemetry: Telemetry)
         throws(ErrorMessage)
     {
         var limits = ServerLimits()
-        limits.connections = 16
+        limits.connections = Self.connections
         let service = Service(
             engine: engine, control: control, router: .metricsAlone, limits: limits, telemetry: telemetry,
             traffic: traffic, isOpenToAll: true)

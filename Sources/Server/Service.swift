@@ -5,8 +5,9 @@ import Telemetry
 
 /// How much a client may ask of the server's patience and threads.
 public struct ServerLimits: Sendable {
-    /// Connections at once; further ones are closed as soon as they are accepted. At most half of the
-    /// descriptors this process may have (RLIMIT_NOFILE), for the engine needs some too.
+    /// Connections at once. A further one takes the place of the one whose client has been silent for the longest,
+    /// or is refused where every client waits for an answer. At most half of the descriptors this process may have
+    /// (RLIMIT_NOFILE), for the engine needs some too.
     public var connections: UInt32
     /// Seconds without a byte until an incomplete request is given up.
     public var requestSeconds: UInt32 = 30
@@ -17,10 +18,11 @@ public struct ServerLimits: Sendable {
 
     /// The limits `ckpt serve` uses.
     public init() {
-        var descriptors = rlimit()
-        getrlimit(RLIMIT_NOFILE, &descriptors)
-        connections = UInt32(min(1000, descriptors.rlim_cur / 2))
+        connections = UInt32(min(1000, DescriptorLimit.current.soft / 2))
     }
+
+    /// Connections beyond those, which are only there to be refused in words, or until others have been closed.
+    var surplus: UInt32 { max(4, connections / 8) }
 }
 
 /// What every exchange shares.

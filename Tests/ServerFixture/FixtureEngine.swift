@@ -20,9 +20,11 @@ public final class FixtureEngine: EngineOperations {
     public init(directory: String) { self.directory = directory }
 
     /// Waits until the journal holds `line`; false after 20 s.
-    public func waits(for line: String) -> Bool {
+    public func waits(for line: String, times: Int = 1) -> Bool {
         let deadline = monotonicNanoseconds() + 20_000_000_000
-        return state.wait(until: deadline) { $0.journal.contains(line) ? true : nil } ?? false
+        return state.wait(until: deadline) { state in
+            state.journal.count { $0 == line } >= times ? true : nil
+        } ?? false
     }
 
     /// Waits for a line of the journal that begins with `start`; nil after 20 s.

@@ -1,7 +1,7 @@
 import Foundation
 import LinuxSystem
 import Messages
-import Server
+@testable import Server
 import Testing
 
 @testable import Client
@@ -207,22 +207,90 @@ struct HTTPTests {
         }
     }
 
-    @Test func connectionsBeyondTheLimitAreClosedAndHurtNobody() throws {
+    private static let version = "GET /v1/version HTTP/1.1\r\nHost: x\r\n\r\n"
+
+    @Test func whoIsSilentForTheLongestMakesRoom() throws {
         var limits = ServerLimits()
-        limits.connections = 4
+        limits.connections = 3
         try TestServer.run(limits: limits) { (server) throws in
-            let inside = server.client
-            #expect(try inside.version().api == "v1")
-            var idle: [Int32] = []
-            for _ in 0..<3 { idle.append(try server.connect().release()) }
+            // The answer is here before the server has put the connection among those that may go.
+            func waitUntilIdle(_ count: Int) throws {
+                let deadline = monotonicNanoseconds() + 60_000_000_000
+                while server.server.idleConnectionCount != count, monotonicNanoseconds() < deadline {
+                    usleep(1000)
+                }
+                try #require(server.server.idleConnectionCount == count)
+            }
+            func kept(idle: Int = 3) throws -> Int32 {
+                let socket = try server.connect()
+                try socket.send(Self.version)
+                #expect(try socket.read(upTo: 4096).starts(with: Array("HTTP/1.1 200 ".utf8)))
+                try waitUntilIdle(idle)
+                return socket.release()
+            }
+            func isClosed(_ socket: Int32) -> Bool {
+                var byte: UInt8 = 0
+                // Returns only because the server closes.
+                return recv(socket, &byte, 1, 0) == 0
+            }
+            var sockets = [try kept(idle: 1)]
+            defer { sockets.forEach { close($0) } }
+            let slow = try server.connect()
+            try slow.send("GET /v1/vers")
+            sockets += [slow.release(), try server.connect().release()]
+            try waitUntilIdle(3)
+            for oldest in 0..<3 {
+                sockets.append(try kept())
+                #expect(isClosed(sockets[oldest]))
+            }
+        }
+    }
+
+    @Test func anUnfinishedBodyLocksNobodyOut() throws {
+        var limits = ServerLimits()
+        limits.connections = 1
+        try TestServer.run(limits: limits) { (server) throws in
+            let unfinished = try server.connect()
+            try unfinished.send("POST /v1/fork HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")
+            #expect(try server.client.version().api == "v1")
+            #expect(!unfinished.readToEnd().contains(" 200 "))
+        }
+    }
+
+    @Test func whoWaitsForAnAnswerKeepsItsConnection() throws {
+        var limits = ServerLimits()
+        limits.connections = 3
+        try TestServer.run(limits: limits) { (server) throws in
+            let body = "{\"argv\":[\"hang\"]}"
+            let waiting = try (0..<3).map { _ in try Hanging(server, body) }
+            #expect(server.engine.waits(for: "hangs", times: waiting.count))
             let excess = try server.connect()
-            #expect(excess.readToEnd().isEmpty)
-            #expect(try inside.version().api == "v1")
-            idle.forEach { close($0) }
-            // The server notices that they left when it comes to it.
+            try excess.send(Self.version)
+            let answer = excess.readToEnd()
+            #expect(answer.contains(" 503 ") && answer.contains("3 requests under way"))
+            for one in waiting { try one.endsWithoutAnAnswer() }
             let deadline = monotonicNanoseconds() + 20_000_000_000
             while (try? server.client.version()) == nil && monotonicNanoseconds() < deadline { usleep(1000) }
             #expect(try server.client.version().api == "v1")
+        }
+    }
+
+    /// A call that ends when its client hangs up.
+    private final class Hanging {
+        private let socket: Int32
+        init(_ server: TestServer, _ body: String) throws {
+            let connection = try server.connect()
+            try connection.send(
+                "POST /v1/sandboxes/box/exec HTTP/1.1\r\nHost: x\r\n"
+                    + "Content-Length: \(body.utf8.count)\r\n\r\n\(body)")
+            socket = connection.release()
+        }
+
+        /// It must be there until now.
+        func endsWithoutAnAnswer() throws {
+            var byte: UInt8 = 0
+            #expect(recv(socket, &byte, 1, Int32(MSG_DONTWAIT)) < 0 && errno == EAGAIN)
+            close(socket)
         }
     }
 
