@@ -22,6 +22,8 @@ public final class CheckpointManager: EngineOperations {
     let control: ControlGroups
     let gate = Monitor(DeletionGate())
     let spares = Monitor(SparePool())
+    /// The highest number that an incarnation of any sandbox was given by this server.
+    let incarnations = Monitor(0)
     let telemetry: Telemetry
     let lives = Monitor(LifeWatch())
     /// Notes what is amiss and was mended, or could not be.
@@ -154,6 +156,7 @@ public final class CheckpointManager: EngineOperations {
                 record: record, directory: directory(of: name), isDurable: store.durability == .always,
                 telemetry: telemetry)
             registry.with { $0[name] = sandbox }
+            incarnations.with { $0 = max($0, record.incarnation) }
             takeUp(sandbox, record)
         }
         endOrphans()

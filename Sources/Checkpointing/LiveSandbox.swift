@@ -13,8 +13,6 @@ final class LiveSandbox: Sendable {
         var running: Running?
         /// The layer that last captured its upper; compared with at the next save.
         var capture: CapturedUpper?
-        /// The highest number a root filesystem of it was given; the record's is that of the one it runs on.
-        var lastIncarnation: Int
         /// What leads out of it and in by ports, with `nat`.
         var wayOut: WayOut?
         /// The processes whose crash is being saved, by their pids in it: PID 1 tells of each on every connection.
@@ -69,7 +67,7 @@ final class LiveSandbox: Sendable {
         self.directory = directory
         self.isDurable = isDurable
         log = CommandLog(directory: directory)
-        state = Monitor(State(record: record, lastIncarnation: record.incarnation))
+        state = Monitor(State(record: record))
     }
 
     /// Reads or changes the state; `body` must be quick.

@@ -38,10 +38,13 @@ extension CheckpointManager {
     }
 
     /// The directories of the sandbox's next incarnation; nothing is made yet.
+    ///
+    /// No number is used twice while this server lives: what is left of an incarnation is removed in the background, by
+    /// its path, when another sandbox may bear the name already.
     func nextRoot(of sandbox: LiveSandbox, view: BaseView) -> (root: RootFilesystem, incarnation: Int) {
-        let incarnation = sandbox.with { state in
-            state.lastIncarnation += 1
-            return state.lastIncarnation
+        let incarnation = incarnations.with { last in
+            last += 1
+            return last
         }
         return (rootFilesystem(of: sandbox, incarnation: incarnation, view: view), incarnation)
     }
