@@ -152,25 +152,3 @@ extension CheckpointManager {
         return bytes
     }
 }
-
-/// What a command has printed so far.
-private struct BufferedOutput {
-    private var stdout: [UInt8] = []
-    private var stderr: [UInt8] = []
-
-    mutating func take(_ stream: OutputStream, _ bytes: [UInt8]) {
-        switch stream {
-        case .stdout: stdout += bytes
-        case .stderr: stderr += bytes
-        }
-    }
-
-    func put(into result: ExecResult) -> ExecResult {
-        var result = result
-        result.stdout = String(validating: stdout, as: UTF8.self)
-        result.stderr = String(validating: stderr, as: UTF8.self)
-        if result.stdout == nil { result.stdoutBase64 = encodeBase64(stdout) }
-        if result.stderr == nil { result.stderrBase64 = encodeBase64(stderr) }
-        return result
-    }
-}

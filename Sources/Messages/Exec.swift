@@ -110,10 +110,11 @@ public struct ExecResult: Codable, Sendable {
     public var truncated: Bool
     /// From start to exit, in milliseconds.
     public var durationMs: Double
-    /// The output as UTF-8 text; nil when it is no UTF-8 (see the Base64 twin).
+    /// The output as UTF-8 text; nil when it is no UTF-8, or JSON would add more than 16 MiB of escapes to it (see the
+    /// Base64 twin).
     public var stdout: String?
     public var stderr: String?
-    /// The output in base64, only when it is no UTF-8.
+    /// The output in base64, only where there is no text.
     public var stdoutBase64: String?
     public var stderrBase64: String?
 

@@ -1,0 +1,47 @@
+import Messages
+
+/// What a command has printed so far.
+struct BufferedOutput {
+    /// How much longer JSON may make a text, in bytes: a zero byte takes six, and an answer is held several times over.
+    static let mostEscapes = 16 << 20
+
+    private var stdout: [UInt8] = []
+    private var stderr: [UInt8] = []
+
+    mutating func take(_ stream: OutputStream, _ bytes: [UInt8]) {
+        switch stream {
+        case .stdout: stdout += bytes
+        case .stderr: stderr += bytes
+        }
+    }
+
+    func put(into result: ExecResult) -> ExecResult {
+        var result = result
+        result.stdout = Self.text(stdout)
+        result.stderr = Self.text(stderr)
+        if result.stdout == nil { result.stdoutBase64 = encodeBase64(stdout) }
+        if result.stderr == nil { result.stderrBase64 = encodeBase64(stderr) }
+        return result
+    }
+
+    /// The bytes as text, if they are UTF-8 and JSON does not make too much of them.
+    static func text(_ bytes: [UInt8]) -> String? {
+        bytes.count * 5 > mostEscapes && escapes(bytes) > mostEscapes
+            ? nil : String(validating: bytes, as: UTF8.self)
+    }
+
+    /// The bytes that JSON adds to a text.
+    static func escapes(_ bytes: [UInt8]) -> Int {
+        var sum = 0
+        bytes.withUnsafeBufferPointer { bytes in
+            for byte in bytes {
+                switch byte {
+                case 8, 9, 10, 12, 13, UInt8(ascii: "\""), UInt8(ascii: "\\"): sum += 1
+                case 0..<32: sum += 5
+                default: break
+                }
+            }
+        }
+        return sum
+    }
+}
