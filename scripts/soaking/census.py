@@ -25,7 +25,10 @@ class Census:
         }
         self.numbers = {name: len(things) for name, things in self.details.items()}
         self.memory = _memory(pid)
-        du = subprocess.run(["du", "-skx", server.root], stdout=subprocess.PIPE, text=True, check=False)
+        # What is being removed is missed by it, and said to be.
+        du = subprocess.run(
+            ["du", "-skx", server.root], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False
+        )
         self.disk = int(du.stdout.split()[0])
 
     def growth(self, before):
