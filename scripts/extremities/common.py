@@ -64,7 +64,7 @@ def round_trip(connection, name, read, change):
     )
 
 
-def nothing_left(server, seconds=30):
+def nothing_left(server, seconds=180):
     """Waits until the store is empty but for prepared sandboxes; what was deleted is removed behind its user's back."""
     end = time.monotonic() + seconds
     while True:
