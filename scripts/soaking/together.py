@@ -77,6 +77,12 @@ def blocked_command(server, connection, number):
     connection.remove("a")
 
 
+def is_worker(pid):
+    """Whether it is no process that CRIU restores: that is the server's child too, but in a namespace of pids below."""
+    with open(f"/proc/{pid}/status") as file:
+        return len(next(line for line in file if line.startswith("NSpid:")).split()) == 2
+
+
 def criu_of(server):
     """The pids of the server's CRIU workers."""
     found = []
@@ -84,7 +90,7 @@ def criu_of(server):
         try:
             with open(f"/proc/{pid}/stat") as file:
                 name, _, rest = file.read().partition("(")[2].rpartition(")")
-            if name.startswith("criu") and int(rest.split()[1]) == server.pid:
+            if name.startswith("criu") and int(rest.split()[1]) == server.pid and is_worker(pid):
                 found.append(int(pid))
         except OSError:
             pass
@@ -112,6 +118,8 @@ def blocked_criu(server, connection, number):
             under_way, pid = stopped_worker(server, server.path, call)
             if pid and under_way.is_under_way:
                 break
+            if pid:
+                os.kill(pid, signal.SIGCONT)
             under_way.end()
         else:
             raise Failure("no CRIU worker could be caught at work")
