@@ -9,7 +9,7 @@ import Testing
         "landlock",
         "open files", "pipes", "processes", "mappings", "inotify", "network", "criu cache", "gdb", "cgroups",
         "store",
-        "filesystem",
+        "filesystem", "recovery",
     ]
 
     private func report(_ result: CommandResult) throws -> DoctorReport {
