@@ -1,5 +1,6 @@
 """One operation under one fault, and everything that is looked at afterwards."""
 
+import json
 import os
 import re
 import subprocess
@@ -107,7 +108,7 @@ class Trial:
         for id in world.snapshots:
             if id not in world.links:
                 world.check_snapshot(id)
-        world.check_all()
+        world.check_all(was_cut=bool(killed) and self.fault in ("server", "all"))
         if killed and self.fault in ("server", "all"):
             self.check_report(infos)
         if not self.at:
@@ -119,7 +120,8 @@ class Trial:
 
     def check_report(self, infos):
         """The server that took over says what became of each sandbox."""
-        checks = {each["name"]: each["detail"] for each in self.world.json("doctor")["checks"]}
+        found = json.loads(self.world.call("doctor", "--quick", "--json").stdout)
+        checks = {each["name"]: each["detail"] for each in found["checks"]}
         report = checks.get("recovery", "")
         running = sum(info["state"] == "running" for info in infos.values())
         if running and not re.search(f"{running} sandbox(es)? runs? on", report):
