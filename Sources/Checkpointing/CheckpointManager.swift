@@ -197,7 +197,7 @@ public final class CheckpointManager: EngineOperations {
             let groups = SandboxGroups(of: process.pid, in: control)
             let isPaused = groups.isFrozen
             let channel = channel(of: sandbox)
-            if !isPaused { connect(channel, of: sandbox, to: process) }
+            if !isPaused { try connect(channel, of: sandbox, to: process) }
             sandbox.with { state in
                 state.running = LiveSandbox.Running(
                     process: process, channel: channel, root: root, groups: groups, isPaused: isPaused,
@@ -223,10 +223,14 @@ public final class CheckpointManager: EngineOperations {
     }
 
     /// A sandbox whose PID 1 cannot be spoken to just now lives all the same: whoever needs it next tries again.
-    private func connect(_ channel: CommandChannel, of sandbox: LiveSandbox, to process: SandboxProcess) {
+    /// Throws `version_mismatch`, which no further try would mend.
+    private func connect(
+        _ channel: CommandChannel, of sandbox: LiveSandbox, to process: SandboxProcess
+    ) throws(ErrorMessage) {
         do throws(CommandError) {
             try channel.connect(pid: process.pid, deadline: monotonicNanoseconds() + 10_000_000_000)
         } catch {
+            if error.message.code == .versionMismatch { throw error.message }
             channel.abandon(error)
             report("sandbox \(sandbox.name): no line to its PID 1: \(error.message.description)")
         }
