@@ -40,6 +40,10 @@ final class Catalog {
     init(path: String, durability: Durability) throws(SnapshotTreeError) {
         database = try Database(path: path)
         self.durability = durability
+        // The store is ours alone, so the journal's index need not be shared with anybody: mapped from a file, it kills
+        // the process with SIGBUS once a quota of btrfs is used up (sqlite.org/wal.html, "Use of WAL Without
+        // Shared-Memory").
+        try database.execute("PRAGMA locking_mode=EXCLUSIVE")
         try database.execute("PRAGMA journal_mode=WAL; PRAGMA foreign_keys=ON")
         try database.execute("PRAGMA synchronous=\(Self.synchronous(durability))")
         let version = try database.rows("PRAGMA user_version") { Int($0.integer(0)) }.first ?? 0

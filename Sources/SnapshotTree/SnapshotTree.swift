@@ -65,6 +65,7 @@ public final class SnapshotTree: Sendable {
         self.catalog = Monitor(catalog)
         live = LiveStagings()
         flusher = Flusher(layout, report: report)
+        Reserve.keep(root)
         if !recovery.unflushed.isEmpty { flusher.fallBehind() }
         if durability != .none { for id in recovery.unflushed { flusher.add(id) } }
     }
