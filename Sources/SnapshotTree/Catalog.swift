@@ -64,6 +64,9 @@ final class Catalog {
         }
     }
 
+    /// Moves everything from the journal to the catalog's file.
+    func emptyJournal() throws(SnapshotTreeError) { try database.execute("PRAGMA wal_checkpoint(TRUNCATE)") }
+
     func transaction<Result>(
         _ body: () throws(SnapshotTreeError) -> Result
     ) throws(SnapshotTreeError) -> Result {

@@ -56,10 +56,11 @@ public struct Recovery: Equatable, Sendable {
         }
         let before = recovery
         do throws(SnapshotTreeError) {
+            try layout.checkCatalog(last)
             let catalog = try Catalog(path: layout.catalogPath, durability: durability)
-            if layout.isSuspect || last != .closed { try catalog.check() }
+            if layout.isSuspect || !last.isInOrder { try catalog.check() }
             try recovery.reconcile(catalog, with: layout)
-            if last != .closed { try recovery.reconcileTags(catalog, with: layout) }
+            if !last.isInOrder { try recovery.reconcileTags(catalog, with: layout) }
             layout.clearSuspect()
             return (catalog, recovery)
         } catch .damaged {

@@ -114,7 +114,7 @@ import Testing
         let second = try tree.publish(parent: first, layer: "two")
         tree.close()
         for snapshot in [first, second] { #expect(try marks(snapshot) == ["durable"]) }
-        #expect(!exists("\(store.root)/session"))
+        #expect(try readFile("\(store.root)/session").hasPrefix("closed\n"))
     }
 
     @Test func oneSnapshotMayPromiseMoreThanItsStore() throws {
