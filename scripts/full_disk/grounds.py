@@ -20,6 +20,8 @@ class Ground:
     cause = "No space left on device"
     # Whether a sandbox can still write where its files lie.
     stays_writable = True
+    # Whether a rename, which every removal begins with, needs no room.
+    can_remove = True
 
     def __init__(self, directory):
         self.directory = directory
@@ -121,6 +123,7 @@ class Quota(LoopGround):
 
     kind, megabytes, maker = "btrfs", 512, ["mkfs.btrfs", "-q", "-f"]
     cause = "Disk quota exceeded"
+    can_remove = False
 
     def attach(self):
         super().attach()

@@ -34,9 +34,10 @@ class Trial:
                 self.measure(free)
                 self.check_running("with room again")
                 self.check_whole()
-                self.ground.exhaust()
-                self.make_room()
-                self.ground.relieve()
+                if self.ground.can_remove:
+                    self.ground.exhaust()
+                    self.make_room()
+                    self.ground.relieve()
             else:
                 self.end()
                 self.ground.relieve()
