@@ -15,7 +15,9 @@ extension ErrorMessage {
     }
 
     /// Why a sandbox could not be saved: CRIU's refusal, or what our own part of the dump threw.
-    static func cannotSave(_ sandbox: String, _ error: CriuError) -> ErrorMessage {
+    ///
+    /// `room` is what keeps files from being written to the store: CRIU's log is one of them.
+    static func cannotSave(_ sandbox: String, _ error: CriuError, room: SystemError?) -> ErrorMessage {
         if let own = error.cause as? ErrorMessage { return own }
         switch error.kind {
         case .binaryMissing, .binaryWrong:
@@ -23,11 +25,11 @@ extension ErrorMessage {
         default:
             break
         }
-        if error.log.contains(where: { $0.contains("No space left on device") }) || error.criuErrno == ENOSPC
-        {
+        if let lack = error.lackOfRoom(room) {
             return ErrorMessage(
-                .noSpace, "sandbox \(sandbox) cannot be saved: the disk that holds the store is full",
-                hint: "ckpt delete old snapshots and ckpt gc, or make room; the sandbox runs on")
+                RuntimeError.kind(lack.code),
+                "sandbox \(sandbox) cannot be saved: the store cannot be written to",
+                hint: lack.remedy.map { "the sandbox runs on; \($0)" }, cause: lack.description)
         }
         return ErrorMessage(
             .cannotSave, "sandbox \(sandbox) cannot be saved: \(error.message)",
@@ -38,7 +40,7 @@ extension ErrorMessage {
 
     /// Why a snapshot could not be brought to life; `commands` are those of its processes, by their ids in the sandbox.
     static func cannotRestore(
-        _ snapshot: String, _ error: CriuError, commands: () -> [Int32: String]
+        _ snapshot: String, _ error: CriuError, room: SystemError?, commands: () -> [Int32: String]
     ) -> ErrorMessage {
         if let own = error.cause as? ErrorMessage { return own }
         switch error.kind {
@@ -46,11 +48,11 @@ extension ErrorMessage {
             return ErrorMessage(.notInstalled, error.message, hint: error.hint)
         default: break
         }
-        if error.log.contains(where: { $0.contains("No space left on device") }) || error.criuErrno == ENOSPC
-        {
+        if let lack = error.lackOfRoom(room) {
             return ErrorMessage(
-                .noSpace, "snapshot \(snapshot) cannot be restored: the disk that holds the store is full",
-                hint: "ckpt delete old snapshots and ckpt gc, or make room")
+                RuntimeError.kind(lack.code),
+                "snapshot \(snapshot) cannot be restored: the store cannot be written to",
+                hint: lack.remedy, cause: lack.description)
         }
         guard var refusal = error.refusals.first else {
             return ErrorMessage(
@@ -68,6 +70,15 @@ extension ErrorMessage {
 }
 
 extension CriuError {
+    /// The errno of a disk without room that CRIU met, or that we meet when CRIU has nothing to say.
+    fileprivate func lackOfRoom(_ room: SystemError?) -> SystemError? {
+        for code in [ENOSPC, EDQUOT, EROFS] {
+            let text = SystemError(call: "CRIU", code: code)
+            if criuErrno == code || log.contains(where: { $0.contains(text.reason) }) { return text }
+        }
+        return refusals.isEmpty && room?.remedy != nil ? room : nil
+    }
+
     /// What to do when it is another CRIU than ours that fails.
     var binaryHint: String? {
         guard kind == .workerFailed, let named = getenv("CKPT_CRIU").map({ String(cString: $0) }),

@@ -164,7 +164,9 @@ extension CheckpointManager {
             }
         } catch {
             isAddressTaken = error.refusals.contains { $0.id == "address-in-use" }
-            throw .cannotRestore(snapshot.id, error) { commands(of: snapshot.id) }
+            throw .cannotRestore(snapshot.id, error, room: Room.lacking(in: directory)) {
+                commands(of: snapshot.id)
+            }
         }
         do throws(SystemError) { return (try SandboxProcess(pid: pid), puttingBack.warnings) } catch {
             throw ErrorMessage(

@@ -141,7 +141,7 @@ extension CheckpointManager {
                 attempt.timings.filesystemMs = milliseconds(since: instant)
             }
         } catch {
-            throw .cannotSave(attempt.sandbox.name, error)
+            throw .cannotSave(attempt.sandbox.name, error, room: Room.lacking(in: attempt.staging.path))
         }
     }
 

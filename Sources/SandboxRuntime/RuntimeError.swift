@@ -108,8 +108,7 @@ public enum RuntimeError: Error, Sendable {
             "the server may have no more descriptors open: ckpt rm sandboxes, or start it with a higher limit "
                 + "(ulimit -n, or its LimitNOFILE= in systemd)"
         case ENFILE: "the machine has no more descriptors: see /proc/sys/fs/file-nr"
-        default:
-            kind(code) == .noSpace ? "make room: ckpt delete old snapshots, ckpt gc, or rm sandboxes" : nil
+        default: SystemError.remedy(code)
         }
     }
 

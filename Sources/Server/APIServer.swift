@@ -29,6 +29,8 @@ public final class APIServer: Sendable {
         engine: (Telemetry) throws(ErrorMessage) -> any EngineOperations
     ) throws(ErrorMessage) {
         directory = try access.open(root: root)
+        // Whoever is to delete something is started first.
+        Reserve.releaseIfFull(root)
         lock = try RootLock(in: directory, path: root)
         let stopRequest = try StopRequest()
         self.stopRequest = stopRequest

@@ -40,6 +40,10 @@ final class Catalog {
     init(path: String, durability: Durability) throws(SnapshotTreeError) {
         database = try Database(path: path)
         self.durability = durability
+        // The store is ours alone, so the journal's index need not be shared with anybody: mapped from a file, it kills
+        // the process with SIGBUS once a quota of btrfs is used up (sqlite.org/wal.html, "Use of WAL Without
+        // Shared-Memory").
+        try database.execute("PRAGMA locking_mode=EXCLUSIVE")
         try database.execute("PRAGMA journal_mode=WAL; PRAGMA foreign_keys=ON")
         try database.execute("PRAGMA synchronous=\(Self.synchronous(durability))")
         let version = try database.rows("PRAGMA user_version") { Int($0.integer(0)) }.first ?? 0
@@ -59,6 +63,9 @@ final class Catalog {
             throw .damaged(what: "the catalog", reason: answer.first ?? "quick_check says nothing")
         }
     }
+
+    /// Moves everything from the journal to the catalog's file.
+    func emptyJournal() throws(SnapshotTreeError) { try database.execute("PRAGMA wal_checkpoint(TRUNCATE)") }
 
     func transaction<Result>(
         _ body: () throws(SnapshotTreeError) -> Result

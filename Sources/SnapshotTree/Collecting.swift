@@ -172,6 +172,12 @@ extension SnapshotTree {
     public func retire(
         _ snapshot: RetiredSnapshot, standing: [String: [String]]
     ) throws(SnapshotTreeError) -> Int64? {
+        try usingReserve { () throws(SnapshotTreeError) in try retireNow(snapshot, standing: standing) }
+    }
+
+    private func retireNow(
+        _ snapshot: RetiredSnapshot, standing: [String: [String]]
+    ) throws(SnapshotTreeError) -> Int64? {
         var trash: [String] = []
         let isGone = try locked { (catalog) throws(SnapshotTreeError) -> Bool in
             guard let record = try catalog.record(snapshot.id), record.tags == snapshot.tags,

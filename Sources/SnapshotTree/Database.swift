@@ -120,8 +120,11 @@ final class Database {
             return .damaged(what: "the catalog", reason: text)
         case SQLITE_FULL:
             return .noSpace(SystemError(call: "SQLite", code: ENOSPC, subject: "catalog.sqlite"))
-        case SQLITE_IOERR where isFull(sqlite3_system_errno(handle)):
-            return .noSpace(SystemError(call: "SQLite", code: sqlite3_system_errno(handle)))
+        case SQLITE_IOERR, SQLITE_CANTOPEN, SQLITE_READONLY:
+            let cause = SystemError(
+                call: "SQLite", code: sqlite3_system_errno(handle), subject: "catalog.sqlite")
+            // What has no errno of its own is told in SQLite's words.
+            return cause.remedy == nil ? .catalog(code: code, text: text) : SnapshotTreeError(cause)
         default:
             return .catalog(code: code, text: text)
         }

@@ -17,6 +17,28 @@ extension SnapshotTree {
         standing: [String: [String]] = [:],
         layersInUse: Set<String> = []
     ) throws(SnapshotTreeError) -> DeleteResult {
+        try usingReserve { () throws(SnapshotTreeError) in
+            try deleteNow(
+                id, subtree: subtree, keepingChildren: keepingChildren, standing: standing,
+                layersInUse: layersInUse)
+        }
+    }
+
+    /// Runs what makes room; when it has none itself, once more with the room that is kept back for that.
+    func usingReserve<Result>(
+        _ body: () throws(SnapshotTreeError) -> Result
+    ) throws(SnapshotTreeError) -> Result {
+        do throws(SnapshotTreeError) { return try body() } catch {
+            guard case .noSpace = error, Reserve.release(root) else { throw error }
+        }
+        defer { Reserve.keep(root) }
+        return try body()
+    }
+
+    private func deleteNow(
+        _ id: String, subtree: Bool, keepingChildren: Bool, standing: [String: [String]],
+        layersInUse: Set<String>
+    ) throws(SnapshotTreeError) -> DeleteResult {
         var trash: [String] = []
         let deleted = try locked { (catalog) throws(SnapshotTreeError) in
             let ids = try subtree ? withDescendants(id, catalog) : [id]

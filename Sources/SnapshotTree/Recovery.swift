@@ -56,10 +56,14 @@ public struct Recovery: Equatable, Sendable {
         }
         let before = recovery
         do throws(SnapshotTreeError) {
+            try layout.checkCatalog(last)
             let catalog = try Catalog(path: layout.catalogPath, durability: durability)
-            if layout.isSuspect || last != .closed { try catalog.check() }
+            if layout.isSuspect || !last.isInOrder { try catalog.check() }
             try recovery.reconcile(catalog, with: layout)
-            if last != .closed { try recovery.reconcileTags(catalog, with: layout) }
+            if !last.isInOrder {
+                try recovery.reconcileTags(catalog, with: layout)
+                try recovery.mendTags(catalog, in: layout)
+            }
             layout.clearSuspect()
             return (catalog, recovery)
         } catch .damaged {
@@ -68,6 +72,7 @@ public struct Recovery: Equatable, Sendable {
         recovery.damagedCatalog = try layout.setCatalogAside()
         let catalog = try Catalog(path: layout.catalogPath, durability: durability)
         try recovery.reconcile(catalog, with: layout)
+        if !last.isInOrder { try recovery.mendTags(catalog, in: layout) }
         return (catalog, recovery)
     }
 
@@ -152,6 +157,22 @@ public struct Recovery: Equatable, Sendable {
             for id in other { try catalog.setTags(layout.tags(of: id), of: id) }
         }
         retagged = other
+    }
+
+    /// Writes down anew the tags of each snapshot beside which a crash left something else than the catalog has: half a
+    /// file, or a tag that another snapshot has.
+    private mutating func mendTags(_ catalog: Catalog, in layout: Layout) throws(SnapshotTreeError) {
+        let tags = Dictionary(grouping: try catalog.allTags(), by: \.snapshot).mapValues { $0.map(\.tag) }
+        for id in try catalog.ids() where damaged[id] == nil {
+            let text = Array((tags[id] ?? []).map { "\($0)\n" }.joined().utf8)
+            let path = "\(layout.snapshotPath(id))/tags"
+            if text == (try? Files.read(path)) ?? [] { continue }
+            try wrapping { () throws(SystemError) in
+                try Descriptor.directory(layout.snapshotPath(id))
+                    .replaceFile("tags", with: text, durable: true)
+            }
+            if !retagged.contains(id) { retagged.append(id) }
+        }
     }
 
     private mutating func indexLayers(

@@ -5,16 +5,23 @@ import Messages
 
 /// How the last one who worked on a store came to its end.
 enum LastSession: Equatable {
-    /// In order: everything was flushed and nothing has to be looked for.
-    case closed
+    /// In order: everything was flushed and nothing has to be looked for. The digest of the catalog then, where it is
+    /// known: SQLite has none of its own, and takes a flipped bit for what was written.
+    case closed(catalog: Digest?)
     /// It was killed; what it wrote is in the kernel's page cache or on the disk.
     case killed
     /// With the machine, under this durability: what was not flushed may be gone, in any part.
     case machineWentDown(Durability)
+
+    var isInOrder: Bool {
+        if case .closed = self { return true }
+        return false
+    }
 }
 
 extension Layout {
     private static let session = "session"
+    private static let closed = "closed"
 
     /// Writes down that somebody works on the store, and tells how the last one ended.
     func beginSession(_ durability: Durability) throws(SnapshotTreeError) -> LastSession {
@@ -32,14 +39,36 @@ extension Layout {
 
     private static func read(_ bytes: [UInt8], _ boot: Substring) -> LastSession {
         let lines = String(decoding: bytes, as: UTF8.self).split(separator: "\n")
-        guard let first = lines.first else { return .closed }
+        guard let first = lines.first else { return .closed(catalog: nil) }
+        if first == closed { return .closed(catalog: lines.dropFirst().first.flatMap { Digest($0) }) }
         if first == boot { return .killed }
         // One that cannot be read promised nothing.
         return .machineWentDown(lines.dropFirst().first.flatMap { Durability(rawValue: String($0)) } ?? .none)
     }
 
-    /// Writes down that everything is flushed and the work is over.
-    func endSession() { unlinkat(rootDirectory.raw, Self.session, 0) }
+    /// Writes down that everything is flushed, the catalog's journal is empty and the work is over.
+    func endSession() throws(SystemError) {
+        let digest = try catalogDigest().map { "\($0)\n" } ?? ""
+        try rootDirectory.replaceFile(
+            Self.session, with: Array("\(Self.closed)\n\(digest)".utf8), durable: true)
+    }
+
+    /// The digest of the catalog's file; nil where there is none.
+    private func catalogDigest() throws(SystemError) -> Digest? {
+        do throws(SystemError) { return Digest(of: try Files.read(catalogPath)) } catch {
+            if error.isMissing { return nil }
+            throw error
+        }
+    }
+
+    /// Throws `damaged` where the catalog is another one than the last session left.
+    func checkCatalog(_ last: LastSession) throws(SnapshotTreeError) {
+        guard case .closed(let digest?) = last else { return }
+        let now = try wrapping { () throws(SystemError) in try catalogDigest() }
+        if let now, now != digest {
+            throw .damaged(what: "the catalog", reason: "it is not what it was when the store was closed")
+        }
+    }
 
     /// The published snapshots that nobody has flushed, by whether it was this run of the machine that wrote them.
     func unflushed() throws(SnapshotTreeError) -> (ours: [String], others: [String]) {

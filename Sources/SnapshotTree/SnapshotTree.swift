@@ -65,6 +65,7 @@ public final class SnapshotTree: Sendable {
         self.catalog = Monitor(catalog)
         live = LiveStagings()
         flusher = Flusher(layout, report: report)
+        Reserve.keep(root)
         if !recovery.unflushed.isEmpty { flusher.fallBehind() }
         if durability != .none { for id in recovery.unflushed { flusher.add(id) } }
     }
@@ -83,10 +84,15 @@ public final class SnapshotTree: Sendable {
         waitUntilDurable()
         waitUntilRemoved()
         // Merged layers are no snapshot's to flush.
-        do throws(SystemError) { try flusher.catchUp() } catch {
-            return report("the store is not durable: \(error)")
+        do throws(SnapshotTreeError) {
+            try wrapping { () throws(SystemError) in try flusher.catchUp() }
+            try locked { (catalog) throws(SnapshotTreeError) in
+                try catalog.emptyJournal()
+                try wrapping { () throws(SystemError) in try layout.endSession() }
+            }
+        } catch {
+            report("the store is not closed in order, and is looked through at the next start: \(error)")
         }
-        layout.endSession()
     }
 
     /// Waits until everything discarded so far is removed.

@@ -50,7 +50,7 @@ public enum SnapshotTreeError: Error, Equatable, Sendable {
 
     /// Wraps a failed system call; a full disk and a full quota get a case of their own.
     public init(_ error: SystemError) {
-        self = isFull(error.code) ? .noSpace(error) : .system(error)
+        self = error.isNoRoom ? .noSpace(error) : .system(error)
     }
 }
 
@@ -72,8 +72,8 @@ extension SnapshotTreeError {
             ErrorMessage(.internal, "the snapshot cannot be published: \(reason)")
         case .noSpace(let error):
             ErrorMessage(
-                .noSpace, "there is no space left for the snapshot store",
-                hint: "free some with `ckpt delete` and `ckpt gc`", cause: error.description)
+                .noSpace, "there is no space left for the snapshot store", hint: error.remedy,
+                cause: error.description)
         case .versionMismatch(let what, let found, let expected):
             ErrorMessage(
                 .versionMismatch, "\(what) has format \(found), this ckpt reads format \(expected)",
@@ -96,7 +96,7 @@ extension SnapshotTreeError {
         case .system(let error):
             ErrorMessage(
                 error.isPermission ? .notPermitted : .internal, "the snapshot store failed",
-                cause: error.description)
+                hint: error.remedy, cause: error.description)
         }
     }
 

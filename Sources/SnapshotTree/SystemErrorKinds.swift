@@ -1,9 +1,6 @@
 import Glibc
 import LinuxSystem
 
-/// Whether an errno says that the disk or a quota is full.
-func isFull(_ code: Int32) -> Bool { code == ENOSPC || code == EDQUOT }
-
 extension SystemError {
     /// Whether a right was missing.
     var isPermission: Bool { code == EPERM || code == EACCES }

@@ -131,6 +131,9 @@ public final class Verification {
             do throws(SnapshotTreeError) {
                 let manifest = try Manifest.decoded(stored, from: path)
                 try manifest.checkSealed(stored, from: path)
+                guard manifest.id == record.id else {
+                    return note(path, "is that of snapshot \(manifest.id)", snapshots: [record.id])
+                }
                 var known = record.manifest
                 guard try known.sealed() == known else {
                     return note(

@@ -49,6 +49,19 @@ private func script(_ name: String, _ arguments: String...) throws -> (status: I
         #expect(status == 0, "\(output)")
     }
 
+    /// A disk, a tmpfs, inodes and a quota used up, and a filesystem that turned read-only.
+    @Test func storesWithoutRoomRefuseAndGoOn() throws {
+        let (status, output) = try script("full-disk", "--verbose")
+        #expect(status == 0, "\(output)")
+        #expect(output.contains("every store is whole"))
+    }
+
+    @Test func damageIsFoundAndNamed() throws {
+        let (status, output) = try script("damage", "--rounds", "8", "--seed", "3", "--verbose")
+        #expect(status == 0, "\(output)")
+        #expect(output.contains("all damage found and named"))
+    }
+
     @Test func benchmarkMeasuresEveryRow() throws {
         let (status, output) = try script("bench", "--runs", "3", "--json")
         try #require(status == 0, "\(output)")

@@ -99,8 +99,19 @@ import Testing
             #expect(try tree.snapshots().map(\.tags) == [["new", "other"], ["third"]])
             tree.close()
         }
+        // Half a file, and a tag that two have: the next start leaves one of each.
+        try writeFile(tags, "\0\0\0\0new\n")
+        try writeFile("\(store.root)/snapshots/\(snapshots[1].id)/tags", "third\nthird\n\0")
+        try writeFile("\(store.root)/session", Self.otherBoot + "none\n")
+        do {
+            let tree = try store.open(.snapshot)
+            #expect(try tree.snapshots().map(\.tags) == [[], ["third"]])
+            #expect(try readFile(tags) == "")
+            #expect(try readFile("\(store.root)/snapshots/\(snapshots[1].id)/tags") == "third\n")
+            tree.close()
+        }
         // A store that was closed is not looked through.
-        try writeFile(tags, "")
+        try writeFile(tags, "new\n")
         #expect(try store.open(.snapshot).recovery.isClean)
     }
 
@@ -114,7 +125,7 @@ import Testing
         let second = try tree.publish(parent: first, layer: "two")
         tree.close()
         for snapshot in [first, second] { #expect(try marks(snapshot) == ["durable"]) }
-        #expect(!exists("\(store.root)/session"))
+        #expect(try readFile("\(store.root)/session").hasPrefix("closed\n"))
     }
 
     @Test func oneSnapshotMayPromiseMoreThanItsStore() throws {

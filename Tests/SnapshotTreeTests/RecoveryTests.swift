@@ -1,3 +1,4 @@
+import Digests
 import Glibc
 import LinuxSystem
 import Messages
@@ -51,6 +52,34 @@ import Testing
         #expect(exists("\(catalog).damaged-1"))
         #expect(try tree.snapshots() == before)
         #expect(!exists("\(store.root)/catalog.suspect"))
+    }
+
+    /// SQLite has no checksums: a byte of a row is as good as any other to it.
+    @Test func everyFlippedByteOfAClosedCatalogIsFound() throws {
+        let before: [SnapshotTree.Record]
+        do {
+            _ = try makeTree()
+            let tree = try store.open()
+            before = try tree.snapshots()
+            tree.close()
+        }
+        let path = "\(store.root)/catalog.sqlite"
+        let bytes = try Files.read(path)
+        for number in 0..<16 {
+            var damaged = bytes
+            damaged[number * (bytes.count - 1) / 15] ^= 1
+            try Files.write(path, damaged)
+            do {
+                let tree = try store.open()
+                #expect(tree.recovery.damagedCatalog == "\(path).damaged-\(number + 1)")
+                #expect(try tree.snapshots() == before)
+                tree.close()
+            }
+            try Files.write(path, bytes)
+            // What is written down of the catalog is of the one that was rebuilt: the old one is another.
+            try writeFile("\(store.root)/session", "closed\n\(Digest(of: bytes))\n")
+        }
+        #expect(try store.open().recovery.isClean)
     }
 
     @Test func vanishedSnapshotLosesItsRowAndItsChildrenAreTold() throws {

@@ -141,6 +141,12 @@ import Testing
                 "truncate -s 3 \(process)/core-1.img",
                 undo: "printf 'image of the child' > \(process)/core-1.img")
                 == ["core-1.img has 3 bytes and had 18"])
+        let manifests = [parent, child].map { "\(store.root)/snapshots/\($0.id)/manifest.json" }
+        let (one, other, aside) = (manifests[0], manifests[1], "\(store.path)/x")
+        let swap = "mv \(one) \(aside); mv \(other) \(one); mv \(aside) \(other)"
+        #expect(
+            try damage(swap, undo: swap).sorted()
+                == [parent, child].map { "manifest.json is that of snapshot \($0.id)" }.sorted())
         #expect(try verify(tree).damage == [])
     }
 

@@ -17,7 +17,8 @@ class Server:
 
     def __init__(self, binary, root, *options):
         environment = dict(os.environ, CKPT_ROOT=root)
-        self.process = subprocess.Popen([binary, "serve", *options], env=environment, stdout=subprocess.DEVNULL)
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self.process = subprocess.Popen([binary, "serve", *options], env=environment, **quiet)
         self.path = os.path.join(root, "server.sock")
 
     def connect(self):

@@ -16,6 +16,8 @@ import subprocess
 import tempfile
 import time
 
+from power_loss.mounts import mount
+
 LOOKUP, FORGET, GETATTR, SETATTR, OPEN, READ, WRITE, STATFS, RELEASE = 1, 2, 3, 4, 14, 15, 16, 17, 18
 FSYNC, FLUSH, INIT, INTERRUPT, DESTROY, BATCH_FORGET, FALLOCATE = 20, 25, 26, 36, 38, 42, 43
 LARGEST_WRITE = 1 << 20
@@ -201,10 +203,3 @@ def copy_sparse(source, target):
             os.lseek(reading.fileno(), start, os.SEEK_SET)
             while start < position:
                 start += os.sendfile(writing.fileno(), reading.fileno(), start, min(position - start, 1 << 30))
-
-
-def mount(target, kind, options):
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.mount(b"ckpt-disk", target.encode(), kind.encode(), 0, options.encode()) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"mount {target}: {os.strerror(number)}")

@@ -6,7 +6,7 @@ import time
 
 # Resident memory moves with the allocator's arenas: this much more than after the warm-up is no growth, in KiB. A
 # sanitizer keeps a shadow of all memory there ever was, and needs more.
-MEMORY_SLACK = int(os.environ.get("CKPT_MEMORY_SLACK_MIB", "64")) << 10
+MEMORY_SLACK = int(os.environ.get("CKPT_MEMORY_SLACK_MIB", "48")) << 10
 # Blocks of files that stay: the catalog and its journal, the log, in KiB.
 DISK_SLACK = 16 << 10
 

@@ -54,4 +54,9 @@ int clinux_is_kernel_view(int file);
 /// Sets the host name of the UTS namespace of process `pid`, from a thread that enters it for the while.
 int clinux_set_hostname(pid_t pid, const char *name);
 
+/// Has pieces of 1 MiB and more given back to the kernel once they are freed, for good (mallopt(3)). Else the first large
+/// piece that is freed raises the bound to its size, up to 32 MiB, and what is below it stays with the thread's arena.
+/// A function, since malloc.h in a module of Swift's claims what Glibc's has.
+void clinux_give_back_large_pieces(void);
+
 #endif

@@ -200,7 +200,7 @@ final class ImportedTree {
             let last = Self.cString(source.parts[source.parts.count - 1])
             try retrying("linkat") { linkat(from.raw, last, parent, name, 0) }
         } catch {
-            if error.code == ENOSPC || error.code == EDQUOT { throw .noSpace(error) }
+            if error.isNoRoom { throw .noSpace(error) }
             throw .badArchive("\(shown(place)) is a link to what is not there: \(error.reason)")
         }
     }

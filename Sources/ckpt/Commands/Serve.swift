@@ -71,6 +71,7 @@ extension Command {
             return try Replacing.inBackground(call, options: backgroundOptions(call.words))
         }
         DescriptorLimit.raise()
+        clinux_give_back_large_pieces()
         let ready = ReadyReport(descriptor: call.words.value("ready-fd").flatMap { Int32($0) })
         let access = try call.words.value("group").map { try Access(group: $0) } ?? .owner
         var manager: CheckpointManager?

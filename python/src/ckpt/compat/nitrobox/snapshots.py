@@ -85,6 +85,8 @@ class Snapshots:
         self._restore_handle(path, "Snapshot", suspended=True)
         with translated():
             self._native.kill(9)
+            for job in self._native.jobs():
+                job.wait()
         self._after_restore()
 
     def snapshot(self, tag: str | int | None = None) -> str | int:
