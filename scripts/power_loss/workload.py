@@ -45,7 +45,11 @@ class Machine:
             try:
                 connection = self.connection()
                 for box in connection.call("GET", "/v1/sandboxes")["sandboxes"]:
-                    connection.call("DELETE", f"/v1/sandboxes/{box['name']}?force=true")
+                    try:
+                        connection.call("DELETE", f"/v1/sandboxes/{box['name']}?force=true")
+                    except RequestFailed:
+                        # Its processes have ended; on a filesystem that cannot be written to, its files stay.
+                        pass
                 connection.close()
             finally:
                 self.process.terminate()
