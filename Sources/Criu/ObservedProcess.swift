@@ -165,13 +165,13 @@ extension String {
 }
 
 extension ObservedProcess {
-    /// The pipe end of its that is in packet mode, which only the write end tells (O_DIRECT).
+    /// Its lowest pipe end that is in packet mode.
     var packetPipe: Int? {
-        let direct = 0o40000
-        return openFiles.first {
-            $0.target.hasPrefix("pipe:") && (openFlags($0.number) ?? 0) & direct != 0
-        }?.number
+        openFiles.first { $0.target.hasPrefix("pipe:") && isPacketPipe($0.number) }?.number
     }
+
+    /// Whether a descriptor, of a pipe, is in packet mode, which only the write end tells (O_DIRECT).
+    func isPacketPipe(_ descriptor: Int) -> Bool { (openFlags(descriptor) ?? 0) & 0o40000 != 0 }
 
     /// What a descriptor refers to.
     func target(of descriptor: Int) -> String? { openFiles.first { $0.number == descriptor }?.target }

@@ -75,7 +75,8 @@ public enum TreeInspection {
         }
         if target.hasPrefix("socket:[") { return process.socket(number).flatMap { socket($0, refusal) } }
         if target.hasPrefix("pipe:[") {
-            return number == process.packetPipe ? refusal("packet-pipe") : nil
+            // One of them is named. Its number is found out for a packet pipe alone, for it takes a look at all files.
+            return process.isPacketPipe(number) && number == process.packetPipe ? refusal("packet-pipe") : nil
         }
         guard target.hasPrefix("/"), let status = process.status(number) else { return nil }
         if status.st_mode & S_IFMT == S_IFCHR, !isSavedDevice(status.st_rdev) {
