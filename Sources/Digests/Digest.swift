@@ -76,6 +76,20 @@ public struct DigestStream: ~Copyable {
         XXH3_128bits_update(state, bytes.baseAddress, bytes.count)
     }
 
+    /// Takes in as many bytes of zero.
+    public func update(zeros count: Int) {
+        if count == 0 { return }
+        let zeros = [UInt8](repeating: 0, count: min(count, 1 << 18))
+        zeros.withUnsafeBytes { bytes in
+            var left = count
+            while left > 0 {
+                let part = min(left, bytes.count)
+                update(UnsafeRawBufferPointer(rebasing: bytes[..<part]))
+                left -= part
+            }
+        }
+    }
+
     /// The digest of all taken in so far.
     public var digest: Digest { Digest(XXH3_128bits_digest(state)) }
 }

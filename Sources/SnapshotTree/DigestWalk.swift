@@ -125,7 +125,7 @@ struct DigestWalk: TreeVisitor {
         return digest
     }
 
-    /// The digest of a file's bytes.
+    /// The digest of a file's bytes. Of holes it is known without reading that they are zeros.
     static func content(
         of name: UnsafePointer<CChar>, in directory: Int32, counting read: WorkCount? = nil
     ) throws(SystemError) -> Digest {
@@ -137,14 +137,36 @@ struct DigestWalk: TreeVisitor {
         let size = 1 << 18
         let buffer = UnsafeMutableRawPointer.allocate(byteCount: size, alignment: 4096)
         defer { buffer.deallocate() }
+        let status = try file.status()
+        let isSparse = Int64(status.st_blocks) * 512 < Int64(status.st_size)
+        var (at, dataEnd) = (Int64(0), Int64(0))
         while true {
-            let got = try retrying("read", printable(name)) {
-                Glibc.read(file.raw, buffer, size)
+            if isSparse, at == dataEnd, at < status.st_size {
+                let data = try data(in: file, from: at, size: Int64(status.st_size))
+                hash.update(zeros: Int(data.lowerBound - at))
+                read?.add(data.lowerBound - at)
+                (at, dataEnd) = (data.lowerBound, data.upperBound)
             }
+            let most = at < dataEnd ? Int(min(dataEnd - at, Int64(size))) : size
+            let got = try retrying("pread", printable(name)) { pread(file.raw, buffer, most, off_t(at)) }
             if got == 0 { return hash.digest }
             hash.update(UnsafeRawBufferPointer(start: buffer, count: got))
             read?.add(Int64(got))
+            at += Int64(got)
         }
+    }
+
+    /// Where the next data lie (lseek(2), SEEK_DATA); at the end nothing.
+    private static func data(
+        in file: borrowing Descriptor, from at: Int64, size: Int64
+    ) throws(SystemError) -> Range<Int64> {
+        let start = lseek(file.raw, off_t(at), SEEK_DATA)
+        if start < 0 {
+            guard errno == ENXIO else { throw .last("lseek(SEEK_DATA)") }
+            return size..<size
+        }
+        let raw = file.raw
+        return Int64(start)..<Int64(try retrying("lseek(SEEK_HOLE)") { lseek(raw, start, SEEK_HOLE) })
     }
 
     private static func target(

@@ -46,6 +46,27 @@ import Testing
         return (parent, child)
     }
 
+    /// The digest of a file with holes is that of its bytes.
+    @Test(arguments: [
+        [], [(5_000_000, "end")], [(0, "start"), (3_000_000, "")],
+        [(0, "a"), (1_000_000, "b"), (4_000_000, "c")], [(262_144, "x"), (524_288, "y")], [(7, "no hole")],
+    ])
+    func holesCountAsZeros(parts: [(Int, String)]) throws {
+        let path = try store.write("sparse", "")
+        var bytes: [UInt8] = []
+        let file = try Descriptor.open(path, O_WRONLY)
+        for (at, text) in parts {
+            #expect(ftruncate(file.raw, at) == 0 && lseek(file.raw, 0, SEEK_END) == at)
+            try file.writeAll(Array(text.utf8))
+            bytes += [UInt8](repeating: 0, count: at - bytes.count) + Array(text.utf8)
+        }
+        let directory = try Descriptor.directory(store.path)
+        #expect(try DigestWalk.content(of: "sparse", in: directory.raw) == Digest(of: bytes))
+        #expect(ftruncate(file.raw, bytes.count + 1_000_001) == 0)
+        bytes += [UInt8](repeating: 0, count: 1_000_001)
+        #expect(try DigestWalk.content(of: "sparse", in: directory.raw) == Digest(of: bytes))
+    }
+
     @Test func whatIsSavedIsWhole() throws {
         let tree = try store.open()
         let (parent, child) = try makePair(tree)
