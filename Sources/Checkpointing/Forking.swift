@@ -7,8 +7,11 @@ extension CheckpointManager {
     /// Restores at once: more than the cores only wait for each other.
     private static let forkers = 4
 
-    /// Starts new sandboxes from one snapshot: all of them, or an error and none.
-    public func fork(_ request: ForkRequest) throws(ErrorMessage) -> ForkResult {
+    /// Starts new sandboxes from one snapshot: all of them, or an error and none; none, too, where the caller goes away
+    /// before the last one runs.
+    public func fork(
+        _ request: ForkRequest, cancelled: Cancellation
+    ) throws(ErrorMessage) -> ForkResult {
         let start = monotonicNanoseconds()
         let count = request.count ?? 1
         guard (1...1000).contains(count) else {
@@ -31,7 +34,10 @@ extension CheckpointManager {
                         return record
                     })
             }
-            let each = try leasing(snapshot) { () throws(ErrorMessage) in try startAll(made, from: snapshot) }
+            let each = try leasing(snapshot) { () throws(ErrorMessage) in
+                try startAll(made, from: snapshot, cancelled)
+            }
+            try cancelled.check()
             var timings = Timings(totalMs: milliseconds(since: start))
             timings.criuMs = each.max()
             telemetry.emit(.forked) { event in
@@ -51,7 +57,7 @@ extension CheckpointManager {
 
     /// Restores into every sandbox, a few at a time; the milliseconds each took.
     private func startAll(
-        _ made: [LiveSandbox], from snapshot: SnapshotTree.Record
+        _ made: [LiveSandbox], from snapshot: SnapshotTree.Record, _ cancelled: Cancellation
     ) throws(ErrorMessage) -> [Double] {
         struct Progress {
             var next = 0
@@ -74,6 +80,7 @@ extension CheckpointManager {
                 guard let index else { break }
                 let start = monotonicNanoseconds()
                 do throws(ErrorMessage) {
+                    try cancelled.check()
                     try self.startFork(made[index], from: snapshot)
                     progress.with {
                         $0.each[index] = milliseconds(since: start)

@@ -8,7 +8,9 @@ extension CheckpointManager {
     /// Reads what is stored and compares it with the digests of the time of saving.
     ///
     /// Each snapshot is kept from deletion while it is looked at; one that goes before that is left out.
-    public func verify(_ request: VerifyRequest) throws(ErrorMessage) -> VerifyReport {
+    public func verify(
+        _ request: VerifyRequest, cancelled: Cancellation
+    ) throws(ErrorMessage) -> VerifyReport {
         let start = monotonicNanoseconds()
         let wanted = request.snapshots ?? []
         let records = try wanted.isEmpty ? allRecords() : resolve(all: wanted)
@@ -19,6 +21,7 @@ extension CheckpointManager {
         let total = Self.bytesToRead(records)
         work.phase("reading", in: .bytes) { (read.value, total) }
         for record in records {
+            try cancelled.check()
             do throws(ErrorMessage) {
                 try leasing(record) { () throws(ErrorMessage) in
                     try mapping { () throws(SnapshotTreeError) in try verification.check(record) }

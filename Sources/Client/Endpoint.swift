@@ -42,7 +42,7 @@ public struct Endpoint: Sendable {
         if let socket = try connectOnce() { return socket }
         guard let launch else {
             throw ErrorMessage(
-                .notFound, "no server listens on \(root)/server.sock", hint: "start one with `ckpt serve`")
+                .notFound, "no server listens on \(root)/server.sock", hint: "start one with ckpt serve")
         }
         return try ServerStart(endpoint: self, launch: launch).run()
     }

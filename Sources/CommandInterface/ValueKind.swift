@@ -47,6 +47,7 @@ public enum ValueKind: Sendable, Equatable {
     public func objection(to word: String) -> String? {
         switch self {
         case .sandbox, .newSandbox:
+            if word.contains(":/") { return "a sandbox's name and a path are two words here" }
             return isName(word)
                 ? nil : "a sandbox's name is 1 to 63 of A-Z a-z 0-9 _ . - and starts with a letter or digit"
         case .hostname:

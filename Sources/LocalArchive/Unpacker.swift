@@ -72,14 +72,7 @@ final class Unpacker {
         let (parent, last) = try place(parts, making: true)
         switch kind {
         case S_IFDIR: try makeDirectory(last, in: parent, attributes(of: entry), parts)
-        case S_IFREG:
-            try clear(last, in: parent, parts)
-            guard
-                let file = OpenFile.open(
-                    last, in: parent.raw, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode: 0o600)
-            else { throw failed(parts) }
-            try copyData(of: entry, from: archive, to: file, parts)
-            try apply(attributes(of: entry), to: file, parts)
+        case S_IFREG: try makeRegular(entry, from: archive, last, in: parent, parts)
         case S_IFLNK: try makeLink(entry, last, in: parent, parts)
         default:
             try clear(last, in: parent, parts)
@@ -158,6 +151,51 @@ final class Unpacker {
             }
         }
         pending.append((parts, attributes))
+    }
+
+    /// Makes a file that gets its name once it is whole: until then what had the name before is still there, and a
+    /// copy that is broken off leaves nothing of it (open(2), O_TMPFILE).
+    private func makeRegular(
+        _ entry: OpaquePointer, from archive: OpaquePointer, _ name: [UInt8], in parent: OpenFile,
+        _ parts: [[UInt8]]
+    ) throws {
+        // O_TMPFILE, which Swift cannot import: __O_TMPFILE | O_DIRECTORY (asm-generic/fcntl.h).
+        let nameless = OpenFile.open([46], in: parent.raw, 0o20_000_000 | O_DIRECTORY | O_WRONLY, mode: 0o600)
+        if nameless == nil {
+            // Filesystems that have no nameless files say so in one of these ways.
+            guard [EOPNOTSUPP, EISDIR, EINVAL, ENOENT].contains(errno) else { throw failed(parts) }
+            try clear(name, in: parent, parts)
+        }
+        let flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW
+        guard let file = nameless ?? OpenFile.open(name, in: parent.raw, flags, mode: 0o600) else {
+            throw failed(parts)
+        }
+        try copyData(of: entry, from: archive, to: file, parts)
+        try apply(attributes(of: entry), to: file, parts)
+        if nameless != nil { try publish(file, as: name, in: parent, parts) }
+    }
+
+    /// Gives a nameless file its name, in the place of what has it.
+    private func publish(
+        _ file: OpenFile, as name: [UInt8], in parent: OpenFile, _ parts: [[UInt8]]
+    ) throws {
+        let link = { (name: [UInt8]) in
+            withName(name) {
+                linkat(AT_FDCWD, "/proc/self/fd/\(file.raw)", parent.raw, $0, AT_SYMLINK_FOLLOW)
+            }
+        }
+        if link(name) == 0 { return }
+        guard errno == EEXIST else { throw failed(parts) }
+        let temporary = Array(".ckpt-\(UInt64.random(in: .min ... .max))".utf8)
+        guard link(temporary) == 0 else { throw failed(parts) }
+        let renamed = withName(temporary) { from in
+            withName(name) { renameat(parent.raw, from, parent.raw, $0) }
+        }
+        guard renamed == 0 else {
+            let error = failed(parts)
+            _ = withName(temporary) { unlinkat(parent.raw, $0, 0) }
+            throw error
+        }
     }
 
     private func makeHardLink(_ parts: [[UInt8]], to target: [[UInt8]]) throws {

@@ -25,7 +25,8 @@ public protocol EngineOperations: JobOperations, ProcessOperations, FileOperatio
     func check(_ name: String) throws(ErrorMessage) -> CheckResult
     func restore(_ name: String, _ request: RestoreRequest) throws(ErrorMessage) -> RestoreResult
     func reset(_ name: String) throws(ErrorMessage) -> RestoreResult
-    func fork(_ request: ForkRequest) throws(ErrorMessage) -> ForkResult
+    /// A cancelled one leaves no fork behind.
+    func fork(_ request: ForkRequest, cancelled: Cancellation) throws(ErrorMessage) -> ForkResult
 
     func tree() throws(ErrorMessage) -> TreeInfo
     /// The same as JSON; an engine may keep what `encode` made of a snapshot for as long as nothing about it changes.
@@ -37,7 +38,7 @@ public protocol EngineOperations: JobOperations, ProcessOperations, FileOperatio
         _ reference: String, subtree: Bool, keepingChildren: Bool
     ) throws(ErrorMessage) -> DeleteResult
     func gc(_ request: GCRequest) throws(ErrorMessage) -> GCResult
-    func verify(_ request: VerifyRequest) throws(ErrorMessage) -> VerifyReport
+    func verify(_ request: VerifyRequest, cancelled: Cancellation) throws(ErrorMessage) -> VerifyReport
     func usage(_ request: UsageRequest) throws(ErrorMessage) -> UsageReport
 
     /// What the store holds, or what a snapshot is made of, its ancestors included where that is asked for.

@@ -68,7 +68,7 @@ final class RootLock: Sendable {
         }
         return ErrorMessage(
             .inUse, "another server (\(pid ?? "just starting")) has \(path)",
-            hint: "use that one, or end it with POST /v1/shutdown or SIGTERM")
+            hint: "use that one, or end it with ckpt serve --stop")
     }
 
     private static func isNamed(_ file: Int32, _ directory: borrowing Descriptor) -> Bool {

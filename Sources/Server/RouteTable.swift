@@ -30,7 +30,7 @@ extension Router {
         },
         .post("/v1/verify", "verify", takes: VerifyRequest.self, gives: VerifyReport.self) {
             (call, request) throws(ErrorMessage) in
-            try call.engine.verify(request)
+            try call.engine.verify(request, cancelled: call.cancelled)
         },
         .post("/v1/usage", "getUsage", takes: UsageRequest.self, gives: UsageReport.self) {
             (call, request) throws(ErrorMessage) in
@@ -114,7 +114,7 @@ extension Router {
     private static let snapshots: [Route] = [
         .post("/v1/fork", "fork", takes: ForkRequest.self, gives: ForkResult.self) {
             (call, request) throws(ErrorMessage) in
-            try call.engine.fork(request)
+            try call.engine.fork(request, cancelled: call.cancelled)
         },
         .encoded("GET", "/v1/snapshots", "listSnapshots", gives: TreeInfo.self) {
             (call) throws(ErrorMessage) in

@@ -116,7 +116,7 @@ extension SnapshotTreeError {
                 hint: available == 0 ? "that snapshot is a root itself" : "the root is ~\(available)")
         case .unknownReference(let text):
             ErrorMessage(
-                .unknownSnapshot, "there is no snapshot \(quoted(text))", hint: "`ckpt tree` lists them")
+                .unknownSnapshot, "there is no snapshot \(quoted(text))", hint: "ckpt tree lists them")
         default: preconditionFailure("no error about a reference")
         }
     }
@@ -152,7 +152,7 @@ extension SnapshotTreeError {
                 .nameTaken, "the tag \(tag) is taken by snapshot \(owner)",
                 hint: "take it away there first, or choose another one")
         case .unknownTag(let tag):
-            ErrorMessage(.notFound, "there is no tag \(quoted(tag))", hint: "`ckpt tree` shows the tags")
+            ErrorMessage(.notFound, "there is no tag \(quoted(tag))", hint: "ckpt tree shows the tags")
         default: preconditionFailure("no error about a tag")
         }
     }

@@ -9,7 +9,9 @@ import Messages
 func copyOut(_ call: Invocation, _ name: String, _ source: CopyPath, _ target: CopyPath) throws {
     let there = localKind(target.path)
     let count = WorkCount()
-    let leftOut = try call.waiting("copying from \(name)", .bytes(count, total: { nil })) {
+    let leftOut = try call.waiting(
+        "copying from \(name)", .bytes(count, total: { nil }), interrupted: .partly
+    ) {
         let path = source.mustBeDirectory ? source.path + "/." : source.path
         return try readingArchive(
             call, name, path, owners: call.words.has("archive"), counting: count
@@ -66,7 +68,9 @@ func copyIn(_ call: Invocation, _ source: CopyPath, _ name: String, _ target: Co
         case .file, .missing: (target.parent, target.name)
         }
     let count = WorkCount()
-    try call.waiting("copying to \(name)", .bytes(count, total: { bytesBelow(source.path) })) {
+    try call.waiting(
+        "copying to \(name)", .bytes(count, total: { bytesBelow(source.path) }), interrupted: .partly
+    ) {
         let owners = call.words.has("archive")
         try writingArchive(call, name, directory, owners: owners, counting: count) { write in
             let path = source.mustBeDirectory ? source.path + "/." : source.path
@@ -91,6 +95,7 @@ func copyToStdout(_ call: Invocation, _ name: String, _ path: String) throws {
 
 /// Unpacks the tar stream on stdin in the directory `path` of a sandbox.
 func copyFromStdin(_ call: Invocation, _ name: String, _ path: String) throws {
+    Interrupt.means(.partly)
     try writingArchive(call, name, path, owners: call.words.has("archive")) { write in
         while true {
             let bytes = try readPiece(of: STDIN_FILENO)

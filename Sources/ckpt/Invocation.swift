@@ -1,6 +1,7 @@
 import Client
 import CommandInterface
 import Glibc
+import LinuxSystem
 import Messages
 
 /// One call of a command: its words, its console and its way to the server.
@@ -26,10 +27,14 @@ struct Invocation: Sendable {
         }
     }
 
-    /// Does something that may take a while, with a line on the terminal that says how far it has come.
+    /// Does something that may take a while, with a line on the terminal that says how far it has come. `interrupted`
+    /// says what becomes of it on Ctrl-C.
     func waiting<Result>(
-        _ doing: String, _ watched: Watched = .nothing, _ body: () throws -> Result
+        _ doing: String, _ watched: Watched = .nothing, interrupted: Interrupt.Outcome,
+        _ body: () throws -> Result
     ) rethrows -> Result {
+        Interrupt.means(interrupted)
+        defer { Interrupt.means(.nothing) }
         let style = console.errorStyle
         if style.width == nil || console.json { return try body() }
         let watch = ProgressWatch(watched, root: root, style: style)
@@ -53,6 +58,16 @@ struct Invocation: Sendable {
             }
         }
         return code
+    }
+}
+
+/// Does something with a file of this machine, and says so where that fails.
+func local<Result: ~Copyable>(
+    _ what: String, _ body: () throws(SystemError) -> Result
+) throws(ErrorMessage) -> Result {
+    do throws(SystemError) { return try body() } catch {
+        let code: ErrorMessage.Code = error.code == ENOENT ? .notFound : .badValue
+        throw ErrorMessage(code, "cannot \(what) on this machine", cause: error.reason)
     }
 }
 

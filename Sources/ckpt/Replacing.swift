@@ -64,7 +64,7 @@ enum Replacing {
                 arguments: ["serve", "--root", call.root, "--replace"] + options))
         endpoint.patience = UInt64(patience) + 30_000
         let target = endpoint
-        try call.waiting("replacing the server") { try target.replaceServer() }
+        try call.waiting("replacing the server", interrupted: .goesOn) { try target.replaceServer() }
         guard let now = try call.clientOfRunningServer()?.version() else {
             throw ErrorMessage(.internal, "the new server is gone", hint: "see \(call.root)/server.log")
         }

@@ -143,7 +143,9 @@ public final class FixtureEngine: EngineOperations {
         RestoreResult(sandbox: try sandbox(name), snapshot: nil, timings: Sample.timings)
     }
 
-    public func fork(_ request: ForkRequest) throws(ErrorMessage) -> ForkResult {
+    public func fork(
+        _ request: ForkRequest, cancelled: Cancellation
+    ) throws(ErrorMessage) -> ForkResult {
         let source = try snapshot(request.source)
         var made: [SandboxInfo] = []
         for number in 1...(request.count ?? 1) {
@@ -193,7 +195,9 @@ public final class FixtureEngine: EngineOperations {
         return DeleteResult(deleted: [id, subtree ? "and its subtree" : "alone"], freedBytes: 7)
     }
 
-    public func verify(_ request: VerifyRequest) throws(ErrorMessage) -> VerifyReport { Sample.verifyReport }
+    public func verify(
+        _ request: VerifyRequest, cancelled: Cancellation
+    ) throws(ErrorMessage) -> VerifyReport { Sample.verifyReport }
     public func usage(_ request: UsageRequest) throws(ErrorMessage) -> UsageReport { Sample.usageReport }
     public func gc(_ request: GCRequest) throws(ErrorMessage) -> GCResult {
         try request.check()

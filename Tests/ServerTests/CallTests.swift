@@ -89,7 +89,7 @@ struct CallTests {
     @Test func withoutAServerTheErrorSaysHowToStartOne() throws {
         let root = try TestRoot()
         let error = errorOf { () throws(ErrorMessage) in _ = try root.client.version() }
-        #expect(error?.hint == "start one with `ckpt serve`")
+        #expect(error?.hint == "start one with ckpt serve")
     }
 
     @Test func interruptionBreaksTheCallOff() throws {

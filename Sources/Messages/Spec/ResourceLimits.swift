@@ -71,7 +71,7 @@ public struct ResourceLimits: Codable, Hashable, Sendable {
             throw ErrorMessage(.badValue, "a limit of \(pids) processes", hint: "1 to 4194304")
         }
         if let memory, memory.bytes < 4 << 20 {
-            throw ErrorMessage(.badValue, "a memory limit of \(memory)", hint: "4m or more")
+            throw ErrorMessage(.badValue, "a memory limit of \(memory) is too small", hint: "4m or more")
         }
         if let total = memorySwap?.bytes {
             guard let memory else {

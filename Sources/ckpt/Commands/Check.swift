@@ -22,7 +22,7 @@ extension Command {
     ) { call in
         let name = call.words.operand("NAME")
         let client = call.client()
-        let result = try call.waiting("checking \(name)") { try client.check(name) }
+        let result = try call.waiting("checking \(name)", interrupted: .nothing) { try client.check(name) }
         let style = call.console.outStyle
         let lines = result.problems.map { style.clean("\($0.message) (hint: \($0.hint))") }
         try call.console.print(

@@ -61,11 +61,13 @@ private struct CoreCommand {
                 "core needs --pid: ckpt inspect \(reference) shows the processes", command: "core")
         }
         let target = call.words.value("output") ?? "core.\(pid)"
-        try call.waiting("writing \(target)") { try write(snapshot.id, pid: pid, to: target) }
+        try call.waiting("writing \(target)", interrupted: .givenUp) {
+            try write(snapshot.id, pid: pid, to: target)
+        }
         var outcome = CoreOutcome(
             snapshot: snapshot.id, pid: pid, file: target, program: try program(snapshot.id, pid), files: [])
         if let directory = call.words.value("files") {
-            let copied = try call.waiting("copying programs and libraries") {
+            let copied = try call.waiting("copying programs and libraries", interrupted: .partly) {
                 try copyFiles(snapshot.id, pid: pid, below: directory)
             }
             outcome = CoreOutcome(
@@ -87,21 +89,10 @@ private struct CoreCommand {
             return
         }
         // What is not whole does not stay.
-        let staged = target + ".part"
-        do {
-            try fill(staged, snapshot, pid: pid)
-            try Files.rename(staged, target)
-        } catch {
-            unlink(staged)
-            throw error
+        _ = try WholeFile.write(target) { (file) throws in
+            try client.core(snapshot, pid: pid, to: file)
+            try file.punchZeros()
         }
-    }
-
-    private func fill(_ path: String, _ snapshot: String, pid: Int) throws {
-        unlink(path)
-        let file = try Descriptor.open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, mode: 0o600)
-        try client.core(snapshot, pid: pid, to: file)
-        try file.punchZeros()
     }
 
     private func program(_ snapshot: String, _ pid: Int) throws -> String? {

@@ -23,7 +23,9 @@ extension Command {
     ) { call in
         let request = CreateRequest(name: call.words.operand("NAME"), spec: try SpecOptions.spec(call.words))
         let client = call.client()
-        let sandbox = try call.waiting("making \(call.words.operand("NAME"))") { try client.create(request) }
+        let sandbox = try call.waiting("making \(call.words.operand("NAME"))", interrupted: .goesOn) {
+            try client.create(request)
+        }
         sandbox.warnings.forEach { call.console.note("warning: \($0)") }
         try call.console.print(sandbox, lines: [sandbox.name])
         return 0

@@ -23,7 +23,9 @@ extension Command {
             triedAs: ["df", "size", "usage"])
     ) { call in
         let client = call.client()
-        let report = try call.waiting("counting") { try client.usage(call.words.operands("SNAPSHOT")) }
+        let report = try call.waiting("counting", interrupted: .nothing) {
+            try client.usage(call.words.operands("SNAPSHOT"))
+        }
         var table = TextTable([
             "SNAPSHOT", "TAGS", "MEMORY LOGICAL", "OWN", "SHARED", "LAYERS LOGICAL", "OWN", "SHARED",
         ])

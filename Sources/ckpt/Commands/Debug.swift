@@ -45,7 +45,7 @@ extension Command {
     ) { call in
         let client = call.client()
         let reference = call.words.operand("SNAPSHOT")
-        let session = try call.waiting("restoring \(reference)") {
+        let session = try call.waiting("restoring \(reference)", interrupted: .givenUp) {
             try client.debug(DebugRequest(snapshot: reference))
         }
         // Should this process be killed, the server ends the session.

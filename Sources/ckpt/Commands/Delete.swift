@@ -31,7 +31,9 @@ extension Command {
         }
         var all = DeleteResult(deleted: [], freedBytes: 0)
         let code = call.forEach(call.words.operands("SNAPSHOT")) { snapshot in
-            let result = try call.waiting("deleting \(snapshot)", .operation("deleteSnapshot")) {
+            let result = try call.waiting(
+                "deleting \(snapshot)", .operation("deleteSnapshot"), interrupted: .goesOn
+            ) {
                 try client.delete(snapshot, subtree: subtree, keepingChildren: keepingChildren)
             }
             all.deleted += result.deleted

@@ -24,7 +24,7 @@ extension Command {
         let request = DiffRequest(
             from: call.words.operand("A"), to: call.words.operand("B"), patch: call.words.has("patch"))
         let client = call.client()
-        let diff = try call.waiting("comparing") { try client.diff(request) }
+        let diff = try call.waiting("comparing", interrupted: .nothing) { try client.diff(request) }
         let lines = DiffPage(diff, style: call.console.outStyle).lines()
         try call.console.print(diff, lines: lines)
         if lines.isEmpty, !call.console.json { call.console.note("no differences") }

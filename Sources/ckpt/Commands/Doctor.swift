@@ -27,7 +27,7 @@ extension Command {
             exitCodes: [ExitCode("1", "a check failed")],
             triedAs: ["diagnose", "health"])
     ) { call in
-        let report: DoctorReport = call.waiting("checking") { examine(call) }
+        let report: DoctorReport = call.waiting("checking", interrupted: .nothing) { examine(call) }
         try call.console.print(report, lines: report.checks.flatMap { lines(of: $0, call.console.outStyle) })
         return report.healthy ? 0 : 1
     }

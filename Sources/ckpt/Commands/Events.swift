@@ -12,6 +12,7 @@ extension Command {
                     + "what happens from now on, until Ctrl-C; --since ID begins after that event in either case, so "
                     + "that who comes back with the last number misses nothing. A reader who did miss something is "
                     + "told so by an event `missed`.",
+                "Progress of long operations is left out unless --kind progress asks for it.",
                 "With --json an event is a line with its number, its time, its kind and what is known of it.",
             ],
             options: [
@@ -34,6 +35,7 @@ extension Command {
     ) { call in
         var filter = EventFilter(sandbox: call.words.value("sandbox"))
         filter.kinds = Set(call.words.values("kind").compactMap(EventKind.init))
+        if filter.kinds.isEmpty { filter.kinds = Set(EventKind.allCases).subtracting([.progress]) }
         let since = call.words.value("since").flatMap { UInt64($0) }
         let show = { (event: Event) in
             try call.console.print(event, lines: [line(of: event, call.console.outStyle)])

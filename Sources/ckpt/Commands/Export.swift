@@ -78,7 +78,9 @@ private struct ExportCommand {
                 owning: try retrying("dup") { fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3) })
             return try client.export(snapshot, request, to: stdout)
         }
-        let bytes = try call.waiting("exporting \(snapshot)", .operation("exportSnapshot")) {
+        let bytes = try call.waiting(
+            "exporting \(snapshot)", .operation("exportSnapshot"), interrupted: .givenUp
+        ) {
             try WholeFile.write(target) { (file) throws in try client.export(snapshot, request, to: file) }
         }
         let leftOut = Set(mine).intersection(have).count
@@ -121,22 +123,24 @@ enum WholeFile {
         }
         let slash = path.lastIndex(of: "/")
         let directory = slash.map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
-        let staged = path + ".part"
+        // A name that is nobody else's: another's file would be removed, and a link planted there be followed.
+        let staged = path + ".part-" + String(UInt64.random(in: 0...UInt64.max), radix: 36)
         var isNameless = true
         let file: Descriptor
         // O_TMPFILE, which Swift cannot import: __O_TMPFILE | O_DIRECTORY (asm-generic/fcntl.h).
-        let raw = Glibc.open(directory, 0o20_000_000 | O_DIRECTORY | O_WRONLY | O_CLOEXEC, 0o600)
+        let raw = Glibc.open(directory, 0o20_000_000 | O_DIRECTORY | O_RDWR | O_CLOEXEC, 0o600)
         if raw >= 0 {
             file = Descriptor(owning: raw)
         } else {
             isNameless = false
-            file = try Descriptor.open(staged, O_WRONLY | O_CREAT | O_TRUNC, mode: 0o600)
+            file = try local("write \(path)") { () throws(SystemError) in
+                try Descriptor.open(staged, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, mode: 0o600)
+            }
         }
         do {
             try fill(file)
             let size = try Self.size(of: file)
             if isNameless {
-                unlink(staged)
                 let link = "/proc/self/fd/\(file.raw)"
                 try retrying("linkat", staged) {
                     linkat(AT_FDCWD, link, AT_FDCWD, staged, AT_SYMLINK_FOLLOW)

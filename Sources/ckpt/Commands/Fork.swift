@@ -33,7 +33,9 @@ extension Command {
             source: source, count: call.words.number("number"), prefix: call.words.value("name"),
             verify: call.words.has("verify") ? true : nil)
         let client = call.client()
-        let result = try call.waiting("forking \(source)", .operation("fork")) { try client.fork(request) }
+        let result = try call.waiting("forking \(source)", .operation("fork"), interrupted: .givenUp) {
+            try client.fork(request)
+        }
         try call.console.print(result, lines: result.sandboxes.map(\.name))
         for sandbox in result.sandboxes {
             sandbox.warnings.forEach { call.console.note("warning: \(sandbox.name): \($0)") }

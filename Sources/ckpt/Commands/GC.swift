@@ -55,7 +55,9 @@ extension Command {
                     + "--max-bytes must tell", command: "gc")
         }
         let client = call.client()
-        let result = try call.waiting("collecting garbage", .operation("collectGarbage")) {
+        let result = try call.waiting(
+            "collecting garbage", .operation("collectGarbage"), interrupted: .goesOn
+        ) {
             try client.gc(request)
         }
         try call.console.print(result, lines: lines(of: result, call.console.outStyle))

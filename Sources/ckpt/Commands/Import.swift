@@ -45,9 +45,9 @@ extension Command {
         let file =
             path == "-"
             ? Descriptor(owning: try retrying("dup") { fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3) })
-            : try Descriptor.open(path, O_RDONLY)
+            : try local("read \(path)") { () throws(SystemError) in try Descriptor.open(path, O_RDONLY) }
         let client = call.client()
-        let result = try call.waiting("importing", .operation("importSnapshots")) {
+        let result = try call.waiting("importing", .operation("importSnapshots"), interrupted: .givenUp) {
             try client.importArchive(tag: call.words.value("tag"), mostBytes: most, from: file)
         }
         try call.console.print(result, lines: [result.snapshot])

@@ -57,7 +57,7 @@ extension Command {
         if !narrowed, !call.console.json { asked.files = true }
         let client = call.client()
         let wanted = asked
-        let inspection = try call.waiting("reading the images") {
+        let inspection = try call.waiting("reading the images", interrupted: .nothing) {
             try client.inspect(words.operand("SNAPSHOT"), wanted)
         }
         let style = call.console.outStyle

@@ -60,7 +60,9 @@ extension Command {
         if words.has("stop") {
             let request = JobStopRequest(
                 signal: words.value("signal").flatMap(signalNumber), grace: words.seconds("grace"))
-            job = try call.waiting("waiting for job \(id) to end") { try client.stopJob(name, id, request) }
+            job = try call.waiting("waiting for job \(id) to end", interrupted: .goesOn) {
+                try client.stopJob(name, id, request)
+            }
         }
         if words.has("rm") { try client.removeJob(name, job?.id ?? id) }
         if call.console.json {

@@ -24,7 +24,8 @@ extension Command {
         let request = KillRequest(signal: call.words.value("signal").flatMap(signalNumber))
         var done: [SandboxInfo] = []
         let code = call.forEach(call.words.operands("NAME")) { name in
-            done.append(try call.waiting("stopping \(name)") { try client.kill(name, request) })
+            done.append(
+                try call.waiting("stopping \(name)", interrupted: .goesOn) { try client.kill(name, request) })
         }
         if call.console.json { try call.console.printJSON(SandboxList(sandboxes: done)) }
         return code

@@ -149,7 +149,9 @@ private struct MemoryCommand {
     private func search(_ pattern: MemorySearchRequest.Pattern) throws {
         let request = MemorySearchRequest(
             pid: pid, pattern: pattern, limit: call.words.number("limit") ?? 100)
-        let found = try call.waiting("searching") { try client.searchMemory(reference, request) }
+        let found = try call.waiting("searching", interrupted: .nothing) {
+            try client.searchMemory(reference, request)
+        }
         let style = call.console.outStyle
         let lines = found.matches.flatMap { match -> [String] in
             let context =

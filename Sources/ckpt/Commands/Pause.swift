@@ -19,7 +19,7 @@ extension Command {
         let client = call.client()
         var done: [SandboxInfo] = []
         let code = call.forEach(call.words.operands("NAME")) { name in
-            done.append(try call.waiting("pausing \(name)") { try client.pause(name) })
+            done.append(try call.waiting("pausing \(name)", interrupted: .goesOn) { try client.pause(name) })
         }
         if call.console.json { try call.console.printJSON(SandboxList(sandboxes: done)) }
         return code

@@ -18,7 +18,9 @@ extension Command {
         let client = call.client()
         var removed: [String] = []
         let code = call.forEach(call.words.operands("NAME")) { name in
-            try call.waiting("removing \(name)") { try client.remove(name, force: call.words.has("force")) }
+            try call.waiting("removing \(name)", interrupted: .goesOn) {
+                try client.remove(name, force: call.words.has("force"))
+            }
             removed.append(name)
         }
         if call.console.json { try call.console.printJSON(["removed": removed]) }

@@ -23,7 +23,7 @@ extension Command {
         let name = call.words.operand("NAME")
         let amount = try call.words.value("amount").map { try ByteSize($0).bytes }
         let client = call.client()
-        let result = try call.waiting("reclaiming") {
+        let result = try call.waiting("reclaiming", interrupted: .goesOn) {
             try client.reclaim(name, ReclaimRequest(bytes: amount))
         }
         let text =

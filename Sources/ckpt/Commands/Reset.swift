@@ -16,7 +16,7 @@ extension Command {
     ) { call in
         let name = call.words.operand("NAME")
         let client = call.client()
-        let result = try call.waiting("resetting \(name)") { try client.reset(name) }
+        let result = try call.waiting("resetting \(name)", interrupted: .goesOn) { try client.reset(name) }
         try call.console.print(result, lines: [])
         result.sandbox.warnings.forEach { call.console.note("warning: \($0)") }
         call.console.noteTimings(result.timings)

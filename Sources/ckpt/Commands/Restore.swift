@@ -30,7 +30,9 @@ extension Command {
             snapshot: call.words.optionalOperand("SNAPSHOT"), verify: call.words.has("verify") ? true : nil,
             suspended: call.words.has("suspended") ? true : nil)
         let client = call.client()
-        let result = try call.waiting("restoring \(name)", .operation("restore", sandbox: name)) {
+        let result = try call.waiting(
+            "restoring \(name)", .operation("restore", sandbox: name), interrupted: .goesOn
+        ) {
             try client.restore(name, request)
         }
         try call.console.print(result, lines: [])

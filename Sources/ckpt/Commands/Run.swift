@@ -34,7 +34,9 @@ extension Command {
         }
         let client = call.client()
         let request = CreateRequest(name: words.value("name"), spec: try SpecOptions.spec(words))
-        let sandbox = try call.waiting("making a sandbox") { try client.create(request) }
+        let sandbox = try call.waiting("making a sandbox", interrupted: .goesOn) {
+            try client.create(request)
+        }
         sandbox.warnings.forEach { call.console.note("warning: \($0)") }
         if words.value("name") == nil, !words.has("rm"), !call.console.json {
             call.console.note("the sandbox is called \(sandbox.name)")

@@ -36,7 +36,9 @@ extension Command {
             stop: call.words.has("stop") ? true : nil,
             durability: call.words.value("durability").flatMap(Durability.init(rawValue:)))
         let client = call.client()
-        let snapshot = try call.waiting("saving \(name)", .operation("save", sandbox: name)) {
+        let snapshot = try call.waiting(
+            "saving \(name)", .operation("save", sandbox: name), interrupted: .givenUp
+        ) {
             try client.save(name, request)
         }
         try call.console.print(snapshot, lines: [snapshot.id])

@@ -136,7 +136,7 @@ private func stop(_ call: Invocation) throws -> Int32 {
     // It may be gone already.
     guard number >= 0 else { return 0 }
     let server = Descriptor(owning: number)
-    try call.waiting("ending the server") {
+    try call.waiting("ending the server", interrupted: .goesOn) {
         try Replacing.waitForEnd(of: server, pid, milliseconds: 60_000, root: call.root)
     }
     return 0

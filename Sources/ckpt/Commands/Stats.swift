@@ -39,6 +39,8 @@ extension Command {
             return try show(call, try look(call, client, interval))
         }
         if call.console.json || isatty(STDOUT_FILENO) != 1 {
+            // Ctrl-C is how this ends.
+            signal(SIGINT, SIG_DFL)
             while true { _ = try show(call, try look(call, client, interval)) }
         }
         let screen = LiveScreen()

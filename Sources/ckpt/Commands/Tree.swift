@@ -21,7 +21,7 @@ extension Command {
             triedAs: ["log", "history", "list", "snapshots", "graph"])
     ) { call in
         let client = call.client()
-        let tree = try call.waiting("reading the tree") { try client.tree() }
+        let tree = try call.waiting("reading the tree", interrupted: .nothing) { try client.tree() }
         if call.console.json {
             try call.console.printJSON(tree)
             return 0

@@ -22,7 +22,7 @@ extension Command {
             triedAs: ["fsck", "scrub"])
     ) { call in
         let client = call.client()
-        let report = try call.waiting("verifying", .operation("verify")) {
+        let report = try call.waiting("verifying", .operation("verify"), interrupted: .nothing) {
             try client.verify(call.words.operands("SNAPSHOT"))
         }
         let style = call.console.outStyle
