@@ -37,7 +37,7 @@ extension CheckpointManager {
             _ = try timed("restore") { () throws(ErrorMessage) in try restore(name, RestoreRequest()) }
             try expect("1 1", of: name, "echo $n $(cat /root/kept)")
             let forked = try timed("fork") { () throws(ErrorMessage) in
-                try fork(ForkRequest(source: saved.id, prefix: "\(name)-fork"))
+                try fork(ForkRequest(source: saved.id, prefix: "\(name)-fork"), cancelled: .never)
             }
             step = "look into the fork"
             try expect("2 1", of: forked.sandboxes[0].name, "n=$((n + 1)); echo $n $(cat /root/kept)")
