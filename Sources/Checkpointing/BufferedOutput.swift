@@ -5,18 +5,34 @@ struct BufferedOutput {
     /// How much longer JSON may make a text, in bytes: a zero byte takes six, and an answer is held several times over.
     static let mostEscapes = 16 << 20
 
+    /// PID 1 keeps up to so much of a stream, in bytes: whoever asks for the command once more, of another server
+    /// perhaps, gets it from the start. That is half of what its ring holds.
+    private static let leftWithInit: UInt64 = 32768
+
     private var stdout: [UInt8] = []
     private var stderr: [UInt8] = []
+    private var ends: [OutputStream: UInt64] = [:]
+    private var acknowledged: [OutputStream: UInt64] = [:]
+    /// A server before this one took a part of it, and ended.
+    private var hasGap = false
 
-    mutating func take(_ stream: OutputStream, _ bytes: [UInt8]) {
+    /// Returns how far to acknowledge it; nil not at all yet.
+    mutating func take(_ stream: OutputStream, offset: UInt64, _ bytes: [UInt8]) -> UInt64? {
         switch stream {
         case .stdout: stdout += bytes
         case .stderr: stderr += bytes
         }
+        if offset > ends[stream, default: 0] { hasGap = true }
+        let end = offset + UInt64(bytes.count)
+        ends[stream] = end
+        guard end - acknowledged[stream, default: 0] >= Self.leftWithInit else { return nil }
+        acknowledged[stream] = end
+        return end
     }
 
     func put(into result: ExecResult) -> ExecResult {
         var result = result
+        if hasGap { result.truncated = true }
         result.stdout = Self.text(stdout)
         result.stderr = Self.text(stderr)
         if result.stdout == nil { result.stdoutBase64 = encodeBase64(stdout) }

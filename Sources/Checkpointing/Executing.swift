@@ -24,8 +24,11 @@ extension CheckpointManager {
         while true {
             switch command.next(deadline: monotonicNanoseconds() + 250_000_000) {
             case .output(let stream, let offset, let bytes):
-                output.take(stream, bytes)
-                command.acknowledge(stream, upTo: offset + UInt64(bytes.count))
+                let end = offset + UInt64(bytes.count)
+                // At the limit the rest has to flow, which nobody gets.
+                if let taken = output.take(stream, offset: offset, bytes) ?? (end == limit ? end : nil) {
+                    command.acknowledge(stream, upTo: taken)
+                }
             case .exited(let result):
                 // Who gave an id may ask for the exit once more; PID 1 keeps it for a while.
                 if request.id == nil { running.forget() }
