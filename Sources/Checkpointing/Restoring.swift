@@ -169,6 +169,9 @@ extension CheckpointManager {
             }
         }
         do throws(SystemError) { return (try SandboxProcess(pid: pid), puttingBack.warnings) } catch {
+            // It may live all the same: descriptors or memory have run out. It is our child, so the pid is still its own.
+            Glibc.kill(pid, SIGKILL)
+            waitpid(pid, nil, 0)
             throw ErrorMessage(
                 .cannotRestore, "snapshot \(snapshot.id): its PID 1 ended right after the restore",
                 cause: error.description)

@@ -26,7 +26,7 @@ public enum Pasta {
         let (told, said) = ("\(directory)/pasta.pid", "\(directory)/pasta.log")
         unlink(told)
         let child = try spawn([program] + arguments(pid, ports, told: told), errors: said)
-        let process = try system { () throws(SystemError) in try SandboxProcess(pid: child) }
+        let process = try SandboxProcess.adopt(child)
         // It writes its pid once everything is bound and attached.
         let deadline = monotonicNanoseconds() + patience
         while (try? FileStatus(told))?.size ?? 0 == 0 {

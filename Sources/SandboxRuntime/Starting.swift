@@ -96,7 +96,8 @@ extension SandboxProcess {
         return pid
     }
 
-    private static func adopt(_ pid: Int32) throws(RuntimeError) -> SandboxProcess {
+    /// Takes over a child that was just started, and ends it where that fails.
+    static func adopt(_ pid: Int32) throws(RuntimeError) -> SandboxProcess {
         do throws(SystemError) { return try SandboxProcess(pid: pid) } catch {
             Glibc.kill(pid, SIGKILL)
             waitpid(pid, nil, 0)
