@@ -11,10 +11,13 @@ struct BufferedOutput {
 
     private var stdout: [UInt8] = []
     private var stderr: [UInt8] = []
-    private var ends: [OutputStream: UInt64] = [:]
-    private var acknowledged: [OutputStream: UInt64] = [:]
+    private var ends: [OutputStream: UInt64]
+    private var acknowledged: [OutputStream: UInt64]
     /// A server before this one took a part of it, and ended.
     private var hasGap = false
+
+    /// Nothing yet; the first bytes of each stream that are asked for lie at `offsets`.
+    init(from offsets: [OutputStream: UInt64]) { (ends, acknowledged) = (offsets, offsets) }
 
     /// Returns how far to acknowledge it; nil not at all yet.
     mutating func take(_ stream: OutputStream, offset: UInt64, _ bytes: [UInt8]) -> UInt64? {

@@ -20,7 +20,8 @@ extension CheckpointManager {
             try command.write(offset: 0, input)
             try command.closeStdin()
         }
-        var output = BufferedOutput()
+        var output = BufferedOutput(
+            from: [.stdout: request.stdoutOffset ?? 0, .stderr: request.stderrOffset ?? 0])
         while true {
             switch command.next(deadline: monotonicNanoseconds() + 250_000_000) {
             case .output(let stream, let offset, let bytes):
