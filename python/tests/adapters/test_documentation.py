@@ -19,7 +19,9 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 HERE = [
     number
     for number, block in enumerate(BLOCKS)
-    if ("adapters.ares" in block) == bool(find_spec("ares")) and "adapters.ray" not in block
+    if ("adapters.ares" in block) == bool(find_spec("ares"))
+    and ("adapters.harbor" not in block or find_spec("harbor"))
+    and "adapters.ray" not in block
 ]
 # ARES asks for lists of data sets over the network when it is imported.
 PRELUDE = (

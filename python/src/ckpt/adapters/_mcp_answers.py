@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+# pydantic, which the framework reads these with, takes no other before Python 3.12.
+from typing_extensions import TypedDict
 
 import ckpt
 
