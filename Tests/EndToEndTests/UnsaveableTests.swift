@@ -77,7 +77,8 @@ import Testing
             try box.say("ask 'import os; big = os.urandom(300 << 20); print(1)'", deadline: 120)
             let witness = try Witness(box)
             let free = try run(["stat", "-f", "-c", "%a", root]).line
-            expectRefusal(try ckpt("save", "full", deadline: 120), names: ["No space left on device", "ckpt gc"])
+            expectRefusal(
+                try ckpt("save", "full", deadline: 120), names: ["No space left on device", "ckpt gc"])
             try witness.check("a save on a full disk")
             #expect(try ckpt.tree().snapshots.isEmpty)
             let freeAfter = try run(["stat", "-f", "-c", "%a", root]).line
