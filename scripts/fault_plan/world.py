@@ -153,10 +153,16 @@ class World:
             self.succeed("create", "first")
             self.succeed("rm", "-f", "first")
             self.warm = self.server()
-        eventually(lambda: self.spares() >= 2, 3)
+        eventually(self.is_warm, 3)
         self.check_nothing_half_made()
         eventually(self.is_durable, 3)
         self.baseline = (self.server(), self.descriptors())
+
+    def is_warm(self):
+        """Whether its sandboxes that are kept ready are there, and it holds the process of each."""
+        running = sum(info["state"] == "running" for info in self.json("ps")["sandboxes"])
+        held = self.descriptors().get("anon_inode:[pidfd]", 0)
+        return self.spares() >= 2 and held >= running + self.spares()
 
     def wait_for_requests(self):
         """Waits until the server has done with what a client that is gone had asked for."""
