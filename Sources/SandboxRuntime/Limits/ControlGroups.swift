@@ -138,9 +138,16 @@ public struct ControlGroups: Sendable {
 
     /// Removes what earlier servers left of groups whose processes have ended, but for those called `kept`.
     public func sweep(keeping kept: Set<String>) {
+        let patience = monotonicNanoseconds() + 2_000_000_000
         for store in stores {
             guard let names = try? Files.names(in: store) else { continue }
-            for name in names where !kept.contains(name) { _ = rmdir("\(store)/\(name)") }
+            for name in names where !kept.contains(name) {
+                // Who was killed a moment ago may still be on the way out. To wait is safer than to come back: the next
+                // incarnation may have the same name.
+                while rmdir("\(store)/\(name)") != 0, errno == EBUSY, monotonicNanoseconds() < patience {
+                    usleep(5000)
+                }
+            }
             _ = rmdir(store)
         }
     }
