@@ -39,7 +39,7 @@ import Testing
             let before = try rounds(in: box)
             Thread.sleep(forTimeInterval: 0.3)
             var stuck: [String] = []
-            let allWent = try eventually(within: 10) {
+            let allWent = try eventually(within: 30) {
                 let now = try rounds(in: box)
                 stuck = before.filter { now[$0.key]! < $0.value + 2 }.map(\.key)
                 return stuck.isEmpty

@@ -138,7 +138,7 @@ import Testing
             expectRefusal(try ckpt("job", "--rm", "stop", deaf), names: [deaf, "runs"])
             let killed = try ckpt.json(JobInfo.self, ["job", "--stop", "--grace", "0.3", "stop", deaf])
             #expect(killed.signal == SIGKILL && killed.exitCode == 137)
-            try box.waitFor("! pgrep -f 'sleep 333[3]'", within: 5)
+            try box.waitFor("! pgrep -f 'sleep 333[3]'", within: 30)
             let polite = try start(box, "trap 'echo bye; exit 3' INT; echo up; while :; do sleep 0.05; done")
             #expect(try eventually { try ckpt("job", "stop", polite).stdout == "up\n" })
             try ckpt.ok("job", "--stop", "--signal", "INT", "stop", polite)

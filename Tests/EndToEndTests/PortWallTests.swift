@@ -60,12 +60,13 @@ import Testing
             try box.serveEcho("inside", port: 80)
             func check(_ box: Sandbox, _ when: String) throws {
                 for udp in [false, true] {
-                    #expect(try box.ask(host, port, udp: udp) == "allowed hi", "\(when)")
-                    #expect(try box.ask(host, otherPort, udp: udp).hasPrefix("no:"), "\(when)")
+                    let answer = try box.ask(host, port, udp: udp)
+                    #expect(answer == "allowed hi", "udp: \(udp), \(when)")
+                    let refused = try box.ask(host, otherPort, udp: udp)
+                    #expect(refused.hasPrefix("no:"), "udp: \(udp), \(when)")
                     let published = try #require(try box.info().ports)[udp ? 1 : 0]
-                    #expect(
-                        try HostNetwork.ask(host, Int(published.hostPort), udp: udp) == "inside hi",
-                        "a server's answers pass, \(when)")
+                    let served = try HostNetwork.ask(host, Int(published.hostPort), udp: udp)
+                    #expect(served == "inside hi", "a server's answers pass, udp: \(udp), \(when)")
                 }
             }
             try check(box, "at first")

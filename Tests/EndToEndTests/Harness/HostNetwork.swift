@@ -54,16 +54,20 @@ enum HostNetwork {
                     else: selector.unregister(each); each.close()
         """#
 
-    /// `python3 -c askProgram ADDRESS PORT LINE tcp|udp`
+    /// `python3 -c askProgram ADDRESS PORT LINE tcp|udp`. A datagram may be lost on a busy machine, and is sent again.
     static let askProgram = #"""
         import socket, sys
         kind = socket.SOCK_STREAM if sys.argv[4] == "tcp" else socket.SOCK_DGRAM
         client = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET, kind)
-        client.settimeout(5)
+        client.settimeout(20 if sys.argv[4] == "tcp" else 5)
         try:
             client.connect((sys.argv[1], int(sys.argv[2])))
-            client.send(sys.argv[3].encode())
-            print(client.recv(1000).decode())
+            for left in (3, 2, 1, 0) if sys.argv[4] == "udp" else (0,):
+                client.send(sys.argv[3].encode())
+                try: answer = client.recv(1000).decode(); break
+                except TimeoutError:
+                    if left == 0: raise
+            print(answer)
         except OSError as error: print("no:", error)
         """#
 }

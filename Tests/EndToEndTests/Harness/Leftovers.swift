@@ -7,13 +7,17 @@ enum Leftovers {
     /// Records an issue for everything of `ckpt` that is still there, and ends the processes among it.
     static func check(_ ckpt: Ckpt) {
         // Death is asynchronous: a killed namespace is gone a moment after the answer that says so.
-        _ = eventually(within: 5) { processes(of: ckpt).isEmpty }
+        _ = eventually { processes(of: ckpt).isEmpty }
         for (pid, why) in processes(of: ckpt) {
             Issue.record("process \(pid) is left (\(why)): \(commandLine(of: pid))")
             kill(pid, SIGKILL)
         }
-        let mounts = lines(of: "/proc/self/mountinfo").filter {
-            mentions($0, ckpt.root) && !isRoot($0, ckpt.root)
+        var mounts: [String] = []
+        _ = eventually {
+            mounts = lines(of: "/proc/self/mountinfo").filter {
+                mentions($0, ckpt.root) && !isRoot($0, ckpt.root)
+            }
+            return mounts.isEmpty && cgroups(of: ckpt).isEmpty
         }
         #expect(mounts == [], "mounts are left")
         #expect(cgroups(of: ckpt) == [], "cgroups are left")
