@@ -179,6 +179,24 @@ public final class CheckpointManager: EngineOperations {
         endOrphans()
         sweepGroups()
         sweepSpares(in: names)
+        sweepStore()
+    }
+
+    /// Removes what a killed server left in the store that nothing refers to: the layer of a snapshot that it was
+    /// deleting. Not where a snapshot is damaged, for which layers it needs may be what cannot be read.
+    private func sweepStore() {
+        if store.recovery.lastEndedInOrder || !store.recovery.damaged.isEmpty { return }
+        do throws(SnapshotTreeError) {
+            let swept = try store.gc(layersInUse: layersInUse())
+            if swept.removed.isEmpty { return }
+            let named =
+                swept.removed.prefix(8).joined(separator: ", ") + (swept.removed.count > 8 ? ", …" : "")
+            mended(
+                "store: what nothing refers to was removed, \(swept.freedBytes) bytes (\(named))",
+                count: swept.removed.count, bytes: swept.freedBytes)
+        } catch {
+            report("what nothing refers to stays in the store: \(error)")
+        }
     }
 
     private func takeUp(_ sandbox: LiveSandbox, _ record: SandboxRecord) {

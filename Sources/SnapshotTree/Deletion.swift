@@ -85,8 +85,12 @@ extension SnapshotTree {
     /// Takes a directory of this store's filesystem out of the way in one step, and removes it on a thread of its
     /// own; what a crash leaves of it the next start sweeps. One that is not there is no error. Throws `system`.
     public func discard(_ path: String) throws(SnapshotTreeError) {
+        try usingReserve { () throws(SnapshotTreeError) in try discardNow(path) }
+    }
+
+    private func discardNow(_ path: String) throws(SnapshotTreeError) {
         let trash = "trash-\(Identifier.random())"
-        guard live.begin(trash, layer: trash) else { return try discard(path) }
+        guard live.begin(trash, layer: trash) else { return try discardNow(path) }
         let target = layout.stagingPath(trash)
         var failure: SystemError?
         for pause in [0] + Self.pauses {

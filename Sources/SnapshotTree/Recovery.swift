@@ -30,10 +30,14 @@ public struct Recovery: Equatable, Sendable {
     /// Merged layers whose parts are not known any more: `merges/ID` could not be read, or had no layer.
     public internal(set) var forgottenMerges: [String] = []
 
+    /// Whether the last one who worked on the store came to its end in order, and was not killed.
+    public internal(set) var lastEndedInOrder = true
+
     /// Whether there was nothing to put right.
     public var isClean: Bool {
         var other = self
         other.unflushed = []
+        other.lastEndedInOrder = true
         return other == Recovery()
     }
 
@@ -43,6 +47,7 @@ public struct Recovery: Equatable, Sendable {
     ) throws(SnapshotTreeError) -> (Catalog, Recovery) {
         var recovery = Recovery()
         let last = try layout.beginSession(durability)
+        recovery.lastEndedInOrder = last.isInOrder
         let (ours, others) = try layout.unflushed()
         recovery.unflushed = ours
         (recovery.kept, recovery.dropped) = try layout.settle(others)

@@ -115,6 +115,30 @@ import Testing
         }
     }
 
+    @Test func layerOfACutDeletionIsSwept() throws {
+        try withCkpt { ckpt in
+            let box = try ckpt.create("stays")
+            let first = try box.save()
+            _ = try box.exec("bash", "-c", "echo more > /root/more")
+            let second = try box.save()
+            try box.restore(first)
+            let layers = { try Set(FileManager.default.contentsOfDirectory(atPath: "\(ckpt.root)/layers")) }
+            let before = try layers()
+            try Self.crash(ckpt)
+            // Where a server that is killed in a delete has come to: the snapshot is gone, its layer is not yet.
+            try FileManager.default.removeItem(atPath: "\(ckpt.root)/snapshots/\(second)")
+            let found = try ckpt.ok("doctor").stdout
+            let swept = before.subtracting(try layers())
+            #expect(swept.count == 1)
+            #expect(
+                found.contains("what nothing refers to was removed")
+                    && found.contains("layers/\(swept.first ?? "none")"), "\(found)")
+            #expect(try ckpt.ok("gc", "--dry-run").stdout.contains("0 snapshots and 0 other items"))
+            try ckpt.ok("verify")
+            #expect(try ckpt.fork(first)[0].exec("true").status == 0)
+        }
+    }
+
     @Test func serverThatTakesOverSaysWhatItFound() throws {
         try withCkpt { ckpt in
             _ = try ckpt.create("lives")

@@ -108,7 +108,7 @@ class Trial:
         for id in world.snapshots:
             if id not in world.links:
                 world.check_snapshot(id)
-        world.check_all(was_cut=bool(killed) and self.fault in ("server", "all"))
+        world.check_all()
         if killed and self.fault in ("server", "all"):
             self.check_report(infos)
         if not self.at:
