@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import signal
 import time
 
@@ -26,6 +28,25 @@ def test_bytes_that_are_no_text_arrive(shared: ckpt.Sandbox) -> None:
     result = shared.exec(["cat"], stdin=data)
     assert result.stdout_bytes == data
     assert "�" in result.stdout
+
+
+def test_stdin_too_large_for_one_request(shared: ckpt.Sandbox) -> None:
+    data = os.urandom(1 << 20) * 20
+    result = shared.exec(["sha256sum"], stdin=data)
+    assert result.stdout.split()[0] == hashlib.sha256(data).hexdigest()
+    assert shared.exec("cat; echo bad >&2; exit 3", stdin="ä" * (3 << 20)).stdout_bytes == "ä".encode() * (
+        3 << 20
+    )
+    few = shared.exec("head -c 3; exit 4", stdin=b"abc" + data)
+    assert (few.stdout, few.exit_code, few.truncated) == ("abc", 4, False)
+    late = shared.exec("cat > /dev/null; sleep 100", stdin=data, timeout=1)
+    assert late.timed_out and late.exit_code == 124
+    assert shared.exec(["cat"], stdin=data, max_output=1000).truncated
+
+
+def test_a_request_that_is_too_large_is_refused_in_words(shared: ckpt.Sandbox) -> None:
+    with pytest.raises(ckpt.CkptError, match="larger than 8 MiB"):
+        shared.exec(["true", "x" * (9 << 20)])
 
 
 def test_stdin_is_empty_when_missing(shared: ckpt.Sandbox) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 from typing import Any
 
 from .errors import CommandFailed, CommandTimeout
@@ -51,6 +52,12 @@ class Result:
         self.duration = answer["durationMs"] / 1000
         self._stdout = _output(answer, "stdout")
         self._stderr = _output(answer, "stderr")
+
+    def with_output(self, stdout: bytes, stderr: bytes) -> Result:
+        """The same end of the command with what it printed, where that was read from a stream."""
+        result = copy.copy(self)
+        result._stdout, result._stderr = stdout, stderr
+        return result
 
     @property
     def stdout(self) -> str:

@@ -152,8 +152,13 @@ class Transport:
         try:
             connection.send(data)
         except OSError as error:
-            # Not all of it was taken, and the server acts on whole requests only.
-            raise http.Lost(str(error), untouched=True) from error
+            # Not all of it was taken, and the server acts on whole requests only. It may have said why.
+            refusal = http.Response()
+            try:
+                self._receive(connection, refusal)
+            except http.Lost:
+                raise http.Lost(str(error), untouched=True) from error
+            return refusal
         response = http.Response()
         self._receive(connection, response)
         return response
