@@ -66,6 +66,7 @@ let package = Package(
             cSettings: [.define("CKPT_STATIC_LIBRARIES", .when(configuration: .release))]),
         .target(
             name: "CCriuImages", dependencies: ["CProtobufC"], linkerSettings: linked(["protobuf-c"])),
+        .target(name: "CFloor"),
         // Level 1
         module("LinuxSystem", ["CLinux"]),
         module("Messages", []),
@@ -94,11 +95,15 @@ let package = Package(
             libraries: ["microhttpd"]),
         module("Client", ["LinuxSystem", "Messages", "CLinux"]),
         // Level 5
+        module(
+            "Benchmark",
+            ["Client", "Checkpointing", "Criu", "CriuImages", "LinuxSystem", "Messages", "CLinux", "CFloor"]),
+        // Level 6
         .executableTarget(
             name: "ckpt",
             dependencies: [
                 "Client", "CommandInterface", "LocalArchive", "LinuxSystem", "Messages", "CLinux", "Server",
-                "Checkpointing", "Telemetry",
+                "Checkpointing", "Telemetry", "Benchmark",
             ],
             cSettings: gnu, swiftSettings: strict,
             linkerSettings: standardLibrary),

@@ -19,7 +19,7 @@ struct Command: Sendable {
             ("snapshots", [save, check, restore, reset, fork, tree, show, du, tag, delete, gc, verify]),
             ("snapshots elsewhere", [export, importArchive, objects]),
             ("inside a snapshot", [inspect, mem, diff, core, debug]),
-            ("ckpt itself", [serve, events, metrics, doctor, version, completion, help]),
+            ("ckpt itself", [serve, events, metrics, doctor, bench, version, completion, help]),
         ]
     }
 

@@ -20,7 +20,7 @@ struct ProgramTests {
             "gc", "verify", "du", "export", "import", "objects", "events", "metrics",
             "jobs", "job", "wait", "top", "read", "write", "check",
             "stats", "update", "reclaim", "pause", "unpause", "inspect", "mem", "diff", "core", "debug",
-            "ps", "rm", "kill", "logs", "cp", "serve", "doctor", "version", "completion", "help",
+            "ps", "rm", "kill", "logs", "cp", "serve", "doctor", "bench", "version", "completion", "help",
         ]
         #expect(Set(commandNames) == Set(contract))
     }

@@ -1,0 +1,81 @@
+public import Messages
+import CFloor
+import Glibc
+import LinuxSystem
+
+/// Measures ckpt on this machine: a server of its own, requests over its Unix socket, and beside each operation the
+/// least that it can cost here.
+public struct Benchmark {
+    /// The root whose filesystem is measured, an absolute path; it need not be there, and a server may run for it.
+    public var root: String
+    /// What the sandboxes are made from.
+    public var base: Base
+    /// Whether it ends within 50 seconds, with fewer workloads and samples.
+    public var isQuick: Bool
+    /// The operations that are measured: names, or what comes before the slash in them; all when empty.
+    public var only: [String]
+    /// How often everything is measured, 1 or more; as often as there is time for when nil.
+    public var passes: Int?
+
+    /// A benchmark of everything, unless told otherwise.
+    public init(
+        root: String, base: Base = .host, isQuick: Bool = false, only: [String] = [], passes: Int? = nil
+    ) {
+        self.passes = passes
+        self.root = root
+        self.base = base
+        self.isQuick = isQuick
+        self.only = only
+    }
+
+    /// Every name that `only` may have.
+    public static var operationNames: [String] {
+        let names = OperationCatalogue.everything
+        let groups = names.compactMap { $0.contains("/") ? String($0.prefix { $0 != "/" }) : nil }
+        return names + Set(groups).sorted()
+    }
+
+    /// Measures, telling `progress` what it is about. Nothing is left afterwards, also when it throws; SIGINT, SIGTERM
+    /// and SIGHUP end it with `cancelled`.
+    public func measure(progress: @escaping (String) -> Void) throws(ErrorMessage) -> BenchmarkReport {
+        Interruption.watch()
+        let load = Machine.load
+        let stage = try Stage(besides: root)
+        let run = Run(
+            stage, base: base, cores: Machine.cores, isQuick: isQuick, passes: passes,
+            selection: Selection(names: only), progress: progress)
+        let outcome = Result { () throws(ErrorMessage) in try measure(run) }
+        let place = Machine.place(at: stage.directory, base: base, load: load)
+        run.clearMounts()
+        let cleared = Result { () throws(ErrorMessage) in try stage.clear() }
+        try outcome.get()
+        try cleared.get()
+        return BenchmarkReport(run, place)
+    }
+
+    private func measure(_ run: Run) throws(ErrorMessage) {
+        try StartPart(run: run, pace: isQuick ? (3, 20, 5) : (10, 100, 30)).measure()
+        try WorkloadPart(
+            run: run, workload: .idle, crowds: [16, 100],
+            pace: isQuick ? (2, 15, 9) : (10, 60, 60)
+        ).measure()
+        try WorkloadPart(
+            run: run, workload: .python(numpy: try hasNumpy(run)), crowds: isQuick ? [16] : [16, 100],
+            pace: isQuick ? (2, 10, 6) : (5, 30, 60)
+        ).measure()
+        if isQuick { return }
+        try WorkloadPart(run: run, workload: .gigabyte, pace: (3, 8, 90)).measure()
+        try WorkloadPart(run: run, workload: .processes, crowds: [16], pace: (5, 20, 60)).measure()
+    }
+
+    /// Whether Python in a sandbox has numpy.
+    private func hasNumpy(_ run: Run) throws(ErrorMessage) -> Bool {
+        guard run.wants(OperationCatalogue.operations(on: "python", crowds: [16, 100])) else { return false }
+        let subject = Subject(run.nextName("look"), on: run.connection)
+        _ = try subject.create(base)
+        let found = try subject.succeeds(["python3", "-c", "import numpy"])
+        try subject.remove()
+        if !found { run.note("the base has no numpy: Python has its standard library imported instead") }
+        return found
+    }
+}

@@ -1,0 +1,84 @@
+import Messages
+
+/// What the parts of one run share.
+final class Run {
+    let stage: Stage
+    let base: Base
+    /// The base's directory, over which the floor's sandboxes are put.
+    let lower: String
+    let cores: Int
+    let isQuick: Bool
+    /// How often everything is measured; as often as there is time for when nil.
+    let passes: Int?
+    private let selection: Selection
+    private let progress: (String) -> Void
+    private var made = 0
+    /// CRIU by hand, once it is needed.
+    private var handDriven: HandDrivenCriu?
+
+    /// Milliseconds of the product's operations and of the floors', by name.
+    var samples = Samples()
+    var floors = Samples()
+    /// What a reader of the figures should know.
+    private(set) var notes: [String] = []
+    var sustained: [BenchmarkReport.Rate] = []
+
+    init(
+        _ stage: Stage, base: Base, cores: Int, isQuick: Bool, passes: Int?, selection: Selection,
+        progress: @escaping (String) -> Void
+    ) {
+        self.stage = stage
+        self.base = base
+        if case .directory(let path) = base { lower = path } else { lower = "/" }
+        self.cores = cores
+        self.isQuick = isQuick
+        self.passes = passes
+        self.selection = selection
+        self.progress = progress
+    }
+
+    var connection: TightConnection { stage.connection }
+
+    /// CRIU by hand; the first call makes this thread's mount namespace one of its own.
+    func criu() throws(ErrorMessage) -> HandDrivenCriu {
+        if let handDriven { return handDriven }
+        let made = try HandDrivenCriu("\(stage.directory)/floor")
+        handDriven = made
+        return made
+    }
+
+    /// Takes away what the floors have mounted.
+    func clearMounts() { handDriven?.clear() }
+
+    /// Whether any of these operations was asked for.
+    func wants(_ names: String...) -> Bool { names.contains(where: selection.contains) }
+
+    func wants(_ names: [String]) -> Bool { names.contains(where: selection.contains) }
+
+    func add(_ name: String, _ milliseconds: Double) {
+        if selection.contains(name) { samples.add(name, milliseconds) }
+    }
+
+    func say(_ text: String) { progress(text) }
+
+    func note(_ text: String) {
+        notes.append(text)
+        progress(text)
+    }
+
+    /// A name that no sandbox of this run has had.
+    func nextName(_ prefix: String) -> String {
+        made += 1
+        return "\(prefix)-\(made)"
+    }
+}
+
+/// Which operations are measured.
+struct Selection {
+    /// Names, or what comes before a slash in them; everything when empty.
+    let names: [String]
+
+    func contains(_ operation: String) -> Bool {
+        names.isEmpty || names.contains { operation == $0 || operation.hasPrefix("\($0)/") }
+    }
+}

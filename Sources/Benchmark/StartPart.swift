@@ -1,0 +1,60 @@
+import CFloor
+import Messages
+
+/// Measures the creation of sandboxes, beside the floor of it, and the floors of commands and files.
+struct StartPart {
+    private static let commands = 10
+
+    let run: Run
+    let pace: (least: Int, most: Int, seconds: Double)
+
+    func measure() throws(ErrorMessage) {
+        let needed = [
+            "create", "exec", "session-builtin", "session-echo", "read-4k", "write-4k", "reset", "rm",
+        ]
+        guard run.wants(needed + ["files-20000"]) else { return }
+        run.say("measuring creation")
+        // Once for nothing: caches fill, and the server makes its first spares.
+        try product(measured: false)
+        let pace = Pace(pace.least, pace.most, seconds: pace.seconds, passes: run.passes)
+        var done = 0
+        while pace.goesOn(after: done) {
+            try floor()
+            if run.wants("create") { try product(measured: true) }
+            done += 1
+        }
+    }
+
+    private func product(measured: Bool) throws(ErrorMessage) {
+        let subject = Subject(run.nextName("new"), on: run.connection)
+        let call = try subject.create(run.base)
+        let answer = try subject.ask()
+        if measured { run.add("create", call + answer) }
+        try subject.remove()
+    }
+
+    private func floor() throws(ErrorMessage) {
+        let directory = "\(run.stage.directory)/\(run.nextName("floor"))"
+        var answer = 0.0
+        var box = try FloorBox.start(directory, lower: run.lower)
+        answer = try timed { () throws(ErrorMessage) in try box.ask(":") }
+        run.floors.add("start", box.startMs)
+        run.floors.add("create", box.startMs + answer)
+        for _ in 0..<Self.commands {
+            run.floors.add("session-builtin", try timed { () throws(ErrorMessage) in try box.ask("true") })
+            run.floors.add(
+                "session-echo", try timed { () throws(ErrorMessage) in try box.ask("/bin/echo hi") })
+        }
+        for _ in 0..<3 { run.floors.add("exec", timed { _ = cfloor_run("/bin/true") }) }
+        files("\(run.stage.directory)/block")
+        run.floors.add("kill", box.kill())
+    }
+
+    private func files(_ path: String) {
+        var block = [UInt8](repeating: UInt8(ascii: "x"), count: 4096)
+        for _ in 0..<Self.commands {
+            run.floors.add("write-4k", timed { _ = cfloor_write_file(path, &block, block.count) })
+            run.floors.add("read-4k", timed { _ = cfloor_read_file(path, &block, block.count) })
+        }
+    }
+}

@@ -1,0 +1,127 @@
+import Messages
+
+/// Measures the operations on one workload, beside CRIU by hand on the same one.
+struct WorkloadPart {
+    private static let block = [UInt8](repeating: UInt8(ascii: "x"), count: 4096)
+    /// Commands of a kind in a pass.
+    private static let commands = 10
+
+    let run: Run
+    let workload: Workload
+    /// Of forks at once, the numbers that are tried.
+    var crowds: [Int] = []
+    var pace: (least: Int, most: Int, seconds: Double)
+
+    /// Names as they are asked for.
+    private func wants(_ names: String...) -> Bool { run.wants(names.map(workload.operation)) }
+
+    func measure() throws(ErrorMessage) {
+        let all = OperationCatalogue.operations(on: workload.name, crowds: crowds)
+        guard run.wants(all) else { return }
+        run.say("measuring \(workload.title)")
+        let subject = Subject(run.nextName("bench"), ask: workload.ask, on: run.connection)
+        _ = try subject.create(run.base)
+        try subject.say(workload.setUp)
+        try subject.ask()
+        let first = try save(subject, "save-first")
+        var floor: FloorPart?
+        if wants("save", "save-first", "save-frozen", "save-durable", "restore", "fork-1") || wantsCrowds {
+            floor = try FloorPart(run, workload)
+        }
+        let pace = Pace(pace.least, pace.most, seconds: pace.seconds, passes: run.passes)
+        var done = 0
+        while pace.goesOn(after: done) {
+            try floor?.pass()
+            try commands(subject)
+            try saves(subject, first.id)
+            try forks(first.id)
+            done += 1
+        }
+        for crowd in crowds where wants("fork-\(crowd)") { try fork(first.id, crowd) }
+        try subject.remove()
+        try run.connection.delete(first.id)
+    }
+
+    private var wantsCrowds: Bool { crowds.contains { run.wants(workload.operation("fork-\($0)")) } }
+
+    private func save(_ subject: Subject, _ name: String, _ request: SaveRequest = SaveRequest())
+        throws(ErrorMessage) -> SnapshotInfo
+    {
+        let (took, snapshot) = try subject.save(request)
+        add(name, took)
+        if let frozen = snapshot.timings?.frozenMs { add("\(name)-frozen", frozen) }
+        return snapshot
+    }
+
+    private func add(_ name: String, _ milliseconds: Double) {
+        run.add(workload.operation(name), milliseconds)
+    }
+
+    private func commands(_ subject: Subject) throws(ErrorMessage) {
+        for _ in 0..<Self.commands {
+            if wants("session-builtin") { add("session-builtin", try subject.say("true")) }
+            if wants("session-echo") { add("session-echo", try subject.say("/bin/echo hi")) }
+            if wants("write-4k") { add("write-4k", try subject.write("/root/block", Self.block)) }
+            if wants("read-4k") {
+                if !wants("write-4k") { _ = try subject.write("/root/block", Self.block) }
+                add("read-4k", try subject.read("/root/block"))
+            }
+        }
+        for _ in 0..<3 where wants("exec") { add("exec", try subject.exec(["true"])) }
+    }
+
+    /// From the same snapshot each time, so that no chain grows.
+    private func saves(_ subject: Subject, _ first: String) throws(ErrorMessage) {
+        guard wants("restore", "save", "save-frozen", "save-durable") else { return }
+        let call = try subject.restore(first)
+        add("restore", call + (try subject.ask()))
+        var made: [String] = []
+        if wants("save", "save-frozen") {
+            try subject.say("echo 1 > /root/changed")
+            made.append(try save(subject, "save").id)
+        }
+        if wants("save-durable") {
+            try subject.say("echo 2 > /root/changed")
+            let (took, snapshot) = try subject.save(SaveRequest(durability: .snapshot))
+            add("save-durable", took)
+            if made.isEmpty { made.append(snapshot.id) }
+        }
+        try subject.restore(first)
+        for id in made { try run.connection.delete(id) }
+    }
+
+    private func forks(_ first: String) throws(ErrorMessage) {
+        if wants("fork-1", "rm") {
+            let (took, twins) = try forked(first, 1)
+            add("fork-1", took)
+            add("rm", try twins[0].remove())
+        }
+        if wants("reset") {
+            let twins = try forked(first, 1).1
+            add("reset", try twins[0].reset())
+            try twins[0].remove()
+        }
+    }
+
+    /// Many at once, a few times.
+    private func fork(_ first: String, _ count: Int) throws(ErrorMessage) {
+        let pace = Pace(1, count > 16 ? 5 : 10, seconds: run.isQuick ? 2 : 15, passes: run.passes)
+        var done = 0
+        while pace.goesOn(after: done) {
+            let (took, twins) = try forked(first, count)
+            add("fork-\(count)", took)
+            for twin in twins { try twin.remove() }
+            done += 1
+        }
+    }
+
+    /// Forks until all of them have answered; the milliseconds that took.
+    private func forked(_ snapshot: String, _ count: Int) throws(ErrorMessage) -> (Double, [Subject]) {
+        let request = ForkRequest(source: snapshot, count: count, prefix: run.nextName("fork"))
+        var took = try run.connection.exchange(TightConnection.request("POST", "/v1/fork", json: request))
+        let names = try run.connection.decode(ForkResult.self).sandboxes.map(\.name)
+        let twins = names.map { Subject($0, ask: workload.ask, on: run.connection) }
+        for twin in twins { took += try twin.ask() }
+        return (took, twins)
+    }
+}
