@@ -9,8 +9,12 @@ public struct Cancellation: Sendable {
     /// cancel. poll(2) it for `events`.
     public let descriptor: Int32?
 
-    /// The poll(2) events that mean the caller is gone: POLLRDHUP (POLLHUP and POLLERR come unasked).
-    public static let events = Int16(POLLRDHUP)
+    /// The poll(2) events to ask for: none. POLLHUP and POLLERR, which mean that the caller is gone, come unasked.
+    ///
+    /// POLLRDHUP is not the caller's alone: it comes too where the server has closed its own reading half, to make
+    /// room or for a successor, with the request in the socket's buffer already; and where a caller says that it
+    /// has no more to send, and waits (`unix_poll` in net/unix/af_unix.c).
+    public static let events: Int16 = 0
 
     /// Watches a connected stream socket, which stays the caller's own.
     public init(watching socket: Int32) { descriptor = socket }

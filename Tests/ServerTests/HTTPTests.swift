@@ -294,6 +294,19 @@ struct HTTPTests {
         }
     }
 
+    @Test func aReadingHalfThatTheServerClosedIsNoHangUp() throws {
+        for own in [true, false] {
+            var ends: [Int32] = [0, 0]
+            try #require(socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0, &ends) == 0)
+            defer { close(ends[0]) }
+            let cancelled = Cancellation(watching: ends[0])
+            #expect(shutdown(own ? ends[0] : ends[1], Int32(own ? SHUT_RD : SHUT_WR)) == 0)
+            #expect(!cancelled.isCancelled)
+            close(ends[1])
+            #expect(cancelled.isCancelled)
+        }
+    }
+
     @Test func aClientThatHangsUpCancelsItsCall() throws {
         try TestServer.run { (server) throws in
             do {

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import io
 import multiprocessing
 import os
+import resource
 import signal
+import subprocess
+import tarfile
 import time
 
 import pytest
 
 import ckpt
 
-MANY = 64
+MANY = 250
 
 
 def test_threads_share_a_sandbox(sb: ckpt.Sandbox) -> None:
@@ -176,3 +180,57 @@ def test_the_async_door_does_what_the_other_does(tmp_path) -> None:
         ckpt.AsyncClient.default().close()
 
     asyncio.run(scenario())
+
+
+def test_a_loop_that_saw_no_server_end_sends_and_receives_files(sb: ckpt.Sandbox) -> None:
+    """A connection that it kept is closed, which it has not heard of yet."""
+
+    tar = b"".join(sb.files.pack("/etc/hostname"))
+
+    def stop() -> None:
+        subprocess.run([os.environ["CKPT_BIN"], "serve", "--stop"], check=True, capture_output=True)
+
+    async def scenario() -> bytes:
+        same = ckpt.AsyncSandbox(sb.name)
+        await same.info()
+        stop()
+        await same.files.unpack(io.BytesIO(tar), "/srv")
+        await same.info()
+        stop()
+        return b"".join([piece async for piece in same.files.pack("/srv")])
+
+    with tarfile.open(fileobj=io.BytesIO(asyncio.run(scenario()))) as archive:
+        assert "srv/hostname" in archive.getnames()
+
+
+def test_more_commands_at_once_than_a_server_takes_connections(tmp_path) -> None:
+    """Half of a server's descriptors are for clients: here it takes 100 connections, and none is cut off."""
+
+    def few_descriptors() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
+
+    commands = [os.environ["CKPT_BIN"], "serve", "--root", str(tmp_path)]
+    with subprocess.Popen(commands, preexec_fn=few_descriptors, stderr=subprocess.DEVNULL) as server:
+        while not (tmp_path / "server.sock").exists():
+            assert server.poll() is None
+            time.sleep(0.02)
+        client = ckpt.AsyncClient(tmp_path, start=False)
+
+        async def one(sb: ckpt.AsyncSandbox, number: int) -> str:
+            if number % 3:
+                return (await sb.exec(f"sleep 0.5; echo {number}", check=True)).stdout
+            async with await sb.stream(f"sleep 0.5; echo {number}") as stream:
+                return (await stream.collect())[0].decode()
+
+        async def all_of_them() -> list[str]:
+            # PID 1 of each has as few descriptors, and three for each command.
+            boxes = [await ckpt.AsyncSandbox.create(client=client) for _ in range(10)]
+            said = await asyncio.gather(*(one(boxes[number % 10], number) for number in range(MANY)))
+            for sb in boxes:
+                await sb.remove()
+            return said
+
+        try:
+            assert asyncio.run(all_of_them()) == [f"{number}\n" for number in range(MANY)]
+        finally:
+            ckpt.Client(tmp_path, start=False).shutdown()

@@ -118,3 +118,13 @@ def test_an_archive_that_leads_out_is_refused(tmp_path, kind) -> None:
     with pytest.raises(ckpt.CkptError, match="leads out"):
         _archives.unpack(packed, "/evil", goal)
     assert not list(goal.iterdir()) and not (outside / "x").exists()
+
+
+def test_what_cannot_be_read_is_told_and_leaves_nothing(shared: ckpt.Sandbox) -> None:
+    class Broken(io.RawIOBase):
+        def read(self, size: int = -1) -> bytes:
+            raise OSError(5, "the source is broken")
+
+    with pytest.raises(OSError, match="the source is broken"):
+        shared.files.unpack(Broken(), "/srv")
+    assert shared.files.list("/srv") == []

@@ -18,6 +18,7 @@ from ..messages import SandboxInfo
 from ..results import Result
 from .checkpoints import AsyncCheckpoints
 from .client import AsyncClient
+from .connections import decoded
 from .control import AsyncControl
 from .events import AsyncEvents
 from .files import AsyncFiles
@@ -25,7 +26,6 @@ from .jobs import AsyncJobs
 from .python_session import AsyncPythonSession
 from .session import AsyncSession
 from .stream import AsyncExecStream
-from .transport import _json
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -178,7 +178,7 @@ class AsyncSandbox(AsyncCheckpoints, AsyncControl, AsyncJobs):
         )
         data = request("POST", self._exec_path, json.dumps(body).encode())
         try:
-            answer = await self._client._transport._attempt(data, _json, repeatable=True)
+            answer = await self._client._transport._attempt(data, decoded, repeatable=True)
         except (WrongState, InternalError) as error:
             raise await self._explained(error) from error
         result = Result(answer, command_line(command))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import json
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,7 +13,7 @@ from .._streams import Output
 from .._wire import frames, http
 from ..errors import Cancelled, InternalError, ServerUnavailable, WrongState, from_message
 from ..results import Result
-from .transport import LOSSES
+from .connections import LOSSES, PATIENCE
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -247,13 +248,14 @@ class AsyncExecStream:
         """Attaches, for the first time or again, and waits until the command runs."""
         transport = self._sandbox._client._transport
         request = self._request | {f"{name}Offset": have for name, have in self._offsets.items()}
+        deadline = time.monotonic() + PATIENCE
         while True:
             try:
                 connection, rest = await transport.upgrade(f"{self._sandbox._path}/attach", frames.UPGRADE)
+                received = await self._begun(connection, rest, frames.request(request))
                 break
             except http.Lost as lost:
-                self._losses += 1
-                if self._losses > LOSSES:
+                if time.monotonic() > deadline:
                     raise ServerUnavailable(
                         "the server breaks the exec stream off", cause=str(lost)
                     ) from lost
@@ -261,21 +263,28 @@ class AsyncExecStream:
             except (WrongState, InternalError) as error:
                 raise await self._sandbox._explained(error) from error
         self._connection = connection
+        for kind, payload in received:
+            await self._obey(kind, payload)
+        await self._flush()
+
+    async def _begun(self, connection: io.Connection, rest: bytes, request: bytes) -> list[tuple[int, bytes]]:
+        """Sends the request, and returns the first frames of the answer."""
         self._decoder = frames.Decoder()
         try:
-            await connection.send(frames.request(request))
+            await connection.send(request)
             received = self._decoder.feed(rest)
             while not received:
                 data = await connection.receive()
                 if not data:
-                    raise ServerUnavailable("the server closed the exec stream")
+                    raise http.Lost("the server closed it", untouched=False)
                 received = self._decoder.feed(data)
+            return received
+        except OSError as error:
+            connection.close()
+            raise http.Lost(str(error), untouched=False) from error
         except BaseException:
-            self._close()
+            connection.close()
             raise
-        for kind, payload in received:
-            await self._obey(kind, payload)
-        await self._flush()
 
     async def _again(self) -> None:
         """Finds the command again after the connection broke."""

@@ -18,6 +18,7 @@ from ..messages import SandboxInfo
 from ..results import Result
 from .checkpoints import Checkpoints
 from .client import Client
+from .connections import decoded
 from .control import Control
 from .events import Events
 from .files import Files
@@ -25,7 +26,6 @@ from .jobs import Jobs
 from .python_session import PythonSession
 from .session import Session
 from .stream import ExecStream
-from .transport import _json
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -176,7 +176,7 @@ class Sandbox(Checkpoints, Control, Jobs):
         )
         data = request("POST", self._exec_path, json.dumps(body).encode())
         try:
-            answer = self._client._transport._attempt(data, _json, repeatable=True)
+            answer = self._client._transport._attempt(data, decoded, repeatable=True)
         except (WrongState, InternalError) as error:
             raise self._explained(error) from error
         result = Result(answer, command_line(command))

@@ -106,9 +106,13 @@ class Response:
         return bool(self.status or self._buffer)
 
     @property
-    def retry(self) -> bool:
-        """Whether the server did nothing and asks for the request again."""
-        return self.status == 503 and b"retry-after" in self.fields
+    def retry_after(self) -> int | None:
+        """The seconds after which a server that did nothing asks for the request again.
+
+        0 where it goes and another one comes, 1 where it is full; `None` for every other answer.
+        """
+        after = self.fields.get(b"retry-after") if self.status == 503 else None
+        return int(after) if after is not None and after.isdigit() else None
 
     def body(self) -> bytes:
         """The parts that have come since the last call."""

@@ -1,0 +1,145 @@
+"""Bodies that go piece by piece, and connections that become something else."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncGenerator
+from typing import IO, Any
+
+from .._io import asynchronous as io
+from .._wire import http
+from ..errors import ServerUnavailable
+from .connections import LOSSES, PATIENCE, AsyncConnections, AsyncTurn, encoded
+
+BLOCK = 256 << 10
+
+
+class AsyncTransfers(AsyncConnections):
+    """The part of a transport whose bodies are not held whole."""
+
+    async def download(self, path: str, body: Any = None) -> AsyncGenerator[bytes, None]:
+        """The body of a GET, or of a POST with JSON, piece by piece.
+
+        Raises `ServerUnavailable` where it breaks off.
+        """
+        asked = http.request("GET", path) if body is None else http.request("POST", path, encoded(body))
+        turn = AsyncTurn(self.root)
+        connection, response = await self._begun(asked)
+        while response.retry_after is not None:
+            connection.close()
+            await turn.wait(response.retry_after)
+            connection, response = await self._begun(asked)
+        keep = False
+        try:
+            while True:
+                if response.status == 200 and response.pieces:
+                    yield response.body()
+                if response.complete:
+                    break
+                await self._feed(connection, response)
+            keep = not response.closes
+        except http.Lost as error:
+            raise ServerUnavailable("the server broke off in the middle", cause=str(error)) from error
+        finally:
+            if keep:
+                self.pool.put(connection)
+            else:
+                connection.close()
+        if response.status != 200:
+            http.decoded(response, response.body())
+        if response.trailer:
+            raise http.failure(json.loads(response.trailer))
+
+    async def _begun(self, asked: bytes) -> tuple[io.Connection, http.Response]:
+        """A connection on which the answer's head has come; a small answer, or a refusal, is whole.
+
+        For what changes nothing, and so may be asked again.
+        """
+        losses = 0
+        while True:
+            connection = await self._headed(asked)
+            response = http.Response()
+            try:
+                while not response.status or (response.status != 200 and not response.complete):
+                    await self._feed(connection, response)
+                return connection, response
+            except http.Lost as error:
+                connection.close()
+                losses += 1
+                if losses > LOSSES:
+                    raise ServerUnavailable("the server's connection broke", cause=str(error)) from error
+            except BaseException:
+                connection.close()
+                raise
+
+    async def upload(self, path: str, source: IO[bytes], kind: str, *, method: str = "PUT") -> Any:
+        """Sends all of a file, from where it stands, as a chunked body."""
+        fields = f"Content-Type: {kind}\r\nTransfer-Encoding: chunked\r\n"
+        head = http.request(method, path, None, fields)
+        seekable = getattr(source, "seekable", None)
+        begin = source.tell() if seekable is not None and seekable() else None
+        turn = AsyncTurn(self.root)
+        response = await self._sent(head, source)
+        while response.retry_after is not None and begin is not None:
+            await turn.wait(response.retry_after)
+            source.seek(begin)
+            response = await self._sent(head, source)
+        return http.decoded(response, response.body())
+
+    async def _sent(self, head: bytes, source: IO[bytes]) -> http.Response:
+        """The answer to a body that is all of a file."""
+        connection = await self._headed(head)
+        response = http.Response()
+        try:
+            while True:
+                block = await io.run_blocking(source.read, BLOCK)
+                try:
+                    await connection.send(http.chunk(block))
+                except OSError:
+                    # It may have refused in the middle, and says why.
+                    break
+                if not block:
+                    break
+            await self._receive(connection, response)
+        except http.Lost as lost:
+            raise ServerUnavailable("the server broke off in the middle", cause=str(lost)) from lost
+        finally:
+            connection.close()
+        return response
+
+    async def _headed(self, head: bytes) -> io.Connection:
+        """A connection that has taken a head; the server may close a silent one before, to make room."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            connection = await self.take()
+            try:
+                await connection.send(head)
+                return connection
+            except OSError as error:
+                connection.close()
+                if time.monotonic() > deadline:
+                    raise ServerUnavailable("the server's connection broke", cause=str(error)) from error
+                await io.sleep(0.005)
+            except BaseException:
+                connection.close()
+                raise
+
+    async def upgrade(self, path: str, fields: str) -> tuple[io.Connection, bytes]:
+        """A connection that speaks another protocol from here on, and what has come on it already."""
+        asked = http.request("GET", path, None, fields)
+        turn = AsyncTurn(self.root)
+        while True:
+            connection = await self._headed(asked)
+            response = http.Response()
+            try:
+                await self._receive(connection, response)
+                if response.status != 101 and response.retry_after is None:
+                    http.decoded(response, response.body())
+            except BaseException:
+                connection.close()
+                raise
+            if response.retry_after is None:
+                return connection, response.rest
+            connection.close()
+            await turn.wait(response.retry_after)
