@@ -73,6 +73,10 @@ public struct Endpoint: Sendable {
                 throw ErrorMessage(
                     .notPermitted, "\(root)/server.sock is another user's",
                     hint: "choose a root of your own with --root or CKPT_ROOT", cause: "\(error)")
+            case ENOTDIR:
+                throw ErrorMessage(
+                    .badValue, "\(root) cannot be a root: it is no directory, or lies in none",
+                    hint: "choose another root with --root or CKPT_ROOT", cause: "\(error)")
             default: throw ErrorMessage(.internal, "cannot connect to the server", cause: "\(error)")
             }
         }

@@ -58,7 +58,9 @@ public struct Access: Sendable {
     func open(root: String) throws(ErrorMessage) -> Descriptor {
         let isNew = mkdir(root, 0o700) == 0
         if !isNew, errno != EEXIST {
-            throw ErrorMessage(.internal, "cannot make the root", cause: "\(SystemError.last("mkdir", root))")
+            throw ErrorMessage(
+                .internal, "cannot make the root", hint: "choose another root with --root or CKPT_ROOT",
+                cause: "\(SystemError.last("mkdir", root))")
         }
         do throws(SystemError) {
             let directory = try Descriptor.open(root, O_RDONLY | O_DIRECTORY)
@@ -71,7 +73,9 @@ public struct Access: Sendable {
             let mode = try FileStatus(root).permissions
             if mode & 0o002 == 0 { return directory }
         } catch {
-            throw ErrorMessage(.internal, "cannot open the root", cause: "\(error)")
+            throw ErrorMessage(
+                .internal, "cannot open the root", hint: "choose another root with --root or CKPT_ROOT",
+                cause: "\(error)")
         }
         throw ErrorMessage(
             .notPermitted, "\(root) cannot be the root of a store: everybody may write to it",

@@ -1,9 +1,12 @@
 """What the package costs over the raw socket, for one command in a session.
 
-    python bench/overhead.py [ROUNDS]
+    python bench/overhead.py [ROUNDS] [ROOTFS]
 
 Both sides take turns in one run and meet the same noise: a socket that sends prepared bytes and reads
 until the answer is whole, and `Session.exec`. It prints medians, and the difference of the medians.
+
+Beside them is nitrobox's `run`: by turns with that of `ckpt.compat.nitrobox`, both in the root filesystem
+ROOTFS, where nitrobox is installed (0.1.0 from PyPI, for Python 3.12); else the figure of its README.
 """
 
 from __future__ import annotations
@@ -13,10 +16,12 @@ import json
 import socket
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 
 import ckpt
+import ckpt.compat.nitrobox
 
 COMMAND = "echo hi"
 
@@ -59,7 +64,32 @@ async def asynchronous(sandbox: str, session: str, rounds: int) -> list[float]:
     return taken
 
 
-def main(rounds: int) -> None:
+def beside_nitrobox(rootfs: str, rounds: int) -> tuple[list[float], list[float]] | None:
+    """What `run` takes in nitrobox and in the door that has its names; `None` where it is not installed."""
+    try:
+        import nitrobox
+        import nitrobox.rootfs
+    except ImportError:
+        return None
+    # It would look a directory up as an image, and find none.
+    nitrobox.rootfs.get_image_config = lambda *_: None
+    theirs: list[float] = []
+    ours: list[float] = []
+    with tempfile.TemporaryDirectory() as notes:
+        options = {"image": rootfs, "env_base_dir": notes}
+        peer = nitrobox.Sandbox(nitrobox.SandboxConfig(**options), name="bench")
+        try:
+            with ckpt.compat.nitrobox.Sandbox(ckpt.compat.nitrobox.SandboxConfig(**options)) as own:
+                for _ in range(rounds):
+                    theirs.append(milliseconds(lambda: peer.run(COMMAND)))
+                    ours.append(milliseconds(lambda: own.run(COMMAND)))
+                assert peer.run(COMMAND) == own.run(COMMAND) == ("hi\n", 0)
+        finally:
+            peer.delete()
+    return theirs, ours
+
+
+def main(rounds: int, rootfs: str | None) -> None:
     """Measures and prints."""
     with ckpt.Sandbox.create() as sb:
         shell = sb.session("bench")
@@ -80,7 +110,13 @@ def main(rounds: int) -> None:
     print(f"  Session.exec      {statistics.median(above):7.3f}   +{statistics.median(above) - floor:.3f}")
     print(f"  AsyncSession.exec {statistics.median(third):7.3f}   +{statistics.median(third) - floor:.3f}")
     print(f"Sandbox.exec, a fresh process: {statistics.median(once):.3f}")
+    peers = beside_nitrobox(rootfs, rounds // 4) if rootfs else None
+    if peers is None:
+        print("nitrobox 0.1.0, run: about 11 (its README, on a Ryzen 9800X3D)")
+    else:
+        theirs, ours = map(statistics.median, peers)
+        print(f"nitrobox, run: {theirs:.3f}; ckpt.compat.nitrobox, run: {ours:.3f}")
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 2000)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 2000, sys.argv[2] if len(sys.argv) > 2 else None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import os
 import shlex
 from collections.abc import Mapping, Sequence
@@ -36,6 +37,8 @@ def exec_request(
     else:
         body["argv"] = [os.fspath(word) for word in command]
     if timeout is not None:
+        if timeout == math.inf:
+            raise InvalidOption("a timeout is a positive number of seconds", hint="leave it out for none")
         body["timeout"] = timeout
     if cwd is not None:
         body["cwd"] = os.fspath(cwd)
@@ -46,6 +49,8 @@ def exec_request(
     if stdin is not None:
         body["stdin"] = base64.b64encode(stdin.encode() if isinstance(stdin, str) else stdin).decode()
     if max_output is not None:
+        if max_output < 0:
+            raise InvalidOption(f"max_output is a number of bytes: {max_output}")
         body["maxOutput"] = max_output
     if session is not None:
         body["session"] = session

@@ -131,6 +131,31 @@ _SEPARATORS = {"volumes": ":", "add_hosts": ":", "ulimits": "=", "sysctls": "="}
 _PATHS_OF_HOST = frozenset({"volumes", "devices"})
 
 
+FOREIGN = {
+    "cpu_max": "cpus",
+    "cpus_limit": "cpus",
+    "environment": "env",
+    "extra_hosts": "add_hosts",
+    "io_max": "io",
+    "mem_limit": "memory",
+    "memory_limit": "memory",
+    "memory_max": "memory",
+    "memswap_limit": "memory_swap",
+    "mounts": "volumes",
+    "nano_cpus": "cpus",
+    "network": "net",
+    "network_mode": "net",
+    "pids_limit": "pids",
+    "pids_max": "pids",
+    "port_map": "ports",
+    "readable_paths": "readable",
+    "working_dir": "workdir",
+    "writable_paths": "writable",
+    "cwd": "workdir",
+}
+"""What options are called in the Docker SDK and in nitrobox."""
+
+
 def spec(base: PathLike, options: Mapping[str, Any]) -> dict[str, Any]:
     """The API's `SandboxSpec` for keyword arguments; `None` is as good as missing.
 
@@ -161,8 +186,10 @@ def limits(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def unknown(name: str, known: Any) -> InvalidOption:
     """The error for an option that does not exist, with the one that was probably meant."""
-    near = difflib.get_close_matches(name, list(known), 1)
-    return InvalidOption(f"there is no option {name}", hint=f"did you mean {near[0]}?" if near else None)
+    meant = FOREIGN.get(name)
+    near = [meant] if meant in known else difflib.get_close_matches(name, list(known), 1)
+    hint = f"did you mean {near[0]}?" if near else "docs/options.md has them all"
+    return InvalidOption(f"there is no option {name}", hint=hint)
 
 
 def _base(base: PathLike) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import time
 from typing import Any
@@ -10,7 +11,7 @@ from .. import _binary
 from .._io import asynchronous as io
 from .._version import API, __version__
 from .._wire import http
-from ..errors import CkptError, ServerUnavailable, VersionMismatch
+from ..errors import InvalidOption, NotPermitted, ServerUnavailable, VersionMismatch
 
 PATIENCE = 30.0
 """Seconds to look for a server that is just being replaced."""
@@ -36,11 +37,10 @@ class AsyncConnections:
             try:
                 return await io.connect(path)
             except PermissionError as error:
-                raise CkptError(
-                    f"{path} is another user's", hint="choose a root of your own", code="not_permitted",
-                    cause=str(error),
-                ) from error  # fmt: skip
-            except (FileNotFoundError, ConnectionRefusedError) as error:
+                raise NotPermitted(
+                    f"{path} is another user's", hint="choose a root of your own", cause=str(error)
+                ) from error
+            except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError) as error:
                 if not self.start:
                     raise ServerUnavailable(
                         f"no server listens on {path}", hint="start one with `ckpt serve`"
@@ -53,6 +53,9 @@ class AsyncConnections:
                 if time.monotonic() > deadline:
                     raise ServerUnavailable(f"the server of {self.root} accepts no connection") from None
                 await io.sleep(0.01)
+            except OSError as error:
+                hint = "raise the limit of open files, `ulimit -n`" if error.errno == errno.EMFILE else None
+                raise ServerUnavailable(f"cannot connect to {path}", hint=hint, cause=str(error)) from error
 
     async def take(self) -> io.Connection:
         """An idle connection or a new one; the first one asks for the server's version."""
@@ -142,8 +145,14 @@ class AsyncTurn:
 
 
 def encoded(body: Any) -> bytes:
-    """JSON as it is sent."""
-    return json.dumps(body).encode()
+    """JSON as it is sent. Raises `InvalidOption` for what JSON has no word for."""
+    try:
+        return json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
+    except ValueError as error:
+        raise InvalidOption(
+            "the request cannot be sent", cause=str(error),
+            hint="numbers must be finite, and texts must have no bytes that are not UTF-8",
+        ) from error  # fmt: skip
 
 
 def decoded(response: http.Response) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import signal
@@ -18,7 +17,7 @@ from ..messages import SandboxInfo
 from ..results import Result
 from .checkpoints import AsyncCheckpoints
 from .client import AsyncClient
-from .connections import decoded
+from .connections import decoded, encoded
 from .control import AsyncControl
 from .events import AsyncEvents
 from .files import AsyncFiles
@@ -176,7 +175,7 @@ class AsyncSandbox(AsyncCheckpoints, AsyncControl, AsyncJobs):
         body = exec_request(
             command, timeout, cwd, env, user, stdin, max_output, session, save_on_crash, secrets.token_hex(12)
         )
-        data = request("POST", self._exec_path, json.dumps(body).encode())
+        data = request("POST", self._exec_path, encoded(body))
         try:
             answer = await self._client._transport._attempt(data, decoded, repeatable=True)
         except (WrongState, InternalError) as error:

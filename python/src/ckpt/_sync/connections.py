@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import time
 from typing import Any
@@ -11,7 +12,7 @@ from .. import _binary
 from .._io import blocking as io
 from .._version import API, __version__
 from .._wire import http
-from ..errors import CkptError, ServerUnavailable, VersionMismatch
+from ..errors import InvalidOption, NotPermitted, ServerUnavailable, VersionMismatch
 
 PATIENCE = 30.0
 """Seconds to look for a server that is just being replaced."""
@@ -37,11 +38,10 @@ class Connections:
             try:
                 return io.connect(path)
             except PermissionError as error:
-                raise CkptError(
-                    f"{path} is another user's", hint="choose a root of your own", code="not_permitted",
-                    cause=str(error),
-                ) from error  # fmt: skip
-            except (FileNotFoundError, ConnectionRefusedError) as error:
+                raise NotPermitted(
+                    f"{path} is another user's", hint="choose a root of your own", cause=str(error)
+                ) from error
+            except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError) as error:
                 if not self.start:
                     raise ServerUnavailable(
                         f"no server listens on {path}", hint="start one with `ckpt serve`"
@@ -54,6 +54,9 @@ class Connections:
                 if time.monotonic() > deadline:
                     raise ServerUnavailable(f"the server of {self.root} accepts no connection") from None
                 io.sleep(0.01)
+            except OSError as error:
+                hint = "raise the limit of open files, `ulimit -n`" if error.errno == errno.EMFILE else None
+                raise ServerUnavailable(f"cannot connect to {path}", hint=hint, cause=str(error)) from error
 
     def take(self) -> io.Connection:
         """An idle connection or a new one; the first one asks for the server's version."""
@@ -143,8 +146,14 @@ class Turn:
 
 
 def encoded(body: Any) -> bytes:
-    """JSON as it is sent."""
-    return json.dumps(body).encode()
+    """JSON as it is sent. Raises `InvalidOption` for what JSON has no word for."""
+    try:
+        return json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
+    except ValueError as error:
+        raise InvalidOption(
+            "the request cannot be sent", cause=str(error),
+            hint="numbers must be finite, and texts must have no bytes that are not UTF-8",
+        ) from error  # fmt: skip
 
 
 def decoded(response: http.Response) -> Any:

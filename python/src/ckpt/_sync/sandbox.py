@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import signal
@@ -18,7 +17,7 @@ from ..messages import SandboxInfo
 from ..results import Result
 from .checkpoints import Checkpoints
 from .client import Client
-from .connections import decoded
+from .connections import decoded, encoded
 from .control import Control
 from .events import Events
 from .files import Files
@@ -174,7 +173,7 @@ class Sandbox(Checkpoints, Control, Jobs):
         body = exec_request(
             command, timeout, cwd, env, user, stdin, max_output, session, save_on_crash, secrets.token_hex(12)
         )
-        data = request("POST", self._exec_path, json.dumps(body).encode())
+        data = request("POST", self._exec_path, encoded(body))
         try:
             answer = self._client._transport._attempt(data, decoded, repeatable=True)
         except (WrongState, InternalError) as error:
