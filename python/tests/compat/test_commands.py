@@ -45,6 +45,7 @@ def test_environment(make: Maker) -> None:
 def test_timeout(kept: Sandbox) -> None:
     assert kept.run("echo before; sleep 60", timeout=1) == ("Command timed out after 1 seconds", 124)
     assert kept.run("pgrep -x sleep; echo still here") == ("still here\n", 0)
+    assert kept.run("sleep 0.1; echo no limit", timeout=0) == ("no limit\n", 0)
 
 
 def test_terminal(make: Maker) -> None:
@@ -139,6 +140,14 @@ def test_popen_signals(box: Sandbox) -> None:
             break
         time.sleep(0.05)
     assert left == ("", 1)
+
+
+def test_popen_of_what_throws_its_environment_away(box: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+    with box.popen(["env", "-i", "sh", "-c", "echo up; exec sleep 600"]) as process:
+        assert process.stdout.readline() == b"up\n"
+        process.kill()
+        assert process.wait(30) == -signal.SIGKILL and "runs on" in caplog.text
+    box.run("pkill sleep")
 
 
 def test_async_twins(box: Sandbox) -> None:

@@ -25,6 +25,9 @@ def test_write_and_read(kept: Sandbox) -> None:
     assert (kept.rootfs / "new" / "bytes").read_bytes() == data
     with pytest.raises(FileNotFoundError, match="File /no/file does not exist in the sandbox"):
         kept.read_file("/no/file")
+    for call in (lambda: kept.read_file("/etc"), lambda: kept.write_file("/etc", "x")):
+        with pytest.raises(IsADirectoryError):
+            call()
 
 
 def test_copies(kept: Sandbox, tmp_path: Path) -> None:

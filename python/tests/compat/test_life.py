@@ -70,6 +70,7 @@ def test_what_cannot_be_made(tmp_path: Path) -> None:
         ({"image": "host", "fs_backend": "zfs"}, SandboxConfigError),
         ({"image": "host", "volumes": ["nowhere"]}, SandboxConfigError),
         ({"image": "host", "cap_add": ["NO_SUCH"]}, SandboxConfigError),
+        ({"image": "host", "pids_max": "many"}, SandboxConfigError),
     ):
         with pytest.raises(error) as caught:
             Sandbox(SandboxConfig(env_base_dir=str(tmp_path), **fields))

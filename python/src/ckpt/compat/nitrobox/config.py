@@ -11,6 +11,7 @@ from typing import Any
 from ...options import SandboxOptions
 from . import sizes
 from .docker import CAPABILITIES, arguments_of_run, fields_of_sdk
+from .errors import SandboxConfigError
 from .later import missing
 
 logger = logging.getLogger(__name__)
@@ -195,7 +196,7 @@ def native(config: SandboxConfig) -> SandboxOptions:
         "memory": _number(config.memory_max),
         "memory_high": _number(config.memory_high),
         "memory_swap": _swap(config),
-        "pids": None if config.pids_max in (None, "max") else int(str(config.pids_max)),
+        "pids": None if config.pids_max in (None, "max") else _count(str(config.pids_max)),
         "io": [config.io_max] if config.io_max else None,
         "oom_score_adj": config.oom_score_adj,
         "cpuset_cpus": config.cpuset_cpus,
@@ -230,6 +231,13 @@ def _writable(config: SandboxConfig) -> list[str] | None:
     # nitrobox leaves /tmp and /dev writable too; a /dev/shm with a size is a tmpfs and writable anyway.
     always = ["/tmp"] if config.shm_size else ["/tmp", "/dev/shm"]  # noqa: S108
     return [*config.writable_paths, *always]
+
+
+def _count(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise SandboxConfigError(f"pids_max is a number of processes or max: {text!r}") from None
 
 
 def _number(text: str | None) -> int | str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import shlex
@@ -26,6 +27,10 @@ for d in /proc/[0-9]*; do
 done
 true
 """
+
+_PARTING = 2.0
+"""Seconds that a helper has to tell of the end of its command."""
+logger = logging.getLogger(__name__)
 
 
 def text(command: str | Sequence[str]) -> str:
@@ -141,3 +146,9 @@ class SandboxPopen(subprocess.Popen[Any]):
         elif self.poll() is None:
             with translated():
                 self._native.exec(["/bin/sh", "-c", _KILL, "sh", self._token])
+            try:
+                self.wait(_PARTING)
+            except subprocess.TimeoutExpired:
+                # What has thrown its environment away carries no mark; nobody shall wait for it.
+                logger.warning("sandbox %s: a command without its environment runs on", self._native.name)
+                super().send_signal(sig)

@@ -114,9 +114,9 @@ class Sandbox(Background, Transfer, Snapshots, AsyncTwins):
         Returns what it printed on both streams, 32 MiB of it at most, and its exit code.
 
         Out of time it is killed with all it started, and the answer is
-        `("Command timed out after N seconds", 124)`.
+        `("Command timed out after N seconds", 124)`; 0 seconds are no limit.
         """
-        line = text(command)
+        line, timeout = text(command), timeout or None
         with translated():
             if self._config.tty:
                 # One terminal: what is typed is for one command.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -65,7 +66,7 @@ class Transfer:
     def read_file(self, container_path: str) -> str:
         """The bytes of a file, each as the character of its number (Latin-1).
 
-        Raises `FileNotFoundError` where the sandbox has no such file.
+        Raises `FileNotFoundError` where the sandbox has no such file, and `IsADirectoryError`.
         """
         with translated():
             try:
@@ -74,11 +75,16 @@ class Transfer:
                 raise
             except errors.NotFound:
                 raise FileNotFoundError(f"File {container_path} does not exist in the sandbox.") from None
+            except errors.InvalidOption as error:
+                raise _of_directory(error, container_path) from None
 
     def write_file(self, container_path: str, content: str | bytes) -> None:
-        """Writes a file, a text as UTF-8; missing directories are made."""
+        """Writes a file, a text as UTF-8; missing directories are made. Raises `IsADirectoryError`."""
         with translated():
-            self._native.files.write(_absolute(container_path), content, parents=True)
+            try:
+                self._native.files.write(_absolute(container_path), content, parents=True)
+            except errors.InvalidOption as error:
+                raise _of_directory(error, container_path) from None
 
     def _kind(self, path: str) -> str | None:
         """What is at a path, links followed; `None` where nothing is."""
@@ -89,6 +95,13 @@ class Transfer:
                 raise
             except errors.NotFound:
                 return None
+
+
+def _of_directory(error: errors.InvalidOption, path: str) -> Exception:
+    """What Python raises where a file is wanted and a directory is there; else the error itself."""
+    if os.strerror(errno.EISDIR) not in str(error):
+        return error
+    return IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
 
 
 def _merge(source: Path, destination: Path) -> None:
