@@ -149,7 +149,9 @@ def test_the_tree(sb: ckpt.Sandbox) -> None:
 
 
 def test_a_snapshot_can_be_looked_into(sb: ckpt.Sandbox, tmp_path) -> None:
-    sb.exec("exec 7</etc/hostname; sleep 1000 >/dev/null 2>&1 &")
+    # It is a bash until it has become a sleep.
+    begun = "until [ $(cat /proc/$!/comm) = sleep ]; do :; done"
+    sb.exec(f"exec 7</etc/hostname; sleep 1000 >/dev/null 2>&1 & {begun}", timeout=30, check=True)
     snapshot = sb.save()
     inspection = snapshot.inspect(files=True)
     sleeping = next(each for each in inspection.processes if each.command == "sleep")
