@@ -30,7 +30,7 @@ public struct Benchmark {
 
     /// Every name that `only` may have.
     public static var operationNames: [String] {
-        let names = OperationCatalogue.everything
+        let names = OperationCatalogue.everything + OperationCatalogue.sustained
         let groups = names.compactMap { $0.contains("/") ? String($0.prefix { $0 != "/" }) : nil }
         return names + Set(groups).sorted()
     }
@@ -63,9 +63,36 @@ public struct Benchmark {
             run: run, workload: .python(numpy: try hasNumpy(run)), crowds: isQuick ? [16] : [16, 100],
             pace: isQuick ? (2, 10, 6) : (5, 30, 60)
         ).measure()
-        if isQuick { return }
-        try WorkloadPart(run: run, workload: .gigabyte, pace: (3, 8, 90)).measure()
-        try WorkloadPart(run: run, workload: .processes, crowds: [16], pace: (5, 20, 60)).measure()
+        for count in OperationCatalogue.fileCounts where !isQuick || count == 0 || count == 20_000 {
+            guard run.hasTime(for: "\(count) files") else { continue }
+            try FilesPart(run: run, count: count, passes: isQuick ? 1 : 5).measure()
+        }
+        if !isQuick { try measureGrowth(run) }
+    }
+
+    /// What takes minutes.
+    private func measureGrowth(_ run: Run) throws(ErrorMessage) {
+        try MovingPart(run: run).measure()
+        for (mebibytes, name) in [(64, "python-64m"), (256, "python-256m"), (1024, "python-1g")] {
+            // Twice in the floor, for it keeps the images in memory, and as much for the sandbox and for its fork.
+            if Machine.availableBytes < Int64(mebibytes) << 20 * 5 {
+                run.note("there is not enough memory for \(name)")
+                continue
+            }
+            try WorkloadPart(
+                run: run, workload: .memory(mebibytes, name: name),
+                operations: mebibytes == 1024 ? nil : OperationCatalogue.growing, pace: (3, 8, 60)
+            ).measure()
+        }
+        for count in [10, 50, 200] {
+            try WorkloadPart(
+                run: run, workload: .processes(count), crowds: count == 50 ? [16] : [],
+                operations: count == 50 ? nil : OperationCatalogue.growing, pace: (5, 20, 30)
+            ).measure()
+        }
+        try ChainPart(run: run, passes: 20).measure()
+        try SustainedPart(run: run, seconds: passes.map { min(3, Double($0) / 10) } ?? 3).measure()
+        try TreePart(run: run, passes: 20, seconds: 600).measure()
     }
 
     /// Whether Python in a sandbox has numpy.

@@ -17,11 +17,28 @@ struct OperationCatalogue {
         return names.map { workload.isEmpty ? $0 : "\(workload)/\($0)" }
     }
 
+    /// What is measured on workloads that show how cost grows.
+    static let growing = ["save", "save-frozen", "restore"]
+
     /// All that a run can measure, in the order of the table.
     static let everything: [String] =
         ["create"] + operations(on: "", crowds: [16, 100])
-        + operations(on: "python", crowds: [16, 100]) + operations(on: "python-1g", crowds: [])
-        + operations(on: "processes-50", crowds: [16])
+        + operations(on: "python", crowds: [16, 100])
+        + ["python-64m", "python-256m"].flatMap { name in growing.map { "\(name)/\($0)" } }
+        + operations(on: "python-1g", crowds: [])
+        + growing.map { "processes-10/\($0)" } + operations(on: "processes-50", crowds: [16])
+        + growing.map { "processes-200/\($0)" }
+        + fileCounts.flatMap { count in FilesPart.operations.map { "files-\(count)/\($0)" } }
+        + ChainPart.depths.flatMap(ChainPart.operations) + TreePart.sizes.flatMap(TreePart.operations)
+
+    /// Files in the writable layer.
+    static let fileCounts = [0, 200, 2000, 20_000]
+
+    /// What goes on for a while; it has no floor.
+    static let sustained: [String] =
+        SustainedPart.crowds.map { "sustained/commands-\($0)" }
+        + ["resets", "saves-and-restores", "rollouts", "rollouts-parallel", "bytes-per-snapshot"]
+        .map { "sustained/\($0)" }
 
     /// The floor of an operation; nil where there is none.
     func floor(_ operation: String) -> Double? {
@@ -49,20 +66,33 @@ struct OperationCatalogue {
     /// What an operation may take; nil where nothing was promised.
     func budget(_ operation: String) -> Double? {
         let floor = floor(operation)
-        let isGigabyte = operation.hasPrefix("python-1g/")
-        switch Self.parts(operation).name {
+        let (workload, name) = Self.parts(operation)
+        if let budget = ownBudget(operation, workload) { return budget }
+        guard workload.isEmpty || Self.growing.contains(name) else { return nil }
+        switch name {
         case "create": return floor.map { 1.5 * $0 }
         case "exec": return 1.2
         case "session-builtin": return 0.10
         case "session-echo": return floor.map { 1.3 * $0 }
         case "reset": return 3
         case "rm": return 1
-        case "restore" where isGigabyte: return 40
-        case "save-frozen" where isGigabyte: return floor.map { 0.6 * $0 }
         case "save", "restore": return floor.map { 1.3 * $0 + 1 }
         case "save-frozen": return floor.map { $0 + 0.5 }
-        case "fork-100": return floor.map { 1.3 * $0 }
         default: return nil
+        }
+    }
+
+    /// The budgets of operations that are not on an idle bash.
+    private func ownBudget(_ operation: String, _ workload: String) -> Double? {
+        switch operation {
+        case "python/fork-100": floor(operation).map { 1.3 * $0 }
+        case "python-1g/restore": 40
+        case "python-1g/save-frozen": floor(operation).map { 0.6 * $0 }
+        case "files-20000/reset": 5
+        case "files-20000/save": samples.median("files-0/save").map { $0 + 10 }
+        case "chain-400/save": samples.median("chain-1/save").map { 1.5 * $0 }
+        case "chain-400/restore": samples.median("chain-1/restore").map { 1.5 * $0 }
+        default: workload == "tree-10000" ? 5 : nil
         }
     }
 

@@ -1,3 +1,4 @@
+import LinuxSystem
 import Messages
 
 /// What the parts of one run share.
@@ -10,9 +11,14 @@ final class Run {
     let isQuick: Bool
     /// How often everything is measured; as often as there is time for when nil.
     let passes: Int?
+    /// What begins later than so many seconds after the start of a quick run is left out.
+    private static let quickSeconds: UInt64 = 30
+
     private let selection: Selection
     private let progress: (String) -> Void
     private var made = 0
+    /// When a quick run has no time for more, in nanoseconds of CLOCK_MONOTONIC.
+    private let deadline: UInt64?
     /// CRIU by hand, once it is needed.
     private var handDriven: HandDrivenCriu?
 
@@ -33,6 +39,7 @@ final class Run {
         self.cores = cores
         self.isQuick = isQuick
         self.passes = passes
+        deadline = isQuick ? monotonicNanoseconds() + Self.quickSeconds * 1_000_000_000 : nil
         self.selection = selection
         self.progress = progress
     }
@@ -64,6 +71,13 @@ final class Run {
     func note(_ text: String) {
         notes.append(text)
         progress(text)
+    }
+
+    /// Whether there is time for another part; where there is not, a note says what was left out.
+    func hasTime(for part: String) -> Bool {
+        guard let deadline, monotonicNanoseconds() > deadline else { return true }
+        note("there was no time for: \(part)")
+        return false
     }
 
     /// A name that no sandbox of this run has had.

@@ -12,7 +12,10 @@ struct StartPart {
         let needed = [
             "create", "exec", "session-builtin", "session-echo", "read-4k", "write-4k", "reset", "rm",
         ]
-        guard run.wants(needed + ["files-20000"]) else { return }
+        let all = OperationCatalogue.everything.filter { operation in
+            needed.contains { operation == $0 || operation.hasSuffix("/\($0)") }
+        }
+        guard run.wants(all) else { return }
         run.say("measuring creation")
         // Once for nothing: caches fill, and the server makes its first spares.
         try product(measured: false)

@@ -22,15 +22,21 @@ struct Workload: Sendable {
             setUp: answering("import sys, \(modules)", "1"), ask: askAnswering)
     }
 
-    /// A Python that holds 1 GiB, no page of it zero.
-    static let gigabyte = Workload(
-        name: "python-1g", title: "Python of 1 GiB",
-        setUp: answering("import sys, os; b = os.urandom(1 << 24) * 64; n = 0", "b[n * 4096 % (1 << 30)]"),
-        ask: askAnswering)
+    /// A Python that holds so many MiB, a multiple of 16, no page of them zero.
+    static func memory(_ mebibytes: Int, name: String) -> Workload {
+        let (title, bytes) = (mebibytes == 1024 ? "1 GiB" : "\(mebibytes) MiB", mebibytes << 20)
+        return Workload(
+            name: name, title: "Python of \(title)",
+            setUp: answering(
+                "import sys, os; b = os.urandom(1 << 24) * \(mebibytes / 16)", "b[\(bytes / 2)]"),
+            ask: askAnswering)
+    }
 
-    static let processes = Workload(
-        name: "processes-50", title: "50 processes",
-        setUp: "for i in {1..50}; do sleep 1000000 <&0 & done", ask: ":")
+    static func processes(_ count: Int) -> Workload {
+        Workload(
+            name: "processes-\(count)", title: "\(count) processes",
+            setUp: "for i in {1..\(count)}; do sleep 1000000 <&0 & done", ask: ":")
+    }
 
     /// A program that answers each line on descriptor 7 of the bash with one on 8. Nothing is taken from /dev, which
     /// the floor's sandbox does not have.

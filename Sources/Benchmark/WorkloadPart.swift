@@ -10,14 +10,20 @@ struct WorkloadPart {
     let workload: Workload
     /// Of forks at once, the numbers that are tried.
     var crowds: [Int] = []
+    /// What is measured of all there is; everything when nil.
+    var operations: [String]?
     var pace: (least: Int, most: Int, seconds: Double)
 
     /// Names as they are asked for.
-    private func wants(_ names: String...) -> Bool { run.wants(names.map(workload.operation)) }
+    private func wants(_ names: String...) -> Bool {
+        run.wants(names.filter { operations?.contains($0) != false }.map(workload.operation))
+    }
 
     func measure() throws(ErrorMessage) {
         let all = OperationCatalogue.operations(on: workload.name, crowds: crowds)
-        guard run.wants(all) else { return }
+        guard run.wants(operations?.map(workload.operation) ?? all), run.hasTime(for: workload.title) else {
+            return
+        }
         run.say("measuring \(workload.title)")
         let subject = Subject(run.nextName("bench"), ask: workload.ask, on: run.connection)
         _ = try subject.create(run.base)
@@ -37,7 +43,9 @@ struct WorkloadPart {
             try forks(first.id)
             done += 1
         }
-        for crowd in crowds where wants("fork-\(crowd)") { try fork(first.id, crowd) }
+        for crowd in crowds where wants("fork-\(crowd)") && run.hasTime(for: "fork \(crowd)") {
+            try fork(first.id, crowd)
+        }
         try subject.remove()
         try run.connection.delete(first.id)
     }
@@ -54,7 +62,7 @@ struct WorkloadPart {
     }
 
     private func add(_ name: String, _ milliseconds: Double) {
-        run.add(workload.operation(name), milliseconds)
+        if wants(name) { run.add(workload.operation(name), milliseconds) }
     }
 
     private func commands(_ subject: Subject) throws(ErrorMessage) {

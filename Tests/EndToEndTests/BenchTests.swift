@@ -17,7 +17,13 @@ import Testing
             let kernel: String
             let cores: Int
         }
+        struct Rate: Decodable {
+            let name: String
+            let value: Double
+            let unit: String
+        }
         let operations: [Operation]
+        let sustained: [Rate]
         let place: Place
     }
 
@@ -66,6 +72,30 @@ import Testing
             try expectNothingLeft(ckpt)
             let page = try ckpt("bench", "--quick", "--passes", "1", "--only", "rm")
             #expect(page.status == 0 && page.stdout.contains("BUDGET") && page.stdout.contains("\nrm "))
+        }
+    }
+
+    @Test func showsHowCostGrowsAndWhatIsSustained() throws {
+        try withCkpt { ckpt in
+            let groups = ["files-200", "chain-1", "chain-10", "processes-10", "sustained"]
+            let only = groups.flatMap { ["--only", $0] }
+            let result = try ckpt.call(["bench", "--json", "--passes", "1"] + only)
+            #expect(result.status == 0, "\(result)")
+            let report = try JSONDecoder().decode(Report.self, from: result.stdoutData)
+            let expected = [
+                "processes-10/save", "processes-10/save-frozen", "processes-10/restore",
+                "files-200/save-first", "files-200/save", "files-200/save-frozen", "files-200/restore",
+                "files-200/reset", "chain-1/save", "chain-1/restore", "chain-10/save", "chain-10/restore",
+            ]
+            #expect(report.operations.map(\.name) == expected)
+            #expect(report.operations.allSatisfy { $0.median_ms > 0 })
+            let rates = [
+                "commands-1", "commands-4", "commands-8", "commands-16", "resets", "saves-and-restores",
+                "rollouts", "rollouts-parallel", "bytes-per-snapshot",
+            ]
+            #expect(report.sustained.map(\.name) == rates)
+            #expect(report.sustained.allSatisfy { $0.value > 0 && !$0.unit.isEmpty })
+            try expectNothingLeft(ckpt)
         }
     }
 

@@ -23,7 +23,8 @@ extension Command {
                     "Measure this operation, or all on this workload, alone"),
                 OptionDescription(
                     "passes", value: "N", .number(1...100_000),
-                    "Measure everything N times; default: as often as there is time for"),
+                    "Measure everything N times, and what is sustained for N tenths of a second; default: as often as "
+                        + "there is time for"),
                 OptionDescription(
                     "base", value: "BASE", .base, "Make the sandboxes from BASE; default: host"),
             ],

@@ -1,0 +1,43 @@
+import LinuxSystem
+import Messages
+
+/// Measures what the depth of a chain of snapshots costs.
+struct ChainPart {
+    static let depths = [1, 10, 100, 400]
+
+    let run: Run
+    let passes: Int
+
+    static func operations(_ depth: Int) -> [String] { ["chain-\(depth)/save", "chain-\(depth)/restore"] }
+
+    func measure() throws(ErrorMessage) {
+        let wanted = Self.depths.filter { run.wants(Self.operations($0)) }
+        guard let deepest = wanted.last else { return }
+        run.say("measuring chains of \(wanted.map(String.init).joined(separator: ", ")) snapshots")
+        let subject = Subject(run.nextName("chain"), on: run.connection)
+        _ = try subject.create(run.base)
+        var root: String?
+        for depth in 1...deepest {
+            // Only a restore makes the writable layer one of the chain's.
+            try subject.say("echo \(depth) > /root/file-\(depth)")
+            let snapshot = try subject.save().1.id
+            root = root ?? snapshot
+            if wanted.contains(depth) || depth == 1 { try measure(subject, snapshot, depth) }
+            try subject.restore(snapshot)
+        }
+        try subject.remove()
+        if let root { try run.connection.delete(root) }
+    }
+
+    private func measure(_ subject: Subject, _ snapshot: String, _ depth: Int) throws(ErrorMessage) {
+        for _ in 0..<(run.passes ?? passes) {
+            let call = try subject.restore(snapshot)
+            run.add("chain-\(depth)/restore", call + (try subject.ask()))
+            try subject.say("echo > /root/changed")
+            let (took, made) = try subject.save()
+            run.add("chain-\(depth)/save", took)
+            try subject.restore(snapshot)
+            try run.connection.delete(made.id)
+        }
+    }
+}
