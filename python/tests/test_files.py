@@ -128,3 +128,25 @@ def test_what_cannot_be_read_is_told_and_leaves_nothing(shared: ckpt.Sandbox) ->
     with pytest.raises(OSError, match="the source is broken"):
         shared.files.unpack(Broken(), "/srv")
     assert shared.files.list("/srv") == []
+
+
+@pytest.mark.parametrize("second", ["file", "directory"])
+def test_a_link_that_came_before_is_not_followed(tmp_path, second: str) -> None:
+    outside, goal = tmp_path / "outside", tmp_path / "goal"
+    goal.mkdir()
+    outside.write_text("of the host") if second == "file" else outside.mkdir(mode=0o700)
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        link = tarfile.TarInfo("top/x")
+        link.type, link.linkname = tarfile.SYMTYPE, str(outside)
+        archive.addfile(link)
+        again = tarfile.TarInfo("top/x")
+        again.type, again.mode = (tarfile.REGTYPE if second == "file" else tarfile.DIRTYPE), 0o777
+        archive.addfile(again, io.BytesIO())
+    packed.seek(0)
+    with pytest.raises(ckpt.CkptError, match="two entries"):
+        _archives.unpack(packed, "/top", goal)
+    assert not list(goal.iterdir())
+    assert (
+        outside.read_text() == "of the host" if second == "file" else outside.stat().st_mode & 0o777 == 0o700
+    )

@@ -108,3 +108,7 @@ def _check(member: tarfile.TarInfo, into: Path) -> None:
     for place in places:
         if not place.resolve().is_relative_to(inside) or ".." in Path(member.name).parts:
             raise CkptError(f"the sandbox's archive has an entry {member.name!r}, which leads out of it")
+    # A link that an earlier entry made would be followed by a file of its name.
+    there = into / member.name
+    if os.path.lexists(there) and not (member.isdir() and there.is_dir() and not there.is_symlink()):
+        raise CkptError(f"the sandbox's archive has two entries {member.name!r}")
