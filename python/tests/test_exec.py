@@ -187,3 +187,29 @@ def test_pause_stops_time_for_its_processes(sb: ckpt.Sandbox) -> None:
     assert sb.stats().pids.current >= 2
     assert any("while" in process.command for process in sb.processes())
     assert any(record.text == "on\n" for record in sb.logs())
+
+
+def test_where_and_with_what_a_session_runs(shared: ckpt.Sandbox) -> None:
+    shell = shared.session("started", cwd="/srv", env={"A": "it's"}, user="daemon")
+    assert shell.exec('pwd; id -un; echo "$A"').stdout == "/srv\ndaemon\nit's\n"
+    said = shell.exec("cat <<EOF\n$B $(printenv B)\nEOF\nn=41; cd /tmp", cwd="/usr", env={"B": "a 'b' $c"})
+    assert said.stdout == "a 'b' $c a 'b' $c\n"
+    assert shell.exec('pwd; echo "$n-$A-$B"').stdout == "/tmp\n41-it's-\n"
+    assert shared.exec("pwd; echo $((n + $C))", session="started", cwd="/usr/lib", env={"C": 1}).stdout == (
+        "/usr/lib\n42\n"
+    )
+    lost = shell.exec("echo not run", cwd="/none/such")
+    assert (lost.stdout, lost.exit_code) == ("", 1) and "/none/such" in lost.stderr
+    assert shell.exec("pwd; exit 3", env={"D": "1"}).exit_code == 3
+    # What it was started with holds for the bash that takes its place.
+    assert shell.exec("pwd; id -un").stdout == "/srv\ndaemon\n"
+    with pytest.raises(ckpt.InvalidOption, match="no-name"):
+        shell.exec("true", env={"no-name": "1"})
+    shell.close()
+    py = shared.python("elsewhere", cwd="/usr", env={"A": "2"}, user="nobody")
+    assert py.eval("__import__('os').getcwd(), __import__('os').environ['A'], __import__('os').getuid()") == (
+        "/usr",
+        "2",
+        65534,
+    )
+    py.close()

@@ -12,7 +12,8 @@ extension Command {
                     + "started, and nothing else; what it printed is kept.",
                 "With --session the words are text for a long-lived bash of that name: its directory, "
                     + "variables, functions and jobs stay from call to call, and through save, restore and "
-                    + "fork. With -i and no words the text is read from stdin.",
+                    + "fork. --cwd, --env and --user are what its first command starts it with, and nothing to "
+                    + "later ones. With -i and no words the text is read from stdin.",
                 "With -d the command is a job: its id is printed and nothing waits for it. It runs on through "
                     + "saves, restores and forks; see ckpt jobs and ckpt job.",
                 "Options after CMD are its own; -- before it is only needed where CMD itself starts with a "

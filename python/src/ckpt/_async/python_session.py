@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from .sandbox import AsyncSandbox
+    from .session import AsyncSession
 
 
 class AsyncPythonSession:
@@ -27,9 +28,9 @@ class AsyncPythonSession:
     go through save, restore and fork.
     """
 
-    def __init__(self, sandbox: AsyncSandbox, name: str, interpreter: str) -> None:
+    def __init__(self, sandbox: AsyncSandbox, session: AsyncSession, interpreter: str) -> None:
         self._sandbox = sandbox
-        self._session = sandbox.session(f"py-{name}")
+        self._session = session
         self._interpreter = interpreter
         self._number = 0
         self._turn = io.Lock()

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import options as _options
-from .._commands import command_line, exec_request
+from .._commands import command_line, exec_request, session_start
 from .._opening import opening  # async only
 from .._wire.http import request
 from ..errors import InternalError, WrongState
@@ -148,7 +148,8 @@ class AsyncSandbox(AsyncCheckpoints, AsyncControl, AsyncJobs):
         `timeout`: seconds until the command and all it started are killed; what it printed is kept.
         `stdin`: all that it reads; nothing when missing. `max_output`: bytes of each stream that are kept,
         32 MiB at most. `user`: as in `SandboxOptions`. `save_on_crash`: saves the instant of a fatal
-        signal.
+        signal. In a session `cwd` is where its bash goes and stays, `env` ends with the command, and `user`
+        is whose bash it is where this command starts it.
 
         The command's failure is in the `Result`; `check=True` raises `CommandFailed` or `CommandTimeout`
         for it. A task that is cancelled, or Ctrl-C, kills the command. Raises `SandboxDied`,
@@ -156,31 +157,25 @@ class AsyncSandbox(AsyncCheckpoints, AsyncControl, AsyncJobs):
 
             result = await sb.exec(["grep", "-c", "ok", "log"], cwd="/srv", timeout=5)
         """
-        stdin = stdin.encode() if isinstance(stdin, str) else stdin
-        if stdin is not None and len(stdin) > LARGEST_STDIN:
-            body = exec_request(
-                command,
-                timeout,
-                cwd,
-                env,
-                user,
-                None,
-                max_output,
-                session,
-                save_on_crash,
-                secrets.token_hex(12),
-            )
-            result = await self._feed(body, command_line(command), stdin)
-            return result.check() if check else result
+        given = stdin.encode() if isinstance(stdin, str) else stdin
+        large = given is not None and len(given) > LARGEST_STDIN
         body = exec_request(
-            command, timeout, cwd, env, user, stdin, max_output, session, save_on_crash, secrets.token_hex(12)
-        )
+            command, timeout, cwd, env, user, None if large else given, max_output, session, save_on_crash,
+            secrets.token_hex(12),
+        )  # fmt: skip
+        return await self._run(body, command_line(command), given if large else None, check)
+
+    async def _run(self, body: dict[str, Any], command: str, stdin: bytes | None, check: bool) -> Result:
+        """Runs what a request says, with `stdin` where that is too large to be part of it."""
+        if stdin is not None:
+            result = await self._feed(body, command, stdin)
+            return result.check() if check else result
         data = request("POST", self._exec_path, encoded(body))
         try:
             answer = await self._client._transport._attempt(data, decoded, repeatable=True)
         except (WrongState, InternalError) as error:
             raise await self._explained(error) from error
-        result = Result(answer, command_line(command))
+        result = Result(answer, command)
         return result.check() if check else result
 
     async def _feed(self, body: dict[str, Any], command: str, stdin: bytes) -> Result:
@@ -242,26 +237,43 @@ class AsyncSandbox(AsyncCheckpoints, AsyncControl, AsyncJobs):
         await stream._connect()
         return stream
 
-    def session(self, name: str | None = None) -> AsyncSession:
+    def session(
+        self,
+        name: str | None = None,
+        *,
+        cwd: _options.PathLike | None = None,
+        env: Mapping[str, str] | None = None,
+        user: str | None = None,
+    ) -> AsyncSession:
         """A long-lived bash, whose directory, variables, functions and jobs stay from call to call.
 
-        It starts with its first command, and goes through save, restore and fork. A name is made up when
-        missing; the same name is the same session.
+        It starts with its first command, in `cwd`, with `env` and as `user`, and goes through save, restore
+        and fork. A name is made up when missing; the same name is the same session.
         """
-        return AsyncSession(self, name or f"s{secrets.token_hex(6)}")
+        return AsyncSession(self, name or f"s{secrets.token_hex(6)}", session_start(cwd, env, user))
 
-    async def python(self, name: str = "python", *, interpreter: str = "python3") -> AsyncPythonSession:
+    async def python(
+        self,
+        name: str = "python",
+        *,
+        interpreter: str = "python3",
+        cwd: _options.PathLike | None = None,
+        env: Mapping[str, str] | None = None,
+        user: str | None = None,
+    ) -> AsyncPythonSession:
         """A Python interpreter that stays: an expression in, its value or traceback out.
 
         It goes through save, restore and fork with all its variables. `interpreter` is a program of the
-        sandbox; the same `name` is the same interpreter. Raises `NotFound` where the sandbox has no such
-        program.
+        sandbox; the same `name` is the same interpreter, which was started in `cwd`, with `env` and as
+        `user`. Raises `NotFound` where the sandbox has no such program.
 
             py = await sb.python()
             await py.run("import math; r = 2")
             area = await py.eval("math.pi * r ** 2")
         """
-        session = AsyncPythonSession(self, name, interpreter)
+        session = AsyncPythonSession(
+            self, self.session(f"py-{name}", cwd=cwd, env=env, user=user), interpreter
+        )
         await session._start()
         return session
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from .._commands import command_line, exec_request
+from ..options import PathLike
 from ..results import Result
 
 if TYPE_CHECKING:
@@ -24,9 +27,10 @@ class AsyncSession:
     the bash.
     """
 
-    def __init__(self, sandbox: AsyncSandbox, name: str) -> None:
+    def __init__(self, sandbox: AsyncSandbox, name: str, start: dict[str, Any] | None = None) -> None:
         self._sandbox = sandbox
         self._name = name
+        self._start = start or {}
 
     @property
     def name(self) -> str:
@@ -38,14 +42,19 @@ class AsyncSession:
         command: str | Sequence[str],
         *,
         timeout: float | None = None,
+        cwd: PathLike | None = None,
         env: Mapping[str, str] | None = None,
         max_output: int | None = None,
         check: bool = False,
     ) -> Result:
-        """Has the bash run a text; parameters and errors as in `AsyncSandbox.exec`."""
-        return await self._sandbox.exec(
-            command, timeout=timeout, env=env, max_output=max_output, session=self._name, check=check
+        """Has the bash run a text; parameters and errors as in `AsyncSandbox.exec`.
+
+        `cwd` is where the bash goes and stays; `env` ends with the command.
+        """
+        body = exec_request(
+            command, timeout, cwd, env, None, None, max_output, self._name, None, secrets.token_hex(12)
         )
+        return await self._sandbox._run(body | self._start, command_line(command), None, check)
 
     async def close(self) -> None:
         """Ends the bash. Its next command would start a new one."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from .sandbox import Sandbox
+    from .session import Session
 
 
 class PythonSession:
@@ -28,9 +29,9 @@ class PythonSession:
     go through save, restore and fork.
     """
 
-    def __init__(self, sandbox: Sandbox, name: str, interpreter: str) -> None:
+    def __init__(self, sandbox: Sandbox, session: Session, interpreter: str) -> None:
         self._sandbox = sandbox
-        self._session = sandbox.session(f"py-{name}")
+        self._session = session
         self._interpreter = interpreter
         self._number = 0
         self._turn = io.Lock()

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from .._commands import command_line, exec_request
+from ..options import PathLike
 from ..results import Result
 
 if TYPE_CHECKING:
@@ -25,9 +28,10 @@ class Session:
     the bash.
     """
 
-    def __init__(self, sandbox: Sandbox, name: str) -> None:
+    def __init__(self, sandbox: Sandbox, name: str, start: dict[str, Any] | None = None) -> None:
         self._sandbox = sandbox
         self._name = name
+        self._start = start or {}
 
     @property
     def name(self) -> str:
@@ -39,14 +43,19 @@ class Session:
         command: str | Sequence[str],
         *,
         timeout: float | None = None,
+        cwd: PathLike | None = None,
         env: Mapping[str, str] | None = None,
         max_output: int | None = None,
         check: bool = False,
     ) -> Result:
-        """Has the bash run a text; parameters and errors as in `Sandbox.exec`."""
-        return self._sandbox.exec(
-            command, timeout=timeout, env=env, max_output=max_output, session=self._name, check=check
+        """Has the bash run a text; parameters and errors as in `Sandbox.exec`.
+
+        `cwd` is where the bash goes and stays; `env` ends with the command.
+        """
+        body = exec_request(
+            command, timeout, cwd, env, None, None, max_output, self._name, None, secrets.token_hex(12)
         )
+        return self._sandbox._run(body | self._start, command_line(command), None, check)
 
     def close(self) -> None:
         """Ends the bash. Its next command would start a new one."""

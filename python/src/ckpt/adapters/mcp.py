@@ -120,7 +120,9 @@ class SandboxTools:
         command: Annotated[str, Field(description="Text for bash.")],
         sandbox: Name = None,
         session: Annotated[str | None, Field(description="A bash that stays, by a name of yours.")] = None,
-        cwd: Annotated[str | None, Field(description="Where it starts; not with session.")] = None,
+        cwd: Annotated[
+            str | None, Field(description="Where it starts; a session goes there and stays.")
+        ] = None,
         timeout: Annotated[float, Field(description="Seconds until it is killed.", gt=0, le=3600)] = 120,
         stdin: str | None = None,
         max_output: Annotated[int, Field(gt=0, le=1 << 20)] = OUTPUT,
