@@ -179,17 +179,22 @@ public final class CommandChannel: Sendable {
         table.with { _ = $0.doomed.insert(command.id) }
     }
 
-    /// Forgets the exit that nobody has asked for the longest when PID 1's table is filling up.
+    /// Forgets the exits that nobody has asked for the longest when PID 1's table is filling up.
+    ///
+    /// As many as are too many: of callers that come at once several may choose the same, and one for each call would
+    /// let the table fill up little by little.
     private func makeRoom() {
-        let commands = table.with { $0.byID.count < CKPT_INIT_COMMANDS * 3 / 4 ? [] : Array($0.byID.values) }
-        var oldest: (command: TrackedCommand, since: UInt64)?
+        let enough = Int(CKPT_INIT_COMMANDS) * 3 / 4
+        let commands = table.with { $0.byID.count < enough ? [] : Array($0.byID.values) }
+        var idle: [(command: TrackedCommand, since: UInt64)] = []
         for command in commands {
             guard case .idle(let since)? = command.state.with({ $0.exit != nil ? $0.attention : nil }) else {
                 continue
             }
-            if since < oldest?.since ?? .max { oldest = (command, since) }
+            idle.append((command, since))
         }
-        if let oldest { reattachAndForget(oldest.command) }
+        idle.sort { $0.since < $1.since }
+        for one in idle.prefix(max(0, commands.count - enough + 1)) { reattachAndForget(one.command) }
     }
 
     func reattachAndForget(_ command: TrackedCommand) {

@@ -234,3 +234,17 @@ def test_more_commands_at_once_than_a_server_takes_connections(tmp_path) -> None
             assert asyncio.run(all_of_them()) == [f"{number}\n" for number in range(MANY)]
         finally:
             ckpt.Client(tmp_path, start=False).shutdown()
+
+
+def test_a_sandbox_takes_commands_from_many_for_a_long_time(sb: ckpt.Sandbox) -> None:
+    """Exits are kept for whoever asks again, and leave room for what many callers start at once."""
+
+    async def one(same: ckpt.AsyncSandbox) -> None:
+        for number in range(40):
+            assert (await same.exec(["echo", str(number)])).stdout == f"{number}\n"
+
+    async def all_of_them() -> None:
+        same = ckpt.AsyncSandbox(sb.name)
+        await asyncio.gather(*(one(same) for _ in range(60)))
+
+    asyncio.run(all_of_them())
