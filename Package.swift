@@ -121,6 +121,7 @@ let package = Package(
             "SnapshotTreeTests",
             ["SnapshotTree", "LinuxSystem", "Messages", "Digests", "LocalArchive", "CLinux"]),
         tests("ScriptTests", []),
+        tests("BenchmarkTests", ["Benchmark"]),
         // Reads what /metrics tells, strictly.
         .target(name: "MetricsText", path: "Tests/MetricsText", swiftSettings: strict),
         tests("TelemetryTests", ["Telemetry", "LinuxSystem", "Messages", "MetricsText"]),

@@ -54,17 +54,17 @@ public struct Benchmark {
     }
 
     private func measure(_ run: Run) throws(ErrorMessage) {
-        try StartPart(run: run, pace: isQuick ? (3, 20, 5) : (10, 100, 30)).measure()
+        try StartPart(run: run, pace: isQuick ? (3, 20, 4) : (10, 100, 30)).measure()
         try WorkloadPart(
             run: run, workload: .idle, crowds: [16, 100],
-            pace: isQuick ? (2, 15, 9) : (10, 60, 60)
+            pace: isQuick ? (2, 15, 8) : (10, 60, 60)
         ).measure()
         try WorkloadPart(
             run: run, workload: .python(numpy: try hasNumpy(run)), crowds: isQuick ? [16] : [16, 100],
-            pace: isQuick ? (2, 10, 6) : (5, 30, 60)
+            pace: isQuick ? (2, 10, 4) : (5, 30, 60)
         ).measure()
         for count in OperationCatalogue.fileCounts where !isQuick || count == 0 || count == 20_000 {
-            guard run.hasTime(for: "\(count) files") else { continue }
+            guard run.hasTime(for: "files-\(count)") else { continue }
             try FilesPart(run: run, count: count, passes: isQuick ? 1 : 5).measure()
         }
         if !isQuick { try measureGrowth(run) }

@@ -43,9 +43,9 @@ struct OperationCatalogue {
     /// The floor of an operation; nil where there is none.
     func floor(_ operation: String) -> Double? {
         let (workload, name) = Self.parts(operation)
-        func criu(_ what: String) -> Double? {
-            floors.median(workload.isEmpty ? what : "\(workload)/\(what)")
-        }
+        // Files and chains are beneath an idle bash.
+        let isIdle = workload.isEmpty || workload.hasPrefix("files-") || workload.hasPrefix("chain-")
+        func criu(_ what: String) -> Double? { floors.median(isIdle ? what : "\(workload)/\(what)") }
         switch name {
         case "create", "exec", "session-builtin", "session-echo", "read-4k", "write-4k":
             return floors.median(name)

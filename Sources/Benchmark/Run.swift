@@ -12,7 +12,7 @@ final class Run {
     /// How often everything is measured; as often as there is time for when nil.
     let passes: Int?
     /// What begins later than so many seconds after the start of a quick run is left out.
-    private static let quickSeconds: UInt64 = 30
+    private static let quickSeconds: UInt64 = 24
 
     private let selection: Selection
     private let progress: (String) -> Void

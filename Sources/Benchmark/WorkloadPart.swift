@@ -43,7 +43,8 @@ struct WorkloadPart {
             try forks(first.id)
             done += 1
         }
-        for crowd in crowds where wants("fork-\(crowd)") && run.hasTime(for: "fork \(crowd)") {
+        for crowd in crowds
+        where wants("fork-\(crowd)") && run.hasTime(for: workload.operation("fork-\(crowd)")) {
             try fork(first.id, crowd)
         }
         try subject.remove()
@@ -113,7 +114,7 @@ struct WorkloadPart {
 
     /// Many at once, a few times.
     private func fork(_ first: String, _ count: Int) throws(ErrorMessage) {
-        let pace = Pace(1, count > 16 ? 5 : 10, seconds: run.isQuick ? 2 : 15, passes: run.passes)
+        let pace = Pace(1, count > 16 ? 5 : 10, seconds: run.isQuick ? 1 : 15, passes: run.passes)
         var done = 0
         while pace.goesOn(after: done) {
             let (took, twins) = try forked(first, count)

@@ -62,17 +62,34 @@ private func script(_ name: String, _ arguments: String...) throws -> (status: I
         #expect(output.contains("all damage found and named"))
     }
 
-    @Test func benchmarkMeasuresEveryRow() throws {
-        let (status, output) = try script("bench", "--runs", "3", "--json")
+    /// The page has every figure of a run, and the chart is an XML document.
+    @Test func benchmarkWritesAPageAndAChart() throws {
+        let out = FileManager.default.temporaryDirectory.appendingPathComponent("ckpt-page-\(UUID())")
+        defer { try? FileManager.default.removeItem(at: out) }
+        let (status, output) = try script(
+            "bench", "--no-peers", "--note", "One pass.", "--out", out.path, "--", "--passes", "1", "--only",
+            "create", "--only", "rm", "--only", "chain-1", "--only", "chain-10")
         try #require(status == 0, "\(output)")
-        struct Row: Decodable {
-            var name: String
-            var samples: Int
+        let page = try String(contentsOf: out.appendingPathComponent("performance.md"), encoding: .utf8)
+        for words in ["| `create` |", "| `rm` |", "A chain 10 deep", "## How cost grows", "- One pass."] {
+            #expect(page.contains(words), "\(words)")
         }
-        struct Report: Decodable { var rows: [Row] }
-        let report = try JSONDecoder().decode(Report.self, from: Data(output.utf8))
-        #expect(report.rows.count == 14)
-        #expect(report.rows.allSatisfy { $0.samples >= 3 })
+        let host = ProcessInfo.processInfo.hostName
+        #expect(host == "localhost" || !page.contains(host), "it names no host")
+        let chart = try run(
+            "/usr/bin/python3",
+            [
+                "-c",
+                "import sys, xml.dom.minidom as m; print(len(m.parse(sys.argv[1]).getElementsByTagName('rect')))",
+                out.appendingPathComponent("performance.svg").path,
+            ])
+        #expect(chart.status == 0 && Int(chart.output.dropLast()) ?? 0 > 3, "\(chart)")
+        // The same page comes from the figures alone.
+        let again = out.appendingPathComponent("again")
+        let source = out.appendingPathComponent("performance.json").path
+        #expect(try script("bench", "--from", source, "--out", again.path).status == 0)
+        #expect(
+            try String(contentsOf: again.appendingPathComponent("performance.md"), encoding: .utf8) == page)
     }
 }
 
