@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 import resource
 
 import pytest
@@ -49,6 +50,19 @@ def test_a_value_without_sense(shared: ckpt.Sandbox, options) -> None:
     with pytest.raises(ckpt.InvalidOption) as refused:
         shared.exec("true", **options)
     assert "no JSON" not in str(refused.value)
+
+
+def test_words_that_are_no_texts_and_variables_without_a_value(shared: ckpt.Sandbox) -> None:
+    with pytest.raises(ckpt.InvalidOption, match="texts, and not bytes"):
+        shared.exec(["cat", b"/etc/hostname"])
+    assert shared.exec("echo ${A-unset}", env={"A": None}).stdout == "unset\n"
+    assert not shared.files.exists("/etc/passwd/below")
+
+
+def test_a_client_that_starts_no_server_starts_none_elsewhere(tmp_path) -> None:
+    client = pickle.loads(pickle.dumps(ckpt.Client(tmp_path, start=False)))
+    with pytest.raises(ckpt.ServerUnavailable):
+        client.version()
 
 
 def test_what_is_not_there(shared: ckpt.Sandbox) -> None:

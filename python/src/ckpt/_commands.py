@@ -36,11 +36,15 @@ def exec_request(
         # A session's bash is given text.
         command = body["command"] = command_line(command)
     else:
+        if any(isinstance(word, bytes) for word in command):
+            raise InvalidOption("the words of a command are texts, and not bytes")
         body["argv"] = [os.fspath(word) for word in command]
     if timeout is not None:
         if timeout == math.inf:
             raise InvalidOption("a timeout is a positive number of seconds", hint="leave it out for none")
         body["timeout"] = timeout
+    # As with options, `None` is as good as missing.
+    env = {key: value for key, value in env.items() if value is not None} if env else None
     if session is not None:
         # The request's own `cwd` and `env` are those of the bash, where this call is the one that starts it.
         body["command"] = _in_session(body["command"], cwd, env)

@@ -13,7 +13,7 @@ from ..messages import DoctorReport, SandboxInfo, VersionInfo
 from .events import AsyncEvents
 from .transport import AsyncTransport
 
-_clients: dict[tuple[str, str | None], AsyncClient] = {}
+_clients: dict[tuple[str, str | None, bool], AsyncClient] = {}
 _clients_lock = threading.Lock()
 os.register_at_fork(after_in_child=lambda: globals().update(_clients_lock=threading.Lock()))
 
@@ -49,18 +49,18 @@ class AsyncClient:
     @classmethod
     def default(cls) -> AsyncClient:
         """The client that is used where none is given: one for each root that `CKPT_ROOT` has named."""
-        return cls._of(_binary.root(), None)
+        return cls._of(_binary.root(), None, True)
 
     @classmethod
-    def _of(cls, root: str, binary: str | None) -> AsyncClient:
+    def _of(cls, root: str, binary: str | None, start: bool) -> AsyncClient:
         with _clients_lock:
-            client = _clients.get((root, binary))
+            client = _clients.get((root, binary, start))
             if client is None:
-                client = _clients[root, binary] = cls(root, binary=binary)
+                client = _clients[root, binary, start] = cls(root, binary=binary, start=start)
             return client
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return AsyncClient._of, (self.root, self._binary)
+        return AsyncClient._of, (self.root, self._binary, self._start)
 
     def __repr__(self) -> str:
         return f"AsyncClient({self.root!r})"

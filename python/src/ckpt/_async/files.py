@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import AsyncGenerator
@@ -11,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 from .. import _archives
 from .._io import asynchronous as io
 from .._wire.http import target
-from ..errors import CkptError, InternalError, NotFound, SandboxNotFound, WrongState
+from ..errors import CkptError, InternalError, InvalidOption, NotFound, SandboxNotFound, WrongState
 from ..messages import FileInfo
 
 if TYPE_CHECKING:
@@ -92,6 +93,10 @@ class AsyncFiles:
             raise
         except NotFound:
             return False
+        except InvalidOption as error:
+            if os.strerror(errno.ENOTDIR) in str(error):
+                return False
+            raise
         return True
 
     async def mkdir(self, path: PathLike, *, parents: bool = False, mode: int | None = None) -> None:

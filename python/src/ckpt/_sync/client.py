@@ -14,7 +14,7 @@ from ..messages import DoctorReport, SandboxInfo, VersionInfo
 from .events import Events
 from .transport import Transport
 
-_clients: dict[tuple[str, str | None], Client] = {}
+_clients: dict[tuple[str, str | None, bool], Client] = {}
 _clients_lock = threading.Lock()
 os.register_at_fork(after_in_child=lambda: globals().update(_clients_lock=threading.Lock()))
 
@@ -50,18 +50,18 @@ class Client:
     @classmethod
     def default(cls) -> Client:
         """The client that is used where none is given: one for each root that `CKPT_ROOT` has named."""
-        return cls._of(_binary.root(), None)
+        return cls._of(_binary.root(), None, True)
 
     @classmethod
-    def _of(cls, root: str, binary: str | None) -> Client:
+    def _of(cls, root: str, binary: str | None, start: bool) -> Client:
         with _clients_lock:
-            client = _clients.get((root, binary))
+            client = _clients.get((root, binary, start))
             if client is None:
-                client = _clients[root, binary] = cls(root, binary=binary)
+                client = _clients[root, binary, start] = cls(root, binary=binary, start=start)
             return client
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Client._of, (self.root, self._binary)
+        return Client._of, (self.root, self._binary, self._start)
 
     def __repr__(self) -> str:
         return f"Client({self.root!r})"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Generator
@@ -12,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 from .. import _archives
 from .._io import blocking as io
 from .._wire.http import target
-from ..errors import CkptError, InternalError, NotFound, SandboxNotFound, WrongState
+from ..errors import CkptError, InternalError, InvalidOption, NotFound, SandboxNotFound, WrongState
 from ..messages import FileInfo
 
 if TYPE_CHECKING:
@@ -93,6 +94,10 @@ class Files:
             raise
         except NotFound:
             return False
+        except InvalidOption as error:
+            if os.strerror(errno.ENOTDIR) in str(error):
+                return False
+            raise
         return True
 
     def mkdir(self, path: PathLike, *, parents: bool = False, mode: int | None = None) -> None:
