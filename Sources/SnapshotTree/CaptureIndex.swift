@@ -31,7 +31,7 @@ public struct CaptureIndex: Sendable {
     /// When the capture began, in nanoseconds since 1970.
     let instant: Int64
     /// How often the wall clock had been set before.
-    private let clockSteps: Int
+    var clockSteps: Int
     /// Files that were mapped shared and writable at that time.
     let hot: Set<ino_t>
 

@@ -89,6 +89,26 @@ import Testing
         expectSame(try python(OverlayFixture.fingerprint, first, "contents"), before)
     }
 
+    /// Other content under the times of the old one, as a clock that was set back can have it: an index that saw the
+    /// new content beside the layer of the old.
+    @Test func timesProveNothingOnceTheClockWasSet() throws {
+        let write = "import sys\nopen(sys.argv[1] + '/file', 'w').write('%')"
+        try python(write.replacing("%", with: "one"), overlay.merged)
+        let first = overlay.newLayer()
+        _ = try capture(first)
+        try python(write.replacing("%", with: "two"), overlay.merged)
+        settle()
+        var index = try #require(try capture(overlay.newLayer())).index
+        #expect(
+            try capture(overlay.newLayer(), previous: .init(index: index, layer: first)) == nil,
+            "the times alone prove what is not so")
+        index.clockSteps -= 1
+        let second = overlay.newLayer()
+        let captured = try #require(try capture(second, previous: .init(index: index, layer: first)))
+        #expect(captured.linked == 0 && captured.unchanged.isEmpty)
+        #expect(try readFile(second + "/file") == "two")
+    }
+
     /// A directory's files are unchanged when it is renamed, and lie elsewhere in the previous layer.
     @Test func swappedDirectoriesAreNotMixedUp() throws {
         let make = """
