@@ -16,7 +16,7 @@ public final class Metrics: Sendable {
         var providers: [@Sendable () -> [MetricFamily]] = []
     }
     private let state = Monitor(State())
-    private let started = realtimeSeconds()
+    private let started = monotonicNanoseconds()
 
     /// Nothing counted yet.
     public init() {}
@@ -100,9 +100,9 @@ public final class Metrics: Sendable {
             ])
     }
 
-    private static func uptime(since started: Double) -> MetricFamily {
+    private static func uptime(since started: UInt64) -> MetricFamily {
         MetricFamily(
             "ckpt_uptime_seconds", .gauge, "How long this server has been running.",
-            [MetricSample([], max(0, realtimeSeconds() - started))])
+            [MetricSample([], Double(monotonicNanoseconds() - started) / 1e9)])
     }
 }

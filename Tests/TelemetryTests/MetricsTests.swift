@@ -35,6 +35,12 @@ struct MetricsTests {
         #expect(numbers["process_resident_memory_bytes", [:]]! > 1_000_000)
         let age = realtimeSeconds() - numbers["process_start_time_seconds", [:]]!
         #expect(age > -5 && age < 86_400 * 7, "started \(age) s ago")
+        for _ in 1...20 {
+            let again = try Exposition(metrics.exposition())
+            #expect(
+                again["process_start_time_seconds", [:]] == numbers["process_start_time_seconds", [:]],
+                "another start would be another server")
+        }
     }
 
     @Test func whatIsProvidedIsAskedEveryTimeAndEscaped() throws {
