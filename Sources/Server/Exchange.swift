@@ -203,6 +203,7 @@ extension Exchange {
     }
 
     private func queue(_ refusal: Refusal) -> Bool {
+        if observation == nil { service.telemetry.metrics.refused(refusal.message.code) }
         note(refusal.message)
         return queue(
             refusal.status, JSONBody.encode(ErrorEnvelope(error: refusal.message)), headers: refusal.headers)

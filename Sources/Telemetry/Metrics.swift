@@ -11,6 +11,7 @@ public final class Metrics: Sendable {
         var results: [String: [String: UInt64]] = [:]
         var latencies: [String: Histogram] = [:]
         var errors: [ErrorMessage.Code: UInt64] = [:]
+        var refusals: [ErrorMessage.Code: UInt64] = [:]
         var frozen = Histogram()
         var events: [EventKind: UInt64] = [:]
         var providers: [@Sendable () -> [MetricFamily]] = []
@@ -29,6 +30,10 @@ public final class Metrics: Sendable {
             if let error { state.errors[error, default: 0] += 1 }
         }
     }
+
+    /// A request was turned away before it was an operation: from somebody who is not admitted, one too many, no request
+    /// that the API knows.
+    public func refused(_ code: ErrorMessage.Code) { state.with { $0.refusals[code, default: 0] += 1 } }
 
     /// A save let its sandbox stand still for so long.
     public func froze(seconds: Double) { state.with { $0.frozen.observe(seconds) } }
@@ -51,6 +56,13 @@ public final class Metrics: Sendable {
                 "ckpt_errors_total", .counter, "Operations that failed, by the code of the error.",
                 ErrorMessage.Code.allCases.map { code in
                     MetricSample([("code", code.rawValue)], Double(state.errors[code] ?? 0))
+                }))
+        families.append(
+            MetricFamily(
+                "ckpt_refused_requests_total", .counter,
+                "Requests that were turned away before they were an operation, by the code of the error.",
+                ErrorMessage.Code.allCases.compactMap { code in
+                    state.refusals[code].map { MetricSample([("code", code.rawValue)], Double($0)) }
                 }))
         families.append(
             MetricFamily(

@@ -256,7 +256,8 @@ import Testing
                 "http://127.0.0.1:\(port)/v1/sandboxes",
             ])
             #expect(more.stdout == "404")
-            _ = try Exposition(try ckpt.ok("metrics").stdout)
+            let later = try Exposition(try ckpt.ok("metrics").stdout)
+            #expect(later["ckpt_refused_requests_total", ["code": "not_found"]] == 1)
             try checkWithPrometheusClient(scraped.stdout, in: ckpt.root)
             #expect(try ckpt("serve", "--metrics-listen", "nonsense").status == 125)
             try ckpt.ok("rm", "-f", "main", "main-1", "main-2")

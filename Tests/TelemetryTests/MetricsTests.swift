@@ -14,6 +14,7 @@ struct MetricsTests {
         metrics.operation("save", seconds: 0.0001)
         metrics.operation("save", seconds: 100, error: .noSpace)
         metrics.operation("hold", seconds: nil)
+        metrics.refused(.notPermitted)
         metrics.froze(seconds: 0.005)
         telemetry.emit(.oom)
         let numbers = try Exposition(metrics.exposition())
@@ -22,6 +23,8 @@ struct MetricsTests {
         #expect(numbers["ckpt_operations_total", ["operation": "hold", "result": "ok"]] == 1)
         #expect(numbers["ckpt_errors_total", ["code": "no_space"]] == 1)
         #expect(numbers["ckpt_errors_total", ["code": "internal"]] == 0)
+        #expect(numbers["ckpt_refused_requests_total", ["code": "not_permitted"]] == 1)
+        #expect(numbers["ckpt_errors_total", ["code": "not_permitted"]] == 0)
         #expect(numbers["ckpt_events_total", ["kind": "oom"]] == 1)
         let save = ["operation": "save"]
         #expect(numbers["ckpt_operation_duration_seconds_count", save] == 3)
