@@ -4,9 +4,12 @@ public struct HandoverInfo: Codable, Hashable, Sendable {
     public var pid: Int32
     /// The number of its listening socket's descriptor, for pidfd_getfd(2).
     public var listener: Int32
-    public init(pid: Int32, listener: Int32) {
+    /// The same of the TCP socket on which it tells its numbers; nil where it has none.
+    public var metricsListener: Int32?
+    public init(pid: Int32, listener: Int32, metricsListener: Int32? = nil) {
         self.pid = pid
         self.listener = listener
+        self.metricsListener = metricsListener
     }
 }
 

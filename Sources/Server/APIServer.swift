@@ -47,8 +47,12 @@ public final class APIServer: Sendable {
             engine: try engine(telemetry), control: stopRequest, router: .v1, access: access, limits: limits,
             telemetry: telemetry, traffic: traffic)
         metricsPort = try metrics.map { [telemetry, stopRequest] (place) throws(ErrorMessage) in
-            try MetricsPort(place, engine: service.engine, control: stopRequest, telemetry: telemetry)
+            let socket: MetricsSocket
+            if let taken = inherited?.metrics { socket = taken } else { socket = try MetricsSocket(place) }
+            return try MetricsPort(
+                socket, engine: service.engine, control: stopRequest, telemetry: telemetry)
         }
+        stopRequest.setMetricsListener(metricsPort?.listener)
         do throws(SystemError) {
             let listener: Descriptor
             if let inherited {
@@ -99,20 +103,18 @@ public final class APIServer: Sendable {
         if !handsOver { unlinkat(directory.raw, "server.sock", 0) }
         telemetry.emit(.stopping) { $0.message = "ends; sandboxes run on" }
         telemetry.events.close()
-        metricsPort?.stop()
+        metricsPort?.quiesce()
         daemon.quiesce()
         let now = monotonicNanoseconds()
-        let left: Int
-        if handsOver {
-            // Who has connected a moment ago gets to say what it wants.
-            usleep(Self.handoverGrace)
-            traffic.close(refusing: false)
-            left = traffic.drain(
+        // Who has connected a moment ago gets to say what it wants.
+        if handsOver { usleep(Self.handoverGrace) }
+        traffic.close(refusing: !handsOver)
+        metricsPort?.stop(refusing: !handsOver)
+        let left =
+            handsOver
+            ? traffic.drain(
                 until: now + UInt64(limits.handoverSeconds) * 1_000_000_000, patience: now + 1_000_000_000)
-        } else {
-            traffic.close()
-            left = traffic.drain(until: now + UInt64(limits.drainSeconds) * 1_000_000_000)
-        }
+            : traffic.drain(until: now + UInt64(limits.drainSeconds) * 1_000_000_000)
         if left == 0 {
             daemon.stop()
         } else {
@@ -129,6 +131,7 @@ public final class APIServer: Sendable {
 final class StopRequest: ServerControl, Sendable {
     private struct State {
         var listener: Int32 = -1
+        var metricsListener: Int32?
         /// As the first one to ask said.
         var keepsSocket: Bool?
     }
@@ -144,7 +147,11 @@ final class StopRequest: ServerControl, Sendable {
 
     var listener: Int32 { state.with { $0.listener } }
 
+    var metricsListener: Int32? { state.with { $0.metricsListener } }
+
     func setListener(_ descriptor: Int32) { state.with { $0.listener = descriptor } }
+
+    func setMetricsListener(_ descriptor: Int32?) { state.with { $0.metricsListener = descriptor } }
 
     func requestStop(keepingSocket: Bool = false) {
         state.with { $0.keepsSocket = $0.keepsSocket ?? keepingSocket }

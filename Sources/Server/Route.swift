@@ -50,6 +50,8 @@ protocol ServerControl: Sendable {
     func requestStop(keepingSocket: Bool)
     /// The descriptor of the socket that it listens on.
     var listener: Int32 { get }
+    /// The same of the TCP socket for the numbers; nil where there is none.
+    var metricsListener: Int32? { get }
 }
 
 /// One row of the route table.

@@ -17,7 +17,9 @@ extension Router {
         },
         .plain("GET", "/v1/handover", "getHandover", gives: HandoverInfo.self) {
             (call) throws(ErrorMessage) in
-            HandoverInfo(pid: getpid(), listener: call.control.listener)
+            HandoverInfo(
+                pid: getpid(), listener: call.control.listener,
+                metricsListener: call.control.metricsListener)
         },
         .post("/v1/shutdown", "shutdown", takes: ShutdownRequest.self, gives: Done.self) {
             (call, request) throws(ErrorMessage) in

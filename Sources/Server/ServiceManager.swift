@@ -8,10 +8,12 @@ public struct InheritedSocket: Sendable {
     let descriptor: Int32
     /// Whether the one who gave it keeps it too, and its file stays when the server ends.
     let isLent: Bool
+    /// One that listens for whoever wants the numbers, in the place of the server's own.
+    let metrics: MetricsSocket?
 
     /// The socket of a server whose place this one takes.
-    public init(takingOver descriptor: Int32) {
-        self.descriptor = descriptor
+    public init(takingOver descriptor: Int32, metrics: MetricsSocket? = nil) {
+        (self.descriptor, self.metrics) = (descriptor, metrics)
         isLent = false
     }
 
@@ -34,6 +36,7 @@ public struct InheritedSocket: Sendable {
         _ = fcntl(3, F_SETFD, FD_CLOEXEC)
         descriptor = 3
         isLent = true
+        metrics = nil
     }
 
     /// Whether a descriptor is a Unix socket that listens.

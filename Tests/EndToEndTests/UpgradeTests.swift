@@ -100,6 +100,59 @@ import Testing
         }
     }
 
+    /// Asks for the numbers again and again, each time on a connection of its own, until a file appears; prints how many
+    /// servers have answered.
+    private static let scraper = """
+        import os, sys, urllib.request
+        started = set()
+        while not os.path.exists(sys.argv[2]):
+            with urllib.request.urlopen(f"http://{sys.argv[1]}/metrics", timeout=60) as answer:
+                lines = answer.read().decode().splitlines()
+            begin = next(line for line in lines if line.startswith("process_start_time_seconds"))
+            if begin not in started: print(len(started) + 1, flush=True)
+            started.add(begin)
+        """
+
+    /// The port for the numbers goes from server to server as the socket does.
+    @Test func numbersAreToldThroughout() throws {
+        try withCkpt { ckpt in
+            let place = "127.0.0.1:\(10_000 + Int(getpid()) % 10_000)"
+            let serving = ["serve", "--upgrade", "--metrics-listen", place]
+            try ckpt.succeed(serving)
+            ckpt.rememberServer()
+            let stop = "\(ckpt.root)-stop"
+            defer { unlink(stop) }
+            let scraping = try RunningCommand(["python3", "-c", Self.scraper, place, stop])
+            for number in 1...3 {
+                let before = ckpt.serverPID
+                #expect(eventually { scraping.output.contains("\(number)\n") }, "\(scraping.errors)")
+                try ckpt.succeed(serving)
+                ckpt.rememberServer()
+                #expect(ckpt.serverPID != before)
+            }
+            // One that cannot have its port leaves the other one alone.
+            let pid = ckpt.serverPID
+            expectRefusal(
+                try ckpt("serve", "--upgrade", "--metrics-listen", "nonsense"), names: ["no address and port"]
+            )
+            try withCkpt { other in
+                try other.ok("ps")
+                let pid = other.serverPID
+                expectRefusal(try other("serve", "--upgrade", "--metrics-listen", place), names: [place])
+                #expect(other.serverPID == pid && pid != nil)
+            }
+            #expect(ckpt.serverPID == pid && pid != nil)
+            #expect(eventually { scraping.output.contains("4\n") }, "\(scraping.errors)")
+            _ = FileManager.default.createFile(atPath: stop, contents: nil)
+            let scraped = scraping.wait()
+            #expect(scraped.status == 0 && scraped.lines == ["1", "2", "3", "4"], "\(scraped)")
+            // The next one is given none.
+            try upgrade(ckpt)
+            let none = try run(["python3", "-c", Self.scraper, place, "\(stop)-never"])
+            #expect(none.stderr.contains("refused"), "\(none)")
+        }
+    }
+
     @Test func startsOneWhereNoneRunsAndKeepsOneThatCannotBeReplaced() throws {
         try withCkpt { ckpt in
             #expect(try ckpt("serve", "--upgrade").status == 0)

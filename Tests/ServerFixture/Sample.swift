@@ -269,7 +269,7 @@ public enum Sample {
         ForkRequest(source: "snap0", count: 2, prefix: "try", verify: true),
         ForkResult(sandboxes: [sandboxInfo], snapshot: "snap0", timings: timings, eachMs: [1.5]),
         DeleteResult(deleted: ["snap0"], freedBytes: 7), gcRequest, gcResult,
-        HandoverInfo(pid: 1, listener: 9), ShutdownRequest(keepSocket: true),
+        HandoverInfo(pid: 1, listener: 9, metricsListener: 10), ShutdownRequest(keepSocket: true),
         gcResult.deleted[0],
         jobInfo, JobList(jobs: [jobInfo]), outputPiece, JobStopRequest(signal: 15, grace: 5),
         JobOutput(job: jobInfo, stdout: outputPiece, stderr: outputPiece),

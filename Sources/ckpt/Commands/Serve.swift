@@ -101,7 +101,10 @@ extension Command {
 /// The socket of the server whose place this one takes, or the one that systemd gave; nil makes one.
 private func inheritedSocket(_ call: Invocation, _ ready: ReadyReport) throws -> InheritedSocket? {
     guard call.words.has("replace") else { return try InheritedSocket(fromEnvironment: ()) }
-    do { return try Replacing.takeSocket(call, executable: executablePath()) } catch {
+    do {
+        return try Replacing.takeSocket(
+            call, executable: executablePath(), metrics: call.words.value("metrics-listen"))
+    } catch {
         ready.failed(errorMessage(error))
         throw error
     }
