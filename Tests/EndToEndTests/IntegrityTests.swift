@@ -109,7 +109,7 @@ import Testing
             try box.say("state=1")
             let id = try box.save("-t", "first")
             try box.say("state=2")
-            try box.save("-t", "second")
+            _ = try box.save("-t", "second")
             let pid = try box.say("echo $$")
             let pages = try #require(try files(ckpt).first { $0.hasPrefix("snapshots/\(id)/process/pages-") })
             let commands = [
