@@ -51,12 +51,11 @@ extension CheckpointManager {
         let record = try resolve(reference)
         let work = telemetry.began("deleteSnapshot", snapshot: record.id)
         defer { work.end() }
-        work.phase("removing")
         let result = try deleting { (standing, layers) throws(ErrorMessage) in
             try mapping { () throws(SnapshotTreeError) in
                 try store.delete(
                     record.id, subtree: subtree, keepingChildren: keepingChildren, standing: standing,
-                    layersInUse: layers)
+                    layersInUse: layers, watch: work.watch)
             }
         }
         telemetry.emit(.deleted) { event in
@@ -74,8 +73,7 @@ extension CheckpointManager {
         try request.check()
         let work = telemetry.began("collectGarbage")
         defer { work.end() }
-        work.phase("removing")
-        let result = try collect(request)
+        let result = try collect(request, work)
         if request.dryRun == true { return result }
         telemetry.emit(.gc) { event in
             (event.count, event.bytes) = (result.deleted.count + result.removed.count, result.freedBytes)
@@ -84,17 +82,23 @@ extension CheckpointManager {
         return result
     }
 
-    private func collect(_ request: GCRequest) throws(ErrorMessage) -> GCResult {
-        if !request.retiresSnapshots, request.dryRun != true { return try collectGarbage() }
+    private func collect(
+        _ request: GCRequest, _ work: LongOperation
+    ) throws(ErrorMessage) -> GCResult {
+        if !request.retiresSnapshots, request.dryRun != true { return try collectGarbage(work) }
         let needed = Set(standing().keys).union(gate.with { $0.leases.keys })
         let plan = try mapping { () throws(SnapshotTreeError) in
             try store.collection(
-                under: request, needed: needed, layersInUse: layersInUse(), now: secondsSince1970())
+                under: request, needed: needed, layersInUse: layersInUse(), now: secondsSince1970(),
+                watch: work.watch)
         }
         if request.dryRun == true { return plan }
         var freed: Int64 = 0
         var deleted: [RetiredSnapshot] = []
+        let looked = WorkCount()
+        work.watch("removing", .snapshots, looked, Int64(plan.deleted.count))
         for snapshot in plan.deleted {
+            defer { looked.add(1) }
             let bytes = try deleting { (standing, _) throws(ErrorMessage) in
                 try mapping { () throws(SnapshotTreeError) in try store.retire(snapshot, standing: standing) }
             }
@@ -102,16 +106,18 @@ extension CheckpointManager {
             freed += bytes
             deleted.append(snapshot)
         }
-        var result = try collectGarbage()
+        var result = try collectGarbage(work)
         result.deleted = deleted
         result.freedBytes += freed
         result.storedBytes = plan.storedBytes.map { $0 + plan.freedBytes - result.freedBytes }
         return result
     }
 
-    private func collectGarbage() throws(ErrorMessage) -> GCResult {
+    private func collectGarbage(_ work: LongOperation) throws(ErrorMessage) -> GCResult {
         try deleting { (_, layers) throws(ErrorMessage) in
-            try mapping { () throws(SnapshotTreeError) in try store.gc(layersInUse: layers) }
+            try mapping { () throws(SnapshotTreeError) in
+                try store.gc(layersInUse: layers, watch: work.watch)
+            }
         }
     }
 }

@@ -1,5 +1,5 @@
 import Glibc
-import LinuxSystem
+public import LinuxSystem
 public import Messages
 
 /// What nothing refers to, by name below `snapshots/`, `layers/`, `digests/` and `staging/`.
@@ -13,8 +13,11 @@ struct Garbage {
 extension SnapshotTree {
     /// Removes what nothing refers to: layers, snapshot directories without a row, stale stagings.
     ///
-    /// `layersInUse` are the layers of running sandboxes. What a `Staging` of this process holds stays.
-    public func gc(layersInUse: Set<String> = []) throws(SnapshotTreeError) -> GCResult {
+    /// `layersInUse` are the layers of running sandboxes. What a `Staging` of this process holds stays. `watch` is told
+    /// how far it is.
+    public func gc(
+        layersInUse: Set<String> = [], watch: WorkWatch = unwatchedWork
+    ) throws(SnapshotTreeError) -> GCResult {
         var removed: [String] = []
         var trash: [String] = []
         var freed: Int64 = 0
@@ -40,7 +43,9 @@ extension SnapshotTree {
                 removed.append("digests/\(name)")
             }
         }
-        freed += empty(trash)
+        let done = WorkCount()
+        watch("giving space back", .items, done, Int64(trash.count))
+        freed += empty(trash, counting: done)
         let stale = try wrapping { () throws(SystemError) in try layout.sweepStaging(except: live) }
         removed += stale.names.map { "staging/\($0)" }
         return GCResult(
@@ -86,9 +91,10 @@ extension SnapshotTree {
     /// What `gc` would do under a policy, and what it would free; changes nothing.
     ///
     /// `needed` are the snapshots that somebody uses, `layersInUse` the layers of running sandboxes, `now` is in
-    /// seconds since 1970. With rules or a limit every file of the store is looked at.
+    /// seconds since 1970. With rules or a limit every file of the store is looked at; `watch` is told how far that is.
     public func collection(
-        under policy: GCRequest, needed: Set<String>, layersInUse: Set<String>, now: Double
+        under policy: GCRequest, needed: Set<String>, layersInUse: Set<String>, now: Double,
+        watch: WorkWatch = unwatchedWork
     ) throws(SnapshotTreeError) -> GCResult {
         let (records, indexNow, before, layers) = try locked { (catalog) throws(SnapshotTreeError) in
             (
@@ -100,17 +106,26 @@ extension SnapshotTree {
         var index = indexNow
         var ledger = StoreLedger()
         var freed: Int64 = 0
+        let retiring = policy.retiresSnapshots
+        let snapshotsToCount = before.snapshots + (retiring ? records.map(\.id) : [])
+        let layersToCount = retiring ? layers : before.layers
+        let counted = WorkCount()
+        watch(
+            "counting", .items, counted,
+            Int64(before.staging.count + snapshotsToCount.count + layersToCount.count))
         for name in before.staging {
             ledger.add(directory: layout.stagingPath(name))
             freed += ledger.remove(layout.stagingPath(name))
+            counted.add(1)
         }
-        let retiring = policy.retiresSnapshots
-        for name in before.snapshots + (retiring ? records.map(\.id) : []) {
+        for name in snapshotsToCount {
             ledger.add(directory: layout.snapshotPath(name))
+            counted.add(1)
         }
-        for name in retiring ? layers : before.layers {
+        for name in layersToCount {
             ledger.add(directory: layout.layerPath(name))
             for list in filesBeside(name) { ledger.add(file: list) }
+            counted.add(1)
         }
         for name in before.digests { ledger.add(file: layout.digestsPath(ofLayer: name)) }
         freed += remove(before, from: &ledger)

@@ -1,5 +1,5 @@
 import Glibc
-import LinuxSystem
+public import LinuxSystem
 public import Messages
 
 extension SnapshotTree {
@@ -8,19 +8,19 @@ extension SnapshotTree {
     /// With `keepingChildren` those move up to its parent; nothing they need goes, for memory is linked into each
     /// snapshot and layers stay while one lists them.
     /// `standing` gives for a snapshot's id the sandboxes that stand on it; `layersInUse` are the layers
-    /// of running sandboxes, which stay until `gc`. The rows go first, in one transaction; then each
+    /// of running sandboxes, which stay until `gc`; `watch` is told how far it is. The rows go first, in one transaction; then each
     /// directory is renamed into `staging/` and removed from there: behind the caller's back, where space is
     /// not short, and by the next start if need be.
     /// Throws `unknownReference`, `neededByChildren`, `standing`.
     public func delete(
         _ id: String, subtree: Bool = false, keepingChildren: Bool = false,
         standing: [String: [String]] = [:],
-        layersInUse: Set<String> = []
+        layersInUse: Set<String> = [], watch: WorkWatch = unwatchedWork
     ) throws(SnapshotTreeError) -> DeleteResult {
         try usingReserve { () throws(SnapshotTreeError) in
             try deleteNow(
                 id, subtree: subtree, keepingChildren: keepingChildren, standing: standing,
-                layersInUse: layersInUse)
+                layersInUse: layersInUse, watch)
         }
     }
 
@@ -37,7 +37,7 @@ extension SnapshotTree {
 
     private func deleteNow(
         _ id: String, subtree: Bool, keepingChildren: Bool, standing: [String: [String]],
-        layersInUse: Set<String>
+        layersInUse: Set<String>, _ watch: WorkWatch
     ) throws(SnapshotTreeError) -> DeleteResult {
         var trash: [String] = []
         let deleted = try locked { (catalog) throws(SnapshotTreeError) in
@@ -53,9 +53,14 @@ extension SnapshotTree {
                 if let manifest = try catalog.record(id)?.manifest { manifests.append(manifest) }
             }
             let moved = try moveUp(orphans, to: record.parent, catalog)
+            let removed = WorkCount()
+            watch("removing", .snapshots, removed, Int64(ids.count))
             try catalog.transaction { () throws(SnapshotTreeError) in
                 for manifest in moved { try catalog.reparent(manifest) }
-                for id in ids.reversed() { try catalog.remove(id) }
+                for id in ids.reversed() {
+                    try catalog.remove(id)
+                    removed.add(1)
+                }
             }
             for manifest in manifests { catalog.index.remove(manifest) }
             let unused = catalog.index.unneeded(among: Set(manifests.flatMap(\.layers)))
@@ -68,8 +73,12 @@ extension SnapshotTree {
             return ids
         }
         // The snapshots are gone whatever becomes of their files.
-        guard isRoomy else { return DeleteResult(deleted: deleted, freedBytes: empty(trash)) }
-        let freed = Holding.freed(by: trash.map(layout.stagingPath))
+        let done = WorkCount()
+        watch("giving space back", .items, done, Int64(trash.count))
+        guard isRoomy else {
+            return DeleteResult(deleted: deleted, freedBytes: empty(trash, counting: done))
+        }
+        let freed = Holding.freed(by: trash.map(layout.stagingPath), counting: done)
         removeBehind(trash)
         return DeleteResult(deleted: deleted, freedBytes: freed)
     }
@@ -176,10 +185,11 @@ extension SnapshotTree {
     static var pauses: [UInt32] { [10_000, 100_000, 1_000_000] }
 
     /// Removes directories of `staging/` and returns the bytes that became free; what cannot be removed now is tried
-    /// again in the background.
-    func empty(_ trash: [String]) -> Int64 {
+    /// again in the background. `done` counts the directories.
+    func empty(_ trash: [String], counting done: WorkCount = WorkCount()) -> Int64 {
         var freed: Int64 = 0
         for name in trash {
+            defer { done.add(1) }
             do {
                 freed += try TreeRemoval.remove(name, below: layout.staging)
                 live.end(name)

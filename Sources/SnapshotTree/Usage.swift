@@ -39,11 +39,14 @@ struct Holding: TreeVisitor {
         for (inode, count) in links { files[inode]?.links -= count }
     }
 
-    /// Bytes on disk that become free when these directories go: those of files that have no name elsewhere.
-    static func freed(by paths: [String]) -> Int64 {
+    /// Bytes on disk that become free when these directories go: those of files that have no name elsewhere. `done`
+    /// counts the directories.
+    static func freed(by paths: [String], counting done: WorkCount = WorkCount()) -> Int64 {
         var files: [ino_t: (bytes: Int64, links: UInt64, found: UInt64)] = [:]
         var bytes: Int64 = 0
-        for holding in paths.map(Holding.of) {
+        for path in paths {
+            let holding = Holding.of(path)
+            done.add(1)
             bytes += holding.directories
             files.merge(holding.files) { ($0.bytes, $0.links, $0.found + $1.found) }
         }

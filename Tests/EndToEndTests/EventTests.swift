@@ -182,6 +182,38 @@ import Testing
         }
     }
 
+    @Test(.enabled(if: Machine.has("script"), "needs script(1)"))
+    func aLongCollectionCountsWhatItRemoves() throws {
+        try withCkpt { ckpt in
+            try ckpt.ok("ps")
+            let make = """
+                import os, sys
+                for layer in range(30):
+                    directory = f"{sys.argv[1]}/layers/{layer:012x}"
+                    os.mkdir(directory)
+                    for file in range(4000): os.close(os.open(f"{directory}/{file}", os.O_CREAT))
+                """
+            let made = try run(["python3", "-c", make, ckpt.root], deadline: 120)
+            #expect(made.status == 0, "\(made)")
+            let shown = try RunningCommand(
+                ["script", "-qec", "\(Ckpt.binary) gc", "/dev/null"], environment: ckpt.environment
+            ).wait(deadline: 120)
+            #expect(shown.stdout.contains("30 other items"), "\(shown)")
+            let told = try events(ckpt, "--kind", "progress", "--kind", "gc")
+            let collected = try #require(told.last { $0.kind == .gc })
+            #expect(collected.count == 30)
+            let steps = told.filter { $0.operation == "collectGarbage" }.compactMap(\.progress)
+            // Only a machine that does it within a moment has nothing to tell.
+            if collected.durationMs! > 1000 {
+                #expect(steps.allSatisfy { $0.unit == .items && $0.total == 30 }, "\(steps)")
+                #expect(steps.map(\.done) == steps.map(\.done).sorted())
+                #expect(steps.last?.done == 30 && steps.last?.ended == true)
+                #expect(shown.stdout.contains("giving space back"), "\(shown)")
+                #expect(shown.stdout.contains("of 30 items"), "\(shown)")
+            }
+        }
+    }
+
     @Test func aCrashIsToldWithItsSnapshot() throws {
         try withCkpt { ckpt in
             _ = try ckpt.create("main")

@@ -39,6 +39,15 @@ import Testing
         try tree.checkTagFree("left")
     }
 
+    @Test func deletionTellsHowFarItIs() throws {
+        let tree = try store.open()
+        let root = try tree.publish(layer: "root")
+        for number in 0..<4 { _ = try tree.publish(parent: root, layer: "\(number)") }
+        let work = WatchedWork()
+        #expect(try tree.delete(root.id, subtree: true, watch: work.watch).deleted.count == 5)
+        #expect(work.told == ["removing: 5 of 5 snapshots", "giving space back: 10 of 10 items"])
+    }
+
     @Test func snapshotThatSandboxesStandOnStays() throws {
         let tree = try store.open()
         let root = try tree.publish()

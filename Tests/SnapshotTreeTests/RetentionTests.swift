@@ -146,6 +146,21 @@ import Testing
         #expect(one.plan.storedBytes == all.freedBytes - one.freed)
     }
 
+    @Test func collectionTellsHowFarItIs() throws {
+        let tree = try store.open()
+        for number in 0..<3 { _ = try tree.publish(layer: "\(number)") }
+        try writeFile(store.root + "/layers/aaaaaaaaaaaa/stray", "stray")
+        try writeFile(store.root + "/staging/cccccccccccc/process/x", "stale")
+        var policy = GCRequest()
+        policy.keepTagged = true
+        let counting = WatchedWork()
+        _ = try tree.collection(under: policy, needed: [], layersInUse: [], now: 0, watch: counting.watch)
+        #expect(counting.told == ["counting: 8 of 8 items"], "3 snapshots, 4 layers, a staging")
+        let removing = WatchedWork()
+        _ = try tree.gc(watch: removing.watch)
+        #expect(removing.told == ["giving space back: 1 of 1 items"])
+    }
+
     @Test func whatComesIntoUseMeanwhileStays() throws {
         let tree = try store.open()
         let snapshot = try tree.publish(layer: "x")

@@ -36,6 +36,22 @@ final class TemporaryStore: Sendable {
     }
 }
 
+/// Notes what a piece of work tells of itself.
+final class WatchedWork: Sendable {
+    private let parts = Monitor<[(phase: String, unit: ProgressUnit, done: WorkCount, total: Int64?)]>([])
+
+    var watch: WorkWatch {
+        { phase, unit, done, total in self.parts.with { $0.append((phase, unit, done, total)) } }
+    }
+
+    /// Each part, with how much of it was done in the end.
+    var told: [String] {
+        parts.with { parts in
+            parts.map { "\($0.phase): \($0.done.value) of \($0.total ?? -1) \($0.unit.rawValue)" }
+        }
+    }
+}
+
 func writeFile(_ path: String, _ text: String) throws {
     var directory = ""
     for part in path.split(separator: "/").dropLast() {
