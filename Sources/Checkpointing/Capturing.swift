@@ -22,6 +22,8 @@ extension CheckpointManager {
         let previous = attempt.sandbox.with { $0.capture }
         let hot = try attempt.hotFiles()
         let tmpfs = attempt.running.root.tmpfs
+        let copied = WorkCount()
+        attempt.sandbox.copying(upper, counting: copied)
         return try mapping { () throws(SnapshotTreeError) in
             try attempt.staging.makeLayer()
             let capture = LayerCapture(upper: upper, layer: attempt.staging.layerPath)
@@ -29,7 +31,7 @@ extension CheckpointManager {
                 LayerCapture.Previous(index: $0.index, layer: store.layerPath($0.layer))
             }
             // What is in a tmpfs is stored with each snapshot's own layer.
-            switch try capture.capture(previous: before, hot: hot, always: !tmpfs.isEmpty) {
+            switch try capture.capture(previous: before, hot: hot, always: !tmpfs.isEmpty, counting: copied) {
             case .unchanged:
                 rmdir(attempt.staging.layerPath)
                 return previous!

@@ -50,6 +50,24 @@ extension LiveSandbox {
         }
     }
 
+    /// The files of an upper directory are copied; `copied` counts bytes on disk.
+    func copying(_ upper: String, counting copied: WorkCount) {
+        // Counted by who looks, once somebody does: not by the sandbox's own time.
+        let size = Monitor<LayerCapture.Size??>(nil)
+        phase("files", in: .bytes) {
+            let size = size.with { size in
+                if size == nil {
+                    size = .some(try? LayerCapture.measure(upper: upper, entryLimit: Self.countedFiles))
+                }
+                return size!
+            }
+            return (copied.value, size.flatMap { $0.isComplete ? $0.bytes : nil })
+        }
+    }
+
+    /// Of more files than this the size is not looked up for a bar.
+    private static var countedFiles: Int { 100_000 }
+
     /// CRIU brings the memory of a snapshot back into the tree below `pid`.
     func refilling(_ pid: Int32, from snapshot: SnapshotTree.Record) {
         guard let work = with({ $0.work }), let process = try? SandboxProcess(pid: pid) else { return }

@@ -136,7 +136,6 @@ extension CheckpointManager {
                 attempt.noteWhatIsLost()
                 try attempt.checkCancelled()
                 let instant = monotonicNanoseconds()
-                attempt.sandbox.phase("files")
                 try frozen(notification)
                 attempt.timings.filesystemMs = milliseconds(since: instant)
             }
@@ -210,11 +209,13 @@ extension CheckpointManager {
             cpu: machine.model, cpuFeatures: machine.features)
         manifest.hostBoottime = attempt.hostBoottime
         manifest.crash = attempt.crash
-        attempt.sandbox.phase("publishing")
+        // What of it has to be read is found out meanwhile.
+        let read = WorkCount()
+        attempt.sandbox.phase("publishing", in: .bytes) { (read.value, nil) }
         var info = try mapping { () throws(SnapshotTreeError) in
             try store.publish(
                 attempt.staging, manifest: manifest, tag: attempt.request.tag, known: known,
-                durability: attempt.request.durability)
+                durability: attempt.request.durability, counting: read)
         }
         attempt.timings.publishMs = milliseconds(since: began)
         attempt.timings.totalMs = milliseconds(since: attempt.start)

@@ -7,7 +7,15 @@ final class FileCopy {
     private(set) var canClone = true
     private var canCopyRange = true
     private static let bufferSize = 256 * 1024
+    /// How much the kernel copies in one go, in bytes: what is counted shall not stand still for long.
+    private static let most = 32 << 20
     private let buffer = UnsafeMutableRawPointer.allocate(byteCount: bufferSize, alignment: 4096)
+
+    /// Bytes on disk that have a twin now.
+    private let copied: WorkCount
+
+    /// Counts in `copied` what it copies, while it does.
+    init(counting copied: WorkCount = WorkCount()) { self.copied = copied }
 
     deinit { buffer.deallocate() }
 
@@ -25,7 +33,7 @@ final class FileCopy {
     func copy(_ source: Int32, to destination: Int32, _ status: stat) throws(SystemError) {
         let size = Int64(status.st_size)
         if size == 0 { return }
-        if canClone, try clone(source, to: destination) { return }
+        if canClone, try clone(source, to: destination) { return count(status) }
         // Not told from st_blocks: attributes have blocks too, so a file of nothing but holes may have some.
         if lseek(source, 0, SEEK_HOLE) == off_t(size) {
             try copyRange(source, to: destination, from: 0, end: size)
@@ -33,6 +41,9 @@ final class FileCopy {
             try copySparse(source, to: destination, size)
         }
     }
+
+    /// Counts a file that got its twin at once.
+    func count(_ status: stat) { copied.add(Int64(status.st_blocks) * 512) }
 
     private func clone(_ source: Int32, to destination: Int32) throws(SystemError) -> Bool {
         let ficlone: UInt = 0x4004_9409  // FICLONE, _IOW(0x94, 9, int), linux/fs.h
@@ -68,9 +79,11 @@ final class FileCopy {
         var at = start
         while canCopyRange, end - at > Self.bufferSize {
             var (input, output) = (off_t(at), off_t(at))
-            let copied = copy_file_range(source, &input, destination, &output, Int(end - at), 0)
+            let copied = copy_file_range(
+                source, &input, destination, &output, min(Self.most, Int(end - at)), 0)
             if copied > 0 {
                 at += Int64(copied)
+                self.copied.add(Int64(copied))
             } else if copied == 0 {
                 throw SystemError(call: "copy_file_range", code: EIO, subject: "the file ended early")
             } else if [EXDEV, EOPNOTSUPP, ENOSYS, EINVAL].contains(errno) {
@@ -89,6 +102,7 @@ final class FileCopy {
                 written += try retrying("pwrite") { pwrite(destination, buffer + from, got - from, to) }
             }
             at += Int64(got)
+            copied.add(Int64(got))
         }
     }
 }

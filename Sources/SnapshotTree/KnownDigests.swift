@@ -26,13 +26,13 @@ public struct KnownDigests: Sendable {
 extension SnapshotTree {
     /// Makes the digest lists of a staged snapshot and of the layer it brings, and notes their digests.
     func addDigests(
-        to manifest: inout Manifest, _ staging: Staging, _ known: KnownDigests
+        to manifest: inout Manifest, _ staging: Staging, _ known: KnownDigests, counting read: WorkCount?
     ) throws(SnapshotTreeError) {
         let directory = try wrapping { () throws(SystemError) in try Descriptor.directory(staging.path) }
         let links = processDigests(manifest.parent, known.processLinks)
         manifest.processDigest = try wrapping { () throws(SystemError) in
             let walk = try DigestWalk.read(
-                try Descriptor.directory(staging.processPath), keepsTimes: false
+                try Descriptor.directory(staging.processPath), keepsTimes: false, counting: read
             ) { path, _ in known.process[path] ?? links[path] }
             return try directory.write(walk, to: Layout.digestsName)
         }
@@ -42,7 +42,7 @@ extension SnapshotTree {
         let before = unchangedDigests(known)
         manifest.layerDigests[own] = try wrapping { () throws(SystemError) in
             let layer = try Descriptor.directory(staging.layerPath)
-            let walk = try DigestWalk.read(layer, keepsTimes: true) { path, status in
+            let walk = try DigestWalk.read(layer, keepsTimes: true, counting: read) { path, status in
                 guard let entry = before[path], entry.size == Int64(status.st_size) else { return nil }
                 return entry.content
             }

@@ -1,5 +1,5 @@
 import Glibc
-import LinuxSystem
+public import LinuxSystem
 
 /// Copies the upper directory of an overlay mount into the directory of a layer, exactly.
 ///
@@ -64,9 +64,11 @@ public struct LayerCapture: Sendable {
     /// a process has mapped shared and writable, by their path relative to the upper directory: a store
     /// to mapped memory need not change a file's times, so those are copied, and also by the capture after.
     /// With `always` the layer holds a copy also where nothing changed.
+    /// `copied` counts the bytes on disk of the files that are in the layer.
     /// When it throws, what the layer's directory holds by then is the caller's to remove.
     public func capture(
-        previous: Previous? = nil, hot: [[UInt8]] = [], always: Bool = false
+        previous: Previous? = nil, hot: [[UInt8]] = [], always: Bool = false,
+        counting copied: WorkCount = WorkCount()
     ) throws(SnapshotTreeError) -> Outcome {
         try wrapping { () throws(SystemError) in
             let source = try Descriptor.directory(upper)
@@ -77,7 +79,8 @@ public struct LayerCapture: Sendable {
             {
                 return .unchanged
             }
-            let copy = try LayerCopy(source, into: try Descriptor.directory(layer), hot: hotNow)
+            let copy = try LayerCopy(
+                source, into: try Descriptor.directory(layer), hot: hotNow, counting: copied)
             if let previous { copy.share(previous, except: hotSince) }
             return .captured(try copy.run(source))
         }

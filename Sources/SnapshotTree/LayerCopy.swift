@@ -6,7 +6,7 @@ final class LayerCopy: TreeVisitor, EntryCopying {
     let root: Descriptor
     /// The twin of the directory that the walk is in.
     var destination: Descriptor
-    let data = FileCopy()
+    let data: FileCopy
     let attributes = ExtendedAttributes()
     var sharing: LayerSharing?
     /// Where the first name of an inode with several lies in the layer.
@@ -25,10 +25,12 @@ final class LayerCopy: TreeVisitor, EntryCopying {
     private(set) var path: [CChar] = []
     private var pathLengths: [Int] = []
 
-    /// Prepares a copy of `source` into the empty directory `layer`; `hot` is kept in the new index.
+    /// Prepares a copy of `source` into the empty directory `layer`; `hot` is kept in the new index, `copied` counts.
     init(
-        _ source: borrowing Descriptor, into layer: borrowing Descriptor, hot: Set<ino_t>
+        _ source: borrowing Descriptor, into layer: borrowing Descriptor, hot: Set<ino_t>,
+        counting copied: WorkCount
     ) throws(SystemError) {
+        data = FileCopy(counting: copied)
         let status = try source.status()
         root = try layer.reopenedDirectory()
         destination = try layer.reopenedDirectory()
@@ -64,6 +66,7 @@ final class LayerCopy: TreeVisitor, EntryCopying {
         // A clone costs more than a link (75 µs against 17), but does not show in the link count.
         guard !data.canClone, sharing.link(name, to: destination.raw) else { return false }
         linked += 1
+        data.count(status)
         return true
     }
 

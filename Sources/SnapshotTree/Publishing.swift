@@ -1,5 +1,5 @@
 import Glibc
-import LinuxSystem
+public import LinuxSystem
 public import Messages
 
 /// Called after each step of a publication; throwing makes the publication fail there.
@@ -21,16 +21,18 @@ extension SnapshotTree {
     ///
     /// When it throws nothing of it is visible, and the staged files are removed, unless
     /// `keepingOnFailure`: then they are back where they were staged, for a caller whose sandbox still
-    /// runs on the layer. `durability` is this one snapshot's, the store's where it is nil.
+    /// runs on the layer. `durability` is this one snapshot's, the store's where it is nil. `read` counts the bytes that
+    /// are read for digests.
     /// Throws `tagTaken`, `badTag`, `badManifest` (a parent or a layer is gone), `noSpace`, `system`.
     public func publish(
         _ staging: Staging, manifest: Manifest, tag: String? = nil, known: KnownDigests = KnownDigests(),
-        keepingOnFailure: Bool = false, durability level: Durability? = nil
+        keepingOnFailure: Bool = false, durability level: Durability? = nil,
+        counting read: WorkCount? = nil
     ) throws(SnapshotTreeError) -> SnapshotInfo {
         let level = level ?? durability
         do throws(SnapshotTreeError) {
             if let tag { try checkTagFree(tag) }
-            let manifest = try complete(manifest, staging, known)
+            let manifest = try complete(manifest, staging, known, counting: read)
             try writeDown(manifest, tag: tag, staging, level)
             try makeVisible(manifest, tag: tag, level)
             live.end(staging.id)
@@ -50,7 +52,7 @@ extension SnapshotTree {
     }
 
     private func complete(
-        _ draft: Manifest, _ staging: Staging, _ known: KnownDigests
+        _ draft: Manifest, _ staging: Staging, _ known: KnownDigests, counting read: WorkCount?
     ) throws(SnapshotTreeError) -> Manifest {
         var manifest = draft
         manifest.formatVersion = Manifest.currentFormat
@@ -67,7 +69,7 @@ extension SnapshotTree {
         let process = try wrapping { () throws(SystemError) in try usage(staging.processPath) }
         manifest.processBytes = process.map { $0.bytes - $0.sharedBytes } ?? 0
         manifest.processSharedBytes = process?.sharedBytes ?? 0
-        try addDigests(to: &manifest, staging, known)
+        try addDigests(to: &manifest, staging, known, counting: read)
         return try manifest.sealed()
     }
 

@@ -89,6 +89,26 @@ import Testing
         expectSame(try python(OverlayFixture.fingerprint, first, "contents"), before)
     }
 
+    @Test func bytesAreCountedWhetherTheyAreCopiedOrShared() throws {
+        try python(
+            """
+            import os, sys
+            file = open(sys.argv[1] + "/large", "wb"); file.write(os.urandom(5 << 20)); file.truncate(1 << 30)
+            os.fsync(file.fileno())
+            """, overlay.merged)
+        settle()
+        var previous: LayerCapture.Previous?
+        for _ in 1...2 {
+            let (layer, copied) = (overlay.newLayer(), WorkCount())
+            let outcome = try LayerCapture(upper: overlay.upper, layer: layer)
+                .capture(previous: previous, always: true, counting: copied)
+            guard case .captured(let captured) = outcome else { throw SystemError(call: "capture", code: 0) }
+            #expect(
+                copied.value >= 5 << 20 && copied.value < 6 << 20, "a hole takes nothing: \(copied.value)")
+            previous = .init(index: captured.index, layer: layer)
+        }
+    }
+
     /// Other content under the times of the old one, as a clock that was set back can have it: an index that saw the
     /// new content beside the layer of the old.
     @Test func timesProveNothingOnceTheClockWasSet() throws {
