@@ -54,45 +54,58 @@ public struct Benchmark {
     }
 
     private func measure(_ run: Run) throws(ErrorMessage) {
-        try StartPart(run: run, pace: isQuick ? (3, 20, 4) : (10, 100, 30)).measure()
-        try WorkloadPart(
-            run: run, workload: .idle, crowds: [16, 100],
-            pace: isQuick ? (2, 15, 8) : (10, 60, 60)
-        ).measure()
-        try WorkloadPart(
-            run: run, workload: .python(numpy: try hasNumpy(run)), crowds: isQuick ? [16] : [16, 100],
-            pace: isQuick ? (2, 10, 4) : (5, 30, 60)
-        ).measure()
+        try run.part("creation") { () throws(ErrorMessage) in
+            try StartPart(run: run, pace: isQuick ? (3, 20, 4) : (10, 100, 30)).measure()
+        }
+        try measure(run, .idle, crowds: [16, 100], pace: isQuick ? (2, 15, 8) : (10, 60, 60))
+        let python = Workload.python(numpy: try hasNumpy(run))
+        try measure(
+            run, python, crowds: isQuick ? [16] : [16, 100], pace: isQuick ? (2, 10, 4) : (5, 30, 60))
         for count in OperationCatalogue.fileCounts where !isQuick || count == 0 || count == 20_000 {
             guard run.hasTime(for: "files-\(count)") else { continue }
-            try FilesPart(run: run, count: count, passes: isQuick ? 1 : 5).measure()
+            try run.part("files-\(count)") { () throws(ErrorMessage) in
+                try FilesPart(run: run, count: count, passes: isQuick ? 1 : 5).measure()
+            }
         }
         if !isQuick { try measureGrowth(run) }
     }
 
     /// What takes minutes.
     private func measureGrowth(_ run: Run) throws(ErrorMessage) {
-        try MovingPart(run: run).measure()
+        try run.part("moving of memory") { () throws(ErrorMessage) in try MovingPart(run: run).measure() }
         for (mebibytes, name) in [(64, "python-64m"), (256, "python-256m"), (1024, "python-1g")] {
-            // Twice in the floor, for it keeps the images in memory, and as much for the sandbox and for its fork.
+            // The floor keeps its images in memory as well, and there is a fork beside the sandbox.
             if Machine.availableBytes < Int64(mebibytes) << 20 * 5 {
                 run.note("there is not enough memory for \(name)")
                 continue
             }
-            try WorkloadPart(
-                run: run, workload: .memory(mebibytes, name: name),
-                operations: mebibytes == 1024 ? nil : OperationCatalogue.growing, pace: (3, 8, 60)
-            ).measure()
+            try measure(
+                run, .memory(mebibytes, name: name),
+                only: mebibytes == 1024 ? nil : OperationCatalogue.growing, pace: (3, 8, 60))
         }
         for count in [10, 50, 200] {
+            try measure(
+                run, .processes(count), crowds: count == 50 ? [16] : [],
+                only: count == 50 ? nil : OperationCatalogue.growing, pace: (5, 20, 30))
+        }
+        try run.part("chains") { () throws(ErrorMessage) in try ChainPart(run: run, passes: 20).measure() }
+        try run.part("sustained") { () throws(ErrorMessage) in
+            try SustainedPart(run: run, seconds: passes.map { min(3, Double($0) / 10) } ?? 3).measure()
+        }
+        try run.part("trees") { () throws(ErrorMessage) in
+            try TreePart(run: run, passes: 20, seconds: 600).measure()
+        }
+    }
+
+    private func measure(
+        _ run: Run, _ workload: Workload, crowds: [Int] = [], only operations: [String]? = nil,
+        pace: (least: Int, most: Int, seconds: Double)
+    ) throws(ErrorMessage) {
+        try run.part(workload.title) { () throws(ErrorMessage) in
             try WorkloadPart(
-                run: run, workload: .processes(count), crowds: count == 50 ? [16] : [],
-                operations: count == 50 ? nil : OperationCatalogue.growing, pace: (5, 20, 30)
+                run: run, workload: workload, crowds: crowds, operations: operations, pace: pace
             ).measure()
         }
-        try ChainPart(run: run, passes: 20).measure()
-        try SustainedPart(run: run, seconds: passes.map { min(3, Double($0) / 10) } ?? 3).measure()
-        try TreePart(run: run, passes: 20, seconds: 600).measure()
     }
 
     /// Whether Python in a sandbox has numpy.

@@ -70,6 +70,8 @@ public struct BenchmarkReport: Encodable, Sendable {
     public let place: Place
     /// What a reader of the figures should know, one sentence each.
     public let notes: [String]
+    /// What could not be measured to the end, one sentence each; empty where all went well.
+    public let failures: [String]
 }
 
 extension BenchmarkReport {
@@ -91,5 +93,6 @@ extension BenchmarkReport {
         sustained = run.sustained
         self.place = place
         notes = run.notes
+        failures = run.failures
     }
 }

@@ -12,7 +12,7 @@ final class Run {
     /// How often everything is measured; as often as there is time for when nil.
     let passes: Int?
     /// What begins later than so many seconds after the start of a quick run is left out.
-    private static let quickSeconds: UInt64 = 24
+    private static let quickSeconds: UInt64 = 29
 
     private let selection: Selection
     private let progress: (String) -> Void
@@ -27,6 +27,8 @@ final class Run {
     var floors = Samples()
     /// What a reader of the figures should know.
     private(set) var notes: [String] = []
+    /// What went wrong, one sentence each.
+    private(set) var failures: [String] = []
     var sustained: [BenchmarkReport.Rate] = []
 
     init(
@@ -78,6 +80,21 @@ final class Run {
         guard let deadline, monotonicNanoseconds() > deadline else { return true }
         note("there was no time for: \(part)")
         return false
+    }
+
+    /// Measures one part. One that fails is told of, and leaves the others be; only an interruption goes on to the caller.
+    func part(_ name: String, _ measure: () throws(ErrorMessage) -> Void) throws(ErrorMessage) {
+        do throws(ErrorMessage) { try measure() } catch {
+            if error.code == .cancelled { throw error }
+            failures.append("\(name) could not be measured to the end: \(error.description)")
+            progress(failures.last!)
+            // What it left would weigh on the others.
+            let list = TightConnection.request("GET", "/v1/sandboxes")
+            try connection.exchange(list)
+            for sandbox in try connection.decode(SandboxList.self).sandboxes {
+                try Subject(sandbox.name, on: connection).remove()
+            }
+        }
     }
 
     /// A name that no sandbox of this run has had.

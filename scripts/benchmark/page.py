@@ -140,7 +140,8 @@ def write(report):
         "machine.", "",
         place(report), "",
     ]
-    lines += [f"- {note}" for note in report["notes"]] + ([""] if report["notes"] else [])
+    remarks = report["notes"] + report["failures"]
+    lines += [f"- {remark}" for remark in remarks] + ([""] if remarks else [])
     lines += [
         "Times are milliseconds of requests over the server's Unix socket, one write and one read each. The floor is "
         "the least that the operation can cost on the same machine in the same run: plain C that makes namespaces and "

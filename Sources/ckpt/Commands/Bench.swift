@@ -8,7 +8,8 @@ extension Command {
             "bench", "measure ckpt on this machine, beside the least that each operation can cost",
             discussion: [
                 "Starts a server of its own in a directory beside the root, on the same filesystem, and takes all of "
-                    + "it away again, also after Ctrl-C. Times are those of requests over the server's Unix socket.",
+                    + "it away again, also after Ctrl-C. Times are those of requests over the server's Unix socket. "
+                    + "Without --quick it takes some ten minutes.",
                 "FLOOR is measured in the same run: a plain C program that makes namespaces and an overlay and "
                     + "executes bash, commands on pipes to that bash, and CRIU driven by hand on the same "
                     + "processes. BUDGET is worked out from the floors. On a busy machine the figures say little.",
@@ -36,6 +37,7 @@ extension Command {
                     "What is slower than it should be"),
                 Example("ckpt bench --quick --root /mnt/btrfs/ckpt", "Try another filesystem"),
             ],
+            exitCodes: [ExitCode("1", "something could not be measured")],
             triedAs: ["benchmark", "perf", "speed", "time"])
     ) { call in
         let base = call.words.value("base").map { $0 == "host" ? .host : Base(absolute($0)) } ?? .host
@@ -45,7 +47,7 @@ extension Command {
         let console = call.console
         let report = try benchmark.measure { console.note($0) }
         try console.print(report, lines: lines(of: report, console.outStyle))
-        return 0
+        return report.failures.isEmpty ? 0 : 1
     }
 
     private static func lines(of report: BenchmarkReport, _ style: Style) -> [String] {
@@ -70,7 +72,7 @@ extension Command {
                 ? [
                     "the machine was busy when it began (load \(decimal(place.load, digits: 1))): measure again"
                 ] : [])
-            + report.notes.map(style.clean)
+            + (report.notes + report.failures).map(style.clean)
     }
 
     private static func sustainedLines(_ report: BenchmarkReport, _ style: Style) -> [String] {
