@@ -122,3 +122,23 @@ def test_a_job_is_waited_for(shared: ckpt.Sandbox) -> None:
     assert job.wait().exit_code == 9
     assert (job.stdout(), job.stderr()) == ("out\n", "err\n")
     assert b"".join(job.follow()) == b"out\n"
+
+
+def test_files_are_written_whole_while_servers_are_killed(sb: ckpt.Sandbox) -> None:
+    data = [bytes([number]) * 300_000 for number in range(60)]
+    pids = [ckpt.Client.default().version().pid]
+
+    def kill() -> None:
+        for _ in range(3):
+            time.sleep(0.15)
+            pids.append(ckpt.Client().version().pid)
+            os.kill(pids[-1], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    for number, content in enumerate(data):
+        sb.files.write(f"/root/{number}", content)
+        time.sleep(0.01)
+    killer.join()
+    assert [sb.files.read(f"/root/{number}") for number in range(len(data))] == data
+    assert len(set(pids)) == 3

@@ -72,7 +72,9 @@ class AsyncFiles:
         )  # fmt: skip
         try:
             body = data.encode() if isinstance(data, str) else bytes(data)
-            return FileInfo.from_json(await self._sandbox._client._transport.write(where, body))
+            transport = self._sandbox._client._transport
+            # Written twice it is the same file.
+            return FileInfo.from_json(await transport.write(where, body, repeatable=not append))
         except (WrongState, InternalError) as error:
             raise await self._sandbox._explained(error) from error
 

@@ -31,10 +31,10 @@ class AsyncTransport(AsyncTransfers):
         """The whole body of a GET."""
         return await self._attempt(http.request("GET", path), _bytes, repeatable=True)
 
-    async def write(self, path: str, body: bytes) -> Any:
+    async def write(self, path: str, body: bytes, *, repeatable: bool) -> Any:
         """Sends bytes with a PUT."""
         fields = "Content-Type: application/octet-stream\r\n"
-        return await self._attempt(http.request("PUT", path, body, fields), decoded, repeatable=False)
+        return await self._attempt(http.request("PUT", path, body, fields), decoded, repeatable=repeatable)
 
     async def _attempt(self, data: bytes, take: Callable[[http.Response], T], *, repeatable: bool) -> T:
         # From a loss on: until then the server takes as long as it takes.
@@ -53,7 +53,10 @@ class AsyncTransport(AsyncTransfers):
                     losses, deadline = losses + 1, None
                 deadline = deadline or time.monotonic() + PATIENCE
                 if time.monotonic() > deadline or not (lost.untouched or (repeatable and losses <= LOSSES)):
-                    raise ServerUnavailable("the server's connection broke", cause=str(lost)) from lost
+                    hint = None if lost.untouched else "what was asked for may or may not have been done"
+                    raise ServerUnavailable(
+                        "the server's connection broke", hint=hint, cause=str(lost)
+                    ) from lost
                 if lost.untouched:
                     await io.sleep(0.005)
 

@@ -73,7 +73,9 @@ class Files:
         )  # fmt: skip
         try:
             body = data.encode() if isinstance(data, str) else bytes(data)
-            return FileInfo.from_json(self._sandbox._client._transport.write(where, body))
+            transport = self._sandbox._client._transport
+            # Written twice it is the same file.
+            return FileInfo.from_json(transport.write(where, body, repeatable=not append))
         except (WrongState, InternalError) as error:
             raise self._sandbox._explained(error) from error
 

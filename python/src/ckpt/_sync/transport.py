@@ -32,10 +32,10 @@ class Transport(Transfers):
         """The whole body of a GET."""
         return self._attempt(http.request("GET", path), _bytes, repeatable=True)
 
-    def write(self, path: str, body: bytes) -> Any:
+    def write(self, path: str, body: bytes, *, repeatable: bool) -> Any:
         """Sends bytes with a PUT."""
         fields = "Content-Type: application/octet-stream\r\n"
-        return self._attempt(http.request("PUT", path, body, fields), decoded, repeatable=False)
+        return self._attempt(http.request("PUT", path, body, fields), decoded, repeatable=repeatable)
 
     def _attempt(self, data: bytes, take: Callable[[http.Response], T], *, repeatable: bool) -> T:
         # From a loss on: until then the server takes as long as it takes.
@@ -54,7 +54,10 @@ class Transport(Transfers):
                     losses, deadline = losses + 1, None
                 deadline = deadline or time.monotonic() + PATIENCE
                 if time.monotonic() > deadline or not (lost.untouched or (repeatable and losses <= LOSSES)):
-                    raise ServerUnavailable("the server's connection broke", cause=str(lost)) from lost
+                    hint = None if lost.untouched else "what was asked for may or may not have been done"
+                    raise ServerUnavailable(
+                        "the server's connection broke", hint=hint, cause=str(lost)
+                    ) from lost
                 if lost.untouched:
                     io.sleep(0.005)
 
