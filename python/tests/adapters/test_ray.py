@@ -12,6 +12,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,17 @@ def test_a_snapshot_is_forked_on_every_node_and_travels_once(cluster: Any) -> No
         forks[-1].restore(ready)
         assert forks[-1].exec("echo $n", session="main").stdout == "41\n"
         assert pool.moved_bytes == moved
+
+
+def test_threads_make_and_fork_at_once(cluster: Any) -> None:
+    with SandboxPool(patience=60) as pool, ThreadPoolExecutor(6) as threads:
+        made = list(threads.map(lambda number: pool.create(cpus=0.3, memory="256m"), range(6)))
+        assert len({sandbox.node for sandbox in made}) > 1
+        made[0].exec("n=7", session="main")
+        ready = made[0].save()
+        forks = threads.map(lambda _: pool.fork(ready, 2, cpus=0.3, memory="256m"), range(5))
+        said = [fork.exec("echo $n", session="main").stdout for some in forks for fork in some]
+        assert said == ["7\n"] * 10
 
 
 def test_the_block_of_the_page_runs(cluster: Any) -> None:

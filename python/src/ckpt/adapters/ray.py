@@ -17,15 +17,14 @@ cores and memory are a placement group, so that other work on the cluster is cou
 from __future__ import annotations
 
 import secrets
-import time
+import threading
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+from ray.exceptions import GetTimeoutError
 from ray.util.metrics import Counter
 from ray.util.placement_group import (
     PlacementGroup,
@@ -38,177 +37,25 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 import ckpt
 
 from ._ray_node import Node, Vault
+from ._ray_sandbox import NodeLost, PoolSandbox, PoolSnapshot, got, living_nodes, size_in_bytes
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+__all__ = ["NoRoom", "NodeLost", "PoolSandbox", "PoolSnapshot", "SandboxPool"]
+
 CALLS = 64
 """Calls that a node answers side by side."""
-VERDICT = 80
-"""How often Ray is asked whether a node is gone whose actor is, half a second apart."""
 
 
 class NoRoom(ckpt.NoSpace):
     """No node has the cores and the memory free that a sandbox asks for."""
 
 
-class NodeLost(ckpt.SandboxDied):
-    """The node of a sandbox is gone, and the sandbox with it. `PoolSandbox.recover` brings it back elsewhere.
-
-    `last_snapshot` is the last one that was saved with `durable=True`.
-    """
-
-
-@dataclass(frozen=True)
-class PoolSnapshot:
-    """A snapshot, and where it is. It can be forked on any node."""
-
-    id: str
-    """Its id, the same on every node."""
-    node: str
-    """The node that it was saved on."""
-    durable: bool
-    """Whether it outlives the node."""
-
-
-class PoolSandbox:
-    """A sandbox on some node of the cluster.
-
-    Errors are those of `ckpt.Sandbox`, and `NodeLost`. Nothing is put in a lost one's place before `recover`.
-    """
-
-    def __init__(
-        self, pool: SandboxPool, name: str, group: PlacementGroup, node: str, made: dict[str, Any]
-    ) -> None:
-        self._pool = pool
-        self._group = group
-        self._made = made
-        self.name = name
-        """Its name in the ckpt of its node."""
-        self.node = node
-        """The id of its node in Ray."""
-        self.last_durable: PoolSnapshot | None = None
-        """The snapshot that it would be recovered from."""
-
-    def exec(self, command: str | Sequence[str], **arguments: Any) -> ckpt.Result:
-        """Runs a command; parameters and errors as of `ckpt.Sandbox.exec`."""
-        return self._call("exec", command, arguments)  # type: ignore[no-any-return]
-
-    def submit(self, command: str | Sequence[str], **arguments: Any) -> ray.ObjectRef[ckpt.Result]:
-        """Starts a command and returns at once; `ray.get` of what it returns, or `await`, has the result."""
-        actor = self._pool._actor(self.node)
-        return actor.exec.remote(self.name, command, arguments)  # type: ignore[no-any-return]
-
-    def read(self, path: str) -> bytes:
-        """The bytes of a file."""
-        return self._call("read", path)  # type: ignore[no-any-return]
-
-    def write(self, path: str, data: bytes | str) -> None:
-        """Writes a file, and the directories it lies in."""
-        self._call("write", path, data.encode() if isinstance(data, str) else data)
-
-    def save(
-        self, tag: str | None = None, message: str | None = None, *, durable: bool = False
-    ) -> PoolSnapshot:
-        """Saves files, memory and processes of this instant.
-
-        `durable`: a whole archive of it is kept where the loss of this node does not reach it.
-        """
-        snapshot = PoolSnapshot(self._call("save", tag, message), self.node, durable)
-        if durable:
-            with self._told():
-                self._pool._keep(snapshot)
-            self.last_durable = snapshot
-        return snapshot
-
-    def restore(self, snapshot: PoolSnapshot) -> None:
-        """Rolls it back to a snapshot, which is brought to its node where it is not there."""
-        with self._told():
-            self._pool._bring(snapshot, self.node)
-        self._call("restore", snapshot.id)
-
-    def fork(self, n: int = 1) -> list[PoolSandbox]:
-        """Saves it, and starts `n` sandboxes from there on whatever nodes have room."""
-        return self._pool.fork(self.save(), n)
-
-    def recover(self, *, timeout: float = 60) -> PoolSnapshot:
-        """Brings it back on another node, as it was when it was last saved with `durable=True`.
-
-        `timeout`: seconds to wait for room. Raises `NodeLost` where it never was, and `NoRoom`.
-        """
-        if self.last_durable is None:
-            raise self._lost("it was never saved with durable=True")
-        self.node = self._pool._placed(self._group, timeout, self.node)
-        with self._told():
-            self._pool._bring(self.last_durable, self.node)
-        limits = {key: self._made[key] for key in ("cpus", "memory")}
-        prefix = self._pool._fresh_name()
-        (self.name,) = self._call("fork", self.last_durable.id, prefix, 1, limits, named=False)
-        self._pool._recoveries.inc()
-        return self.last_durable
-
-    def remove(self) -> None:
-        """Ends it, and gives its cores and memory back; its snapshots stay."""
-        try:
-            self._call("remove")
-        except NodeLost:
-            pass  # It is gone already.
-        self._pool._forget(self)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.remove()
-
-    def __repr__(self) -> str:
-        return f"PoolSandbox({self.name!r}, node={self.node[:12]!r})"
-
-    def _call(self, method: str, *arguments: Any, named: bool = True) -> Any:
-        own = (self.name,) if named else ()
-        with self._told():
-            return _got(getattr(self._pool._actor(self.node), method).remote(*own, *arguments))
-
-    def _told(self) -> _Told:
-        return _Told(self)
-
-    def _explained(self, error: RayActorError) -> ckpt.CkptError:
-        """Whether it was the node that ended, or its actor alone."""
-        cause = str(error).split("\n")[0]
-        for _ in range(VERDICT):
-            if self.node not in _living():
-                return self._lost(cause)
-            time.sleep(0.5)
-        self._pool._actors.pop(self.node, None)
-        return ckpt.ServerUnavailable(
-            f"the pool's actor on node {self.node[:12]} ended",
-            hint="the next call starts another",
-            cause=cause,
-        )
-
-    def _lost(self, cause: str) -> NodeLost:
-        last = self.last_durable.id if self.last_durable else None
-        return NodeLost(self.name, f"its node {self.node[:12]} is gone", last, cause)
-
-
-class _Told:
-    """Tells of a node's end as the sandbox's."""
-
-    def __init__(self, sandbox: PoolSandbox) -> None:
-        self._sandbox = sandbox
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, RayActorError):
-            raise self._sandbox._explained(error) from error
-
-
 class SandboxPool:
     """Sandboxes on all nodes of the cluster that Ray is connected to.
 
-    Leaving a `with` block removes all of them.
+    Leaving a `with` block removes all of them. It may be used by several threads at once.
     """
 
     def __init__(
@@ -230,6 +77,9 @@ class SandboxPool:
         self._patience = patience
         self._durable = None if durable is None else Path(durable)
         self._actors: dict[str, Any] = {}
+        # Calls block, so they come from several threads: one of them starts an actor, one brings a snapshot.
+        self._starting = threading.Lock()
+        self._bringing: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._sandboxes: list[PoolSandbox] = []
         self._vault: Any = None
         self._kept: set[str] = set()
@@ -252,7 +102,7 @@ class SandboxPool:
 
         Other options are those of `ckpt.Sandbox.create`. Raises `NoRoom`, and what `create` raises there.
         """
-        made = {"cpus": cpus, "memory": _bytes(memory)}
+        made = {"cpus": cpus, "memory": size_in_bytes(memory)}
         sandbox = self._reserved(made, None)
         try:
             sandbox._call("create", base, options | made)
@@ -268,7 +118,7 @@ class SandboxPool:
 
         It travels to each node at most once, without what that node has. Raises `NoRoom`.
         """
-        made = {"cpus": cpus, "memory": _bytes(memory)}
+        made = {"cpus": cpus, "memory": size_in_bytes(memory)}
         sandboxes: list[PoolSandbox] = []
         try:
             for _ in range(n):
@@ -285,7 +135,7 @@ class SandboxPool:
             ]
             for here, names in started:
                 with here[0]._told():
-                    for sandbox, name in zip(here, _got(names), strict=True):
+                    for sandbox, name in zip(here, got(names), strict=True):
                         sandbox.name = name
         except BaseException:
             for sandbox in sandboxes:
@@ -300,14 +150,14 @@ class SandboxPool:
 
     def nodes(self) -> dict[str, int]:
         """How many sandboxes each living node has, by the node's id."""
-        living = dict.fromkeys(_living(), 0)
+        living = dict.fromkeys(living_nodes(), 0)
         for sandbox in self._sandboxes:
             living[sandbox.node] = living.get(sandbox.node, 0) + 1
         return living
 
     def lost(self) -> list[PoolSandbox]:
         """The sandboxes whose node is gone."""
-        living = _living()
+        living = living_nodes()
         return [sandbox for sandbox in self._sandboxes if sandbox.node not in living]
 
     def close(self) -> None:
@@ -318,7 +168,7 @@ class SandboxPool:
             except ckpt.CkptError:
                 self._forget(sandbox)
         if self._vault is not None:
-            _got(self._vault.close.remote())
+            got(self._vault.close.remote())
         for actor in [*self._actors.values(), *([self._vault] if self._vault is not None else [])]:
             ray.kill(actor)
         self._actors, self._vault = {}, None
@@ -334,7 +184,7 @@ class SandboxPool:
     def _reserved(self, made: dict[str, Any], near: str | None) -> PoolSandbox:
         """A sandbox's cores and memory on some node."""
         bundle = {"CPU": made["cpus"], "memory": made["memory"]}
-        living = _living()
+        living = living_nodes()
         group = placement_group(
             [bundle], strategy="STRICT_PACK", _soft_target_node_id=near if near in living else None
         )
@@ -357,18 +207,19 @@ class SandboxPool:
 
     def _actor(self, node: str) -> Any:
         """The actor of a node, which is started at first need."""
-        if node not in self._actors:
-            self._actors[node] = (
-                ray.remote(Node)
-                .options(
-                    num_cpus=0,
-                    max_concurrency=CALLS,
-                    name=f"ckpt-{self.name}-{node[:12]}",
-                    scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
+        with self._starting:
+            if node not in self._actors:
+                self._actors[node] = (
+                    ray.remote(Node)
+                    .options(
+                        num_cpus=0,
+                        max_concurrency=CALLS,
+                        name=f"ckpt-{self.name}-{node[:12]}",
+                        scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
+                    )
+                    .remote(self.name, node, self._root)
                 )
-                .remote(self.name, node, self._root)
-            )
-        return self._actors[node]
+            return self._actors[node]
 
     def _forget(self, sandbox: PoolSandbox) -> None:
         if sandbox in self._sandboxes:
@@ -382,10 +233,16 @@ class SandboxPool:
 
     def _bring(self, snapshot: PoolSnapshot, node: str) -> None:
         """Sees to it that a node has a snapshot: from where it was saved, else from its durable archive."""
+        with self._starting:
+            turn = self._bringing[node]
+        with turn:
+            self._carry_to(snapshot, node)
+
+    def _carry_to(self, snapshot: PoolSnapshot, node: str) -> None:
         target = self._actor(node)
-        if _got(target.has.remote(snapshot.id)):
+        if got(target.has.remote(snapshot.id)):
             return
-        living = _living()
+        living = living_nodes()
         if snapshot.node in living:
             have = target.objects.remote()
             source = self._actor(snapshot.node).export.options(
@@ -398,7 +255,7 @@ class SandboxPool:
                 hint="save with durable=True what has to outlive a node",
             )
         elif self._durable is not None:
-            _got(target.import_from.remote(str(self._archive(snapshot))))
+            got(target.import_from.remote(str(self._archive(snapshot))))
         else:
             source = self._vault.pieces.options(num_returns="streaming")
             self._carry(source.remote(snapshot.id), target, target.begin.remote())
@@ -407,55 +264,29 @@ class SandboxPool:
         """Makes a snapshot durable."""
         actor = self._actor(snapshot.node)
         if self._durable is not None:
-            _got(actor.export_to.remote(snapshot.id, str(self._archive(snapshot))))
+            got(actor.export_to.remote(snapshot.id, str(self._archive(snapshot))))
         else:
-            if self._vault is None:
-                here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-                self._vault = (
-                    ray.remote(Vault)
-                    .options(num_cpus=0, scheduling_strategy=here, name=f"ckpt-{self.name}-vault")
-                    .remote()
-                )
+            with self._starting:
+                if self._vault is None:
+                    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+                    self._vault = (
+                        ray.remote(Vault)
+                        .options(num_cpus=0, scheduling_strategy=here, name=f"ckpt-{self.name}-vault")
+                        .remote()
+                    )
             source = actor.export.options(num_returns="streaming", _generator_backpressure_num_objects=4)
             self._carry(source.remote(snapshot.id, []), self._vault, self._vault.begin.remote(snapshot.id))
         self._kept.add(snapshot.id)
 
     def _carry(self, pieces: Iterable[Any], target: Any, key: Any) -> None:
         """Has the pieces of an archive go from one actor to another through Ray's store of objects."""
-        name = _got(key)
+        name = got(key)
         for piece in pieces:
             # The reference is passed on: the bytes go from node to node, and not through this process.
-            self.moved_bytes += _got(target.take.remote(name, piece))
-        _got(target.finish.remote(name))
+            self.moved_bytes += got(target.take.remote(name, piece))
+        got(target.finish.remote(name))
 
     def _archive(self, snapshot: PoolSnapshot) -> Path:
         if self._durable is None:
             raise RuntimeError("the pool has no directory for durable snapshots")
         return self._durable / f"{snapshot.id}.tar.zst"
-
-
-def _living() -> set[str]:
-    """The ids of the nodes that Ray takes for alive."""
-    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}  # type: ignore[no-untyped-call]
-
-
-def _got(reference: Any) -> Any:
-    """What a call gave; its error as it was raised there."""
-    try:
-        return ray.get(reference)
-    except RayTaskError as error:
-        if isinstance(error.cause, ckpt.CkptError):
-            raise error.cause from None
-        raise
-
-
-def _bytes(size: int | str) -> int:
-    """A size as `ckpt.Sandbox.create` takes it, in bytes."""
-    if isinstance(size, int):
-        return size
-    text = size.strip().lower().removesuffix("b")
-    factor = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}.get(text[-1:], 1)
-    try:
-        return int(float(text.rstrip("kmgt")) * factor)
-    except ValueError:
-        raise ckpt.InvalidOption(f"{size!r} is no size", hint="write bytes, or 512m, or 2g") from None
