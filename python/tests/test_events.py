@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
+
+import pytest
 
 import ckpt
 
@@ -47,6 +51,47 @@ def test_async_events() -> None:
             return event.kind
 
     assert asyncio.run(scenario()) == "removed"
+
+
+def test_another_thread_or_task_stops_watching() -> None:
+    client = ckpt.Client()
+    events = client.events(kinds=["created"])
+    told: list[str] = []
+
+    def watch() -> None:
+        for event in events:
+            told.append(event.kind)
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    with ckpt.Sandbox.create():
+        pass
+    while told != ["created"]:
+        time.sleep(0.01)
+    # It waits for another one by now, or is about to.
+    events.close()
+    watching.join(30)
+    assert not watching.is_alive() and list(events) == []
+    client.close()
+
+    async def scenario() -> list[str]:
+        client = ckpt.AsyncClient()
+        events = await client.events(kinds=["created"])
+
+        async def watch() -> list[str]:
+            return [event.kind async for event in events]
+
+        task = asyncio.create_task(watch())
+        await asyncio.sleep(0.05)
+        await events.close()
+        return await asyncio.wait_for(task, 30)
+
+    assert asyncio.run(scenario()) == []
+
+
+def test_what_cannot_be_watched() -> None:
+    with pytest.raises(ckpt.InvalidOption):
+        ckpt.Client.default().events(kinds=["no-such-kind"])
 
 
 def test_numbers(sb: ckpt.Sandbox) -> None:

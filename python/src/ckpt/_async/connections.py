@@ -105,9 +105,9 @@ class AsyncConnections:
 
     async def _receive(self, connection: io.Connection, response: http.Response) -> None:
         while not response.complete:
-            await self._feed(connection, response)
+            await self.feed(connection, response)
 
-    async def _feed(self, connection: io.Connection, response: http.Response) -> None:
+    async def feed(self, connection: io.Connection, response: http.Response) -> None:
         """Waits for more of an answer."""
         try:
             data = await connection.receive()

@@ -24,12 +24,7 @@ class AsyncTransfers(AsyncConnections):
         Raises `ServerUnavailable` where it breaks off.
         """
         asked = http.request("GET", path) if body is None else http.request("POST", path, encoded(body))
-        turn = AsyncTurn(self.root)
-        connection, response = await self._begun(asked)
-        while response.retry_after is not None:
-            connection.close()
-            await turn.wait(response.retry_after)
-            connection, response = await self._begun(asked)
+        connection, response = await self.begun(asked)
         keep = False
         try:
             while True:
@@ -37,7 +32,7 @@ class AsyncTransfers(AsyncConnections):
                     yield response.body()
                 if response.complete:
                     break
-                await self._feed(connection, response)
+                await self.feed(connection, response)
             keep = not response.closes
         except http.Lost as error:
             raise ServerUnavailable("the server broke off in the middle", cause=str(error)) from error
@@ -51,27 +46,32 @@ class AsyncTransfers(AsyncConnections):
         if response.trailer:
             raise http.failure(json.loads(response.trailer))
 
-    async def _begun(self, asked: bytes) -> tuple[io.Connection, http.Response]:
-        """A connection on which the answer's head has come; a small answer, or a refusal, is whole.
+    async def begun(self, asked: bytes) -> tuple[io.Connection, http.Response]:
+        """A connection on which the answer's head has come; a refusal is whole.
 
         For what changes nothing, and so may be asked again.
         """
+        turn = AsyncTurn(self.root)
         losses = 0
         while True:
             connection = await self._headed(asked)
             response = http.Response()
             try:
                 while not response.status or (response.status != 200 and not response.complete):
-                    await self._feed(connection, response)
-                return connection, response
+                    await self.feed(connection, response)
             except http.Lost as error:
                 connection.close()
                 losses += 1
                 if losses > LOSSES:
                     raise ServerUnavailable("the server's connection broke", cause=str(error)) from error
+                continue
             except BaseException:
                 connection.close()
                 raise
+            if response.retry_after is None:
+                return connection, response
+            connection.close()
+            await turn.wait(response.retry_after)
 
     async def upload(self, path: str, source: IO[bytes], kind: str, *, method: str = "PUT") -> Any:
         """Sends all of a file, from where it stands, as a chunked body."""

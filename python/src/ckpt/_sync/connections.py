@@ -106,9 +106,9 @@ class Connections:
 
     def _receive(self, connection: io.Connection, response: http.Response) -> None:
         while not response.complete:
-            self._feed(connection, response)
+            self.feed(connection, response)
 
-    def _feed(self, connection: io.Connection, response: http.Response) -> None:
+    def feed(self, connection: io.Connection, response: http.Response) -> None:
         """Waits for more of an answer."""
         try:
             data = connection.receive()

@@ -25,12 +25,7 @@ class Transfers(Connections):
         Raises `ServerUnavailable` where it breaks off.
         """
         asked = http.request("GET", path) if body is None else http.request("POST", path, encoded(body))
-        turn = Turn(self.root)
-        connection, response = self._begun(asked)
-        while response.retry_after is not None:
-            connection.close()
-            turn.wait(response.retry_after)
-            connection, response = self._begun(asked)
+        connection, response = self.begun(asked)
         keep = False
         try:
             while True:
@@ -38,7 +33,7 @@ class Transfers(Connections):
                     yield response.body()
                 if response.complete:
                     break
-                self._feed(connection, response)
+                self.feed(connection, response)
             keep = not response.closes
         except http.Lost as error:
             raise ServerUnavailable("the server broke off in the middle", cause=str(error)) from error
@@ -52,27 +47,32 @@ class Transfers(Connections):
         if response.trailer:
             raise http.failure(json.loads(response.trailer))
 
-    def _begun(self, asked: bytes) -> tuple[io.Connection, http.Response]:
-        """A connection on which the answer's head has come; a small answer, or a refusal, is whole.
+    def begun(self, asked: bytes) -> tuple[io.Connection, http.Response]:
+        """A connection on which the answer's head has come; a refusal is whole.
 
         For what changes nothing, and so may be asked again.
         """
+        turn = Turn(self.root)
         losses = 0
         while True:
             connection = self._headed(asked)
             response = http.Response()
             try:
                 while not response.status or (response.status != 200 and not response.complete):
-                    self._feed(connection, response)
-                return connection, response
+                    self.feed(connection, response)
             except http.Lost as error:
                 connection.close()
                 losses += 1
                 if losses > LOSSES:
                     raise ServerUnavailable("the server's connection broke", cause=str(error)) from error
+                continue
             except BaseException:
                 connection.close()
                 raise
+            if response.retry_after is None:
+                return connection, response
+            connection.close()
+            turn.wait(response.retry_after)
 
     def upload(self, path: str, source: IO[bytes], kind: str, *, method: str = "PUT") -> Any:
         """Sends all of a file, from where it stands, as a chunked body."""
