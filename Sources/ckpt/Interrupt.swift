@@ -41,14 +41,18 @@ enum Interrupt {
         // The handler must not be the first to touch them.
         (spinnerShows, outcome) = (0, Outcome.nothing.rawValue)
         signal(SIGINT) { _ in
-            if Interrupt.spinnerShows != 0 {
-                // Only write(2) and _exit(2) may be called here (signal-safety(7)).
-                let erase: StaticString = "\r\u{1B}[K"
-                _ = write(STDERR_FILENO, erase.utf8Start, erase.utf8CodeUnitCount)
-            }
-            let said = (Outcome(rawValue: Interrupt.outcome) ?? .nothing).said
-            _ = write(STDERR_FILENO, said.utf8Start, said.utf8CodeUnitCount)
+            Interrupt.say((Outcome(rawValue: Interrupt.outcome) ?? .nothing).said)
             _exit(ExitStatus.failure)
         }
+    }
+
+    /// Says a last word in the place of a spinner's line.
+    static func say(_ text: StaticString) {
+        // Only write(2) and _exit(2) may be called in a signal's handler (signal-safety(7)).
+        if spinnerShows != 0 {
+            let erase: StaticString = "\r\u{1B}[K"
+            _ = write(STDERR_FILENO, erase.utf8Start, erase.utf8CodeUnitCount)
+        }
+        _ = write(STDERR_FILENO, text.utf8Start, text.utf8CodeUnitCount)
     }
 }

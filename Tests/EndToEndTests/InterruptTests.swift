@@ -20,6 +20,32 @@ import Testing
         }
     }
 
+    /// However early or late it comes: while the sandbox is made, or while its command runs.
+    @Test func aRunThatRemovesItsSandboxDoesSoWhenItIsInterrupted() throws {
+        try withCkpt { ckpt in
+            try ckpt.ok("ps")
+            for number in 0..<16 {
+                let json = number % 4 == 3 ? ["--json"] : []
+                let running = try RunningCommand(
+                    [Ckpt.binary, "run", "--rm"] + json + ["--", "sleep", "1000"],
+                    environment: ckpt.environment)
+                usleep(UInt32(number) * 4_000)
+                running.signal(number % 2 == 0 ? SIGINT : SIGTERM)
+                let ended = running.wait()
+                #expect(ended.status != 0 && !ended.overdue, "\(ended)")
+            }
+            #expect(eventually { (try? ckpt.sandboxes().isEmpty) == true })
+            for (number, status) in [(SIGINT, Int32(125)), (SIGTERM, 128 + SIGTERM)] {
+                let running = try ckpt.start("run", "--rm", "--json", "--", "sleep", "1000")
+                #expect(eventually { (try? ckpt.sandboxes().first?.processes ?? 0) ?? 0 > 1 })
+                running.signal(number)
+                let ended = running.wait()
+                #expect(ended.status == status && ended.stderr.contains("was removed"), "\(ended)")
+                #expect(try ckpt.sandboxes().isEmpty)
+            }
+        }
+    }
+
     @Test func aRestoreGoesOn() throws {
         try withCkpt { ckpt in
             let box = try large(ckpt)

@@ -34,9 +34,17 @@ extension Command {
         }
         let client = call.client()
         let request = CreateRequest(name: words.value("name"), spec: try SpecOptions.spec(words))
-        let sandbox = try call.waiting("making a sandbox", interrupted: .goesOn) {
-            try client.create(request)
+        let removal = words.has("rm") ? RemovalOnSignal(root: call.root) : nil
+        let sandbox: SandboxInfo
+        do {
+            sandbox = try call.waiting("making a sandbox", interrupted: .goesOn) {
+                try client.create(request)
+            }
+        } catch {
+            removal?.stop()
+            throw error
         }
+        removal?.made(sandbox.name)
         sandbox.warnings.forEach { call.console.note("warning: \($0)") }
         if words.value("name") == nil, !words.has("rm"), !call.console.json {
             call.console.note("the sandbox is called \(sandbox.name)")
@@ -44,8 +52,12 @@ extension Command {
         if words.has("detach") { return try startJob(call, client, sandbox) }
         let result: ExecResult
         do {
+            // A command whose streams are ckpt's own is given the signals.
+            if !call.console.json { removal?.stop() }
             result = try runCommand(call, client, sandbox)
+            removal?.stop()
         } catch {
+            removal?.stop()
             // The error is what the person wants to know; that the removal failed as well comes after it.
             if words.has("rm") { remove(sandbox.name, call, client) }
             throw error
