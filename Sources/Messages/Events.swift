@@ -42,7 +42,8 @@ public enum EventKind: String, Codable, Hashable, Sendable, CaseIterable {
 
 /// One thing that happened, as `GET /v1/events` tells it.
 public struct Event: Codable, Hashable, Sendable {
-    /// Larger than that of every earlier event of this root, across restarts of the server too.
+    /// Larger than that of every earlier event of this root, across restarts of the server too where the clock was not
+    /// set back before one.
     public var id: UInt64
     /// When, seconds since 1970.
     public var time: Double
