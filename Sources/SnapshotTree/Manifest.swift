@@ -135,7 +135,7 @@ public struct Manifest: Codable, Equatable, Sendable {
         } catch let error as SnapshotTreeError {
             throw error
         } catch {
-            throw .damaged(what: path, reason: "\(error)")
+            throw .damaged(what: path, reason: "it is no manifest")
         }
         let identifiers =
             [manifest.id] + manifest.layers + [manifest.parent, manifest.ownLayer].compactMap { $0 }

@@ -114,7 +114,7 @@ public struct Recovery: Equatable, Sendable {
                 }
                 manifests[id] = manifest
             } catch {
-                damaged[id] = error.description
+                damaged[id] = error.message.cause.map { "manifest.json: \($0)" } ?? error.description
             }
         }
         var ordered: [Manifest] = []

@@ -103,6 +103,27 @@ public final class Verification {
         } catch {
             note("catalog.sqlite", error.message.cause ?? error.description, snapshots: [])
         }
+        checkStrays()
+    }
+
+    /// Names what lies among the snapshots and cannot be read as one: a catalog that was made anew has no row for it.
+    private func checkStrays() {
+        let strays = try? tree.locked { (catalog) throws(SnapshotTreeError) -> [String] in
+            let names = try tree.layout.publishedNames()
+            // Asked after the listing: a snapshot gets its row before its staging stops being live.
+            let busy = tree.live.snapshots
+            let known = Set(try catalog.ids())
+            return names.filter { Identifier.isValid($0) && !busy.contains($0) && !known.contains($0) }
+        }
+        for id in strays ?? [] {
+            files += 1
+            do throws(SnapshotTreeError) {
+                _ = try tree.layout.manifest(of: id)
+            } catch {
+                let problem = error.message.cause ?? error.description
+                note("snapshots/\(id)/manifest.json", "cannot be read: \(problem)", snapshots: [id])
+            }
+        }
     }
 
     /// All that was found; `durationMs` is for the caller to fill in.

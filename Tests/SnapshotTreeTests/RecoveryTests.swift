@@ -121,8 +121,13 @@ import Testing
         try writeFile("\(store.root)/snapshots/\(before[2].id)/manifest.json", "{")
         for suffix in ["", "-wal", "-shm"] { unlink("\(store.root)/catalog.sqlite\(suffix)") }
         let tree = try store.open()
-        #expect(tree.recovery.damaged[before[2].id] != nil)
+        #expect(tree.recovery.damaged[before[2].id] == "manifest.json: it is no manifest")
         #expect(try tree.snapshots().count == 2)
+        let verification = Verification(tree)
+        verification.checkCatalog()
+        let damage = try verification.report().damage
+        #expect(damage.map(\.path) == ["snapshots/\(before[2].id)/manifest.json"])
+        #expect(damage.map(\.snapshots) == [[before[2].id]])
         #expect(try tree.gc().removed == ["snapshots/\(before[2].id)"])
     }
 
