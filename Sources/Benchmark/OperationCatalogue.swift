@@ -68,7 +68,8 @@ struct OperationCatalogue {
         let floor = floor(operation)
         let (workload, name) = Self.parts(operation)
         if let budget = ownBudget(operation, workload) { return budget }
-        guard workload.isEmpty || Self.growing.contains(name) else { return nil }
+        let hasOwnFloor = workload.hasPrefix("python") || workload.hasPrefix("processes-")
+        guard workload.isEmpty || hasOwnFloor && Self.growing.contains(name) else { return nil }
         switch name {
         case "create": return floor.map { 1.5 * $0 }
         case "exec": return 1.2

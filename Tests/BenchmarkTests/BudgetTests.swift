@@ -41,7 +41,8 @@ import Testing
             let found = all.budget(name)
             #expect(found.map { abs($0 - budget) < 1e-9 } == true, "\(name): \(String(describing: found))")
         }
-        for name in ["fork-1", "read-4k", "python/rm", "tree-100/list"] { #expect(all.budget(name) == nil) }
+        let free = ["fork-1", "read-4k", "python/rm", "tree-100/list", "files-200/save", "chain-10/restore"]
+        for name in free { #expect(all.budget(name) == nil, "\(name)") }
     }
 
     @Test func floorsAreThoseOfTheSameWorkload() {
