@@ -30,7 +30,7 @@ struct TreePart {
             for _ in 0..<Self.row where ids.count < largest {
                 try subject.say("echo \(ids.count) > /root/file")
                 ids.append(try subject.save().1.id)
-                if wanted.contains(ids.count) { try measure(ids, standing: ids.last!) }
+                if wanted.contains(ids.count) { try measure(ids) }
             }
             guard monotonicNanoseconds() < until || ids.count == largest else {
                 run.note("the tree did not grow beyond \(ids.count) snapshots in \(Int(seconds)) s")
@@ -42,7 +42,7 @@ struct TreePart {
     }
 
     /// Each list comes after changes, as in life; what is deleted was made for that.
-    private func measure(_ ids: [String], standing: String) throws(ErrorMessage) {
+    private func measure(_ ids: [String]) throws(ErrorMessage) {
         let size = ids.count
         let victim = Subject(run.nextName("victim"), on: run.connection)
         _ = try victim.create(run.base)
