@@ -167,7 +167,12 @@ class World:
     def wait_for_requests(self):
         """Waits until the server has done with what a client that is gone had asked for."""
         time.sleep(0.2)
-        eventually(lambda: not os.listdir(f"{self.root}/staging"), 20)
+        eventually(lambda: self.connections() == 0 and not os.listdir(f"{self.root}/staging"), 30)
+
+    def connections(self):
+        """How many clients' connections the server holds, those of clients that are gone among them (proc_net_unix(5))."""
+        ends = [line.split() for line in lines("/proc/net/unix") if line]
+        return sum(end[-1] == f"{self.root}/server.sock" and end[5] == "03" for end in ends)
 
     def is_durable(self):
         snapshots = f"{self.root}/snapshots"
