@@ -22,20 +22,26 @@ extension SnapshotTree {
         var trash: [String] = []
         var freed: Int64 = 0
         var kept = 0
+        // What cannot be removed keeps nothing else, and is told in the end.
+        var failure: SystemError?
         try locked { (catalog) throws(SnapshotTreeError) in
             let garbage = try garbage(catalog, catalog.index, layersInUse: layersInUse)
             kept = try catalog.ids().count
             for name in garbage.snapshots {
-                guard let discarded = discard(name, from: layout.snapshots) else { continue }
-                trash.append(discarded)
-                removed.append("snapshots/\(name)")
+                do throws(SystemError) {
+                    guard let discarded = try moveOut(name, from: layout.snapshots) else { continue }
+                    trash.append(discarded)
+                    removed.append("snapshots/\(name)")
+                } catch { failure = error }
             }
             for name in garbage.layers {
                 let lists = filesBeside(name).reduce(0) { $0 + (StoreLedger.bytesOnDisk(of: $1) ?? 0) }
-                guard let discarded = discardLayer(name, catalog) else { continue }
-                trash.append(discarded)
-                freed += lists
-                removed.append("layers/\(name)")
+                do throws(SystemError) {
+                    guard let discarded = try moveOutLayer(name, catalog) else { continue }
+                    trash.append(discarded)
+                    freed += lists
+                    removed.append("layers/\(name)")
+                } catch { failure = error }
             }
             for name in garbage.digests {
                 freed += StoreLedger.bytesOnDisk(of: layout.digestsPath(ofLayer: name)) ?? 0
@@ -48,6 +54,7 @@ extension SnapshotTree {
         freed += empty(trash, counting: done)
         let stale = try wrapping { () throws(SystemError) in try layout.sweepStaging(except: live) }
         removed += stale.names.map { "staging/\($0)" }
+        if let failure { throw SnapshotTreeError(failure) }
         return GCResult(
             deleted: [], removed: removed, freedBytes: freed + stale.bytes, kept: kept, storedBytes: nil)
     }

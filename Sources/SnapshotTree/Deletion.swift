@@ -156,24 +156,47 @@ extension SnapshotTree {
         return ids
     }
 
-    /// Renames a directory into `staging/`, from where it is removed whatever happens, and returns its new
-    /// name; nil when that failed, which leaves it to the next `gc`.
+    /// `moveOut` for what has no row any more; nil when that failed, which leaves it to the next `gc`.
     func discard(_ name: String, from directory: borrowing Descriptor) -> String? {
-        let trash = "trash-\(Identifier.random())"
-        guard live.begin(trash, layer: trash) else { return nil }
-        let renamed = renameat2(
-            directory.raw, name, layout.staging.raw, trash, UInt32(RENAME_NOREPLACE))
-        guard renamed == 0 else {
-            live.end(trash)
+        do throws(SystemError) { return try moveOut(name, from: directory) } catch {
+            report("\(name) stays for ckpt gc: \(error)")
             return nil
         }
-        return trash
     }
 
-    /// The same for a layer, whose digest list goes with it, and what is known of its parts before it.
+    /// Renames a directory into `staging/`, from where it is removed whatever happens, and returns its new name; nil
+    /// when it is not there. An error is believed when it has come three times.
+    func moveOut(
+        _ name: String, from directory: borrowing Descriptor
+    ) throws(SystemError) -> String? {
+        let trash = "trash-\(Identifier.random())"
+        guard live.begin(trash, layer: trash) else { return nil }
+        var failure: SystemError?
+        for pause in [0] + Self.pauses.prefix(2) {
+            usleep(pause)
+            if renameat2(directory.raw, name, layout.staging.raw, trash, UInt32(RENAME_NOREPLACE)) == 0 {
+                return trash
+            }
+            failure = .last("renameat2", name)
+            if failure!.isMissing { break }
+        }
+        live.end(trash)
+        if let failure, !failure.isMissing { throw failure }
+        return nil
+    }
+
+    /// `discard` for a layer.
     func discardLayer(_ layer: String, _ catalog: Catalog) -> String? {
+        do throws(SystemError) { return try moveOutLayer(layer, catalog) } catch {
+            report("layer \(layer) stays for ckpt gc: \(error)")
+            return nil
+        }
+    }
+
+    /// `moveOut` for a layer, whose digest list goes with it, and what is known of its parts before it.
+    func moveOutLayer(_ layer: String, _ catalog: Catalog) throws(SystemError) -> String? {
         if unlinkat(layout.merges.raw, layer, 0) == 0 { catalog.index.removeMerge(layer) }
-        let discarded = discard(layer, from: layout.layers)
+        let discarded = try moveOut(layer, from: layout.layers)
         // A second try costs less than a list that stays until the next gc.
         if discarded != nil, unlinkat(layout.digests.raw, layer, 0) != 0, errno != ENOENT {
             unlinkat(layout.digests.raw, layer, 0)
