@@ -10,6 +10,8 @@ struct PutRight {
     var died: [String] = []
     /// Everything else, one sentence each.
     var mended: [String] = []
+    /// Whether snapshots were among it that are gone or damaged.
+    var hasLost = false
 
     /// Names or sentences that are told of one kind at most.
     private static let most = 8
@@ -29,7 +31,9 @@ struct PutRight {
                 hint: "ckpt restore NAME takes a dead sandbox back to its last snapshot")
         }
         if mended.isEmpty { parts.append("nothing to put right") }
-        return DoctorCheck(name: "recovery", status: .ok, detail: start + parts.joined(separator: "; "))
+        return DoctorCheck(
+            name: "recovery", status: hasLost ? .warning : .ok, detail: start + parts.joined(separator: "; "),
+            hint: hasLost ? "ckpt verify names all damage; ckpt gc removes what cannot be read" : nil)
     }
 
     private static func bounded(_ sentences: [String]) -> [String] {

@@ -57,6 +57,9 @@ extension CheckpointManager {
             recovery.swept.count + recovery.added.count + recovery.removed.count + recovery.orphaned.count
             + recovery.damaged.count + recovery.dropped.count + recovery.kept.count
             + recovery.retagged.count + recovery.forgottenMerges.count
+        if !(recovery.damaged.isEmpty && recovery.removed.isEmpty && recovery.dropped.isEmpty) {
+            putRight.with { $0.hasLost = true }
+        }
         mended(recovery.sentence, count: count, bytes: recovery.sweptBytes)
     }
 }

@@ -37,6 +37,33 @@ import Testing
         }
     }
 
+    /// The catalog holds what a damaged manifest said; where both are gone, nothing else can be named by it.
+    @Test func aManifestThatIsLostWithTheCatalogIsToldOf() throws {
+        try withCkpt { ckpt in
+            let box = try ckpt.create("box")
+            try box.say("x=1")
+            let lost = try box.save()
+            try box.say("x=2")
+            let whole = try box.save()
+            try ckpt.ok("serve", "--stop")
+            for suffix in ["", "-wal", "-shm"] { unlink("\(ckpt.root)/catalog.sqlite\(suffix)") }
+            try "".write(
+                toFile: "\(ckpt.root)/snapshots/\(lost)/manifest.json", atomically: false, encoding: .utf8)
+            let report = try ckpt("verify")
+            #expect(
+                report.status == 1 && report.stdout.contains("\(lost)/manifest.json cannot be read"),
+                "\(report)")
+            let doctor = try ckpt("doctor", "--quick").stdout
+            #expect(doctor.contains("warning  recovery: ") && doctor.contains(lost), "\(doctor)")
+            try box.restore(whole)
+            #expect(try box.say("echo $x") == "2")
+            #expect(try ckpt.ok("gc").stdout.contains("removed snapshots/\(lost)"))
+            #expect(try ckpt("verify").status == 0)
+            try box.restore(whole)
+            #expect(try box.say("echo $x") == "2")
+        }
+    }
+
     @Test func everyFlippedBitIsFoundAndNamed() throws {
         try withCkpt { ckpt in
             let box = try ckpt.create("bits")
