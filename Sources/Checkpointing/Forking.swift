@@ -18,8 +18,10 @@ extension CheckpointManager {
             throw ErrorMessage(.badValue, "\(count) forks cannot be made at once", hint: "1 to 1000")
         }
         let snapshot = try resolve(request.source)
+        let work = telemetry.began("fork", snapshot: snapshot.id)
+        defer { work.end() }
         try leasing(snapshot) { () throws(ErrorMessage) in
-            try checkBeforeUse(snapshot, thoroughly: request.verify)
+            try checkBeforeUse(snapshot, thoroughly: request.verify, work)
         }
         let names = try forkNames(request, count: count, snapshot: snapshot)
         let ground = try Ground(manifest: snapshot.manifest)
@@ -35,7 +37,7 @@ extension CheckpointManager {
                     })
             }
             let each = try leasing(snapshot) { () throws(ErrorMessage) in
-                try startAll(made, from: snapshot, cancelled)
+                try startAll(made, from: snapshot, work, cancelled)
             }
             try cancelled.check()
             var timings = Timings(totalMs: milliseconds(since: start))
@@ -57,7 +59,8 @@ extension CheckpointManager {
 
     /// Restores into every sandbox, a few at a time; the milliseconds each took.
     private func startAll(
-        _ made: [LiveSandbox], from snapshot: SnapshotTree.Record, _ cancelled: Cancellation
+        _ made: [LiveSandbox], from snapshot: SnapshotTree.Record, _ work: LongOperation,
+        _ cancelled: Cancellation
     ) throws(ErrorMessage) -> [Double] {
         struct Progress {
             var next = 0
@@ -66,8 +69,6 @@ extension CheckpointManager {
             var failure: ErrorMessage?
             var each: [Double]
         }
-        let work = telemetry.began("fork", snapshot: snapshot.id)
-        defer { work.end() }
         let progress = Monitor(Progress(each: [Double](repeating: 0, count: made.count)))
         work.phase("restoring", in: .sandboxes) { (progress.with { Int64($0.done) }, Int64(made.count)) }
         let restoring: @Sendable () -> Void = {

@@ -44,15 +44,20 @@ extension CheckpointManager {
         return try mapping { () throws(SnapshotTreeError) in try store.usage(of: records) }
     }
 
-    /// Throws unless a snapshot is still what was saved and fits this machine; nothing has been touched then.
-    func checkBeforeUse(_ record: SnapshotTree.Record, thoroughly: Bool?) throws(ErrorMessage) {
+    /// Throws unless a snapshot is still what was saved and fits this machine; nothing has been touched then. What is
+    /// read thoroughly is told of as the first part of `work`.
+    func checkBeforeUse(
+        _ record: SnapshotTree.Record, thoroughly: Bool?, _ work: LongOperation? = nil
+    ) throws(ErrorMessage) {
         if let misfit = Machine.current.misfit(of: record.manifest) {
             throw ErrorMessage(
                 .cannotRestore, "snapshot \(record.id) does not fit this machine: \(misfit)",
                 hint: "restore it where it was saved; ckpt show \(record.id) tells where that was")
         }
+        let read = WorkCount()
+        if thoroughly == true { work?.phase("checking what is stored", in: .bytes) { (read.value, nil) } }
         try mapping { () throws(SnapshotTreeError) in
-            try store.checkBeforeUse(record, thoroughly: thoroughly == true)
+            try store.checkBeforeUse(record, thoroughly: thoroughly == true, counting: read)
         }
     }
 

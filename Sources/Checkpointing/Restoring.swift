@@ -32,8 +32,7 @@ extension CheckpointManager {
             var timings = Timings(totalMs: 0)
             let warnings = try working("restore", on: sandbox) { () throws(ErrorMessage) in
                 try leasing(snapshot) { () throws(ErrorMessage) in
-                    if request.verify == true { sandbox.phase("checking what is stored") }
-                    try checkBeforeUse(snapshot, thoroughly: request.verify)
+                    try checkBeforeUse(snapshot, thoroughly: request.verify, sandbox.with { $0.work })
                     return try bringToLife(
                         snapshot, in: sandbox, stopped: request.suspended ?? false, &timings)
                 }

@@ -1,6 +1,6 @@
 import Digests
 import Glibc
-import LinuxSystem
+public import LinuxSystem
 import Messages
 
 /// Digest lists that were read lately, by their digests: to read one from its text takes longer than all else.
@@ -29,15 +29,16 @@ extension SnapshotTree {
     ///
     /// Read and compared with their digests are the lists and every image file up to 1 MiB; of pages files and of files
     /// in layers of up to 4,096 entries the type and the size are compared. `thoroughly` reads everything.
+    /// `read` counts the bytes that this reads.
     /// A merged layer with damage is given up for its parts, as long as those are there.
     /// Throws `damagedSnapshot` with the first file that is another.
     public func checkBeforeUse(
-        _ record: Record, thoroughly: Bool = false
+        _ record: Record, thoroughly: Bool = false, counting read: WorkCount? = nil
     ) throws(SnapshotTreeError) {
         while true {
             let layers = try layersToMount(of: record)
             do throws(SnapshotTreeError) {
-                return try check(record, layers, thoroughly: thoroughly)
+                return try check(record, layers, thoroughly: thoroughly, counting: read)
             } catch {
                 guard case .damagedSnapshot(_, let path, let problem) = error,
                     let merge = layers.first(where: {
@@ -52,10 +53,10 @@ extension SnapshotTree {
     }
 
     private func check(
-        _ record: Record, _ layers: [String], thoroughly: Bool
+        _ record: Record, _ layers: [String], thoroughly: Bool, counting read: WorkCount?
     ) throws(SnapshotTreeError) {
         if thoroughly {
-            let verification = Verification(self)
+            let verification = Verification(self, counting: read)
             try verification.check(record, layers: layers)
             if let damage = try verification.report().damage.first {
                 throw .damagedSnapshot(record.id, path: damage.path, problem: damage.problem)

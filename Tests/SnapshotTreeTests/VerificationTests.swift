@@ -75,7 +75,9 @@ import Testing
         #expect(report.files > 8 && report.bytes > 8192)
         for record in try tree.snapshots() {
             try tree.checkBeforeUse(record)
-            try tree.checkBeforeUse(record, thoroughly: true)
+            let read = WorkCount()
+            try tree.checkBeforeUse(record, thoroughly: true, counting: read)
+            #expect(read.value > 8192, "the pages are read")
         }
     }
 
