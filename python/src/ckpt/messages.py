@@ -467,6 +467,9 @@ class HandoverInfo(Message):
     listener: int
     """The number of its listening socket's descriptor, for pidfd_getfd(2)."""
 
+    metrics_listener: int | None = None
+    """The same of the TCP socket of `--metrics-listen`, where it has one."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IOStatistics(Message):
