@@ -214,5 +214,6 @@ def clocks(server, divisor):
         # However slow the machine is, the time in between must not count.
         most = lived + time.monotonic() - resumed
         for which, was, is_now in zip(("uptime", "CLOCK_MONOTONIC", "CLOCK_BOOTTIME"), before, now):
-            check(-0.02 <= is_now - was <= most + 0.02, f"{which} of {name}: {was} → {is_now}, at most {most} later")
+            said = f"{which} of {name}: {was} → {is_now}, at most {most} later"
+            check(-0.02 <= is_now - was <= most + 0.02, said)
     yield f"{pause} s between a save and a restore do not count: {before[1]:.2f} → {now[1]:.2f} s"
