@@ -38,9 +38,28 @@ extension CheckpointManager {
                 throw error
             case .stdinTaken, nil:
                 if cancelled.isCancelled {
-                    if request.session == nil { try? command.signal(SIGKILL) }
+                    if request.session == nil { try? command.signal(SIGKILL) } else { Self.endCall(command) }
                     running.forget()
                     throw ErrorMessage(.cancelled, "the command was given up: the caller went away")
+                }
+            }
+        }
+    }
+
+    /// Ends a session's call that nobody waits for any more; its bash goes on.
+    ///
+    /// A bash whose child died of SIGKILL takes a SIGINT of its own for the child's business and goes on with the text,
+    /// so the children get SIGINT first.
+    private static func endCall(_ command: LimitedCommand) {
+        for signal in [SIGINT, SIGINT, SIGKILL, SIGINT, SIGKILL, SIGINT] {
+            guard (try? command.signal(signal)) != nil else { return }
+            let deadline = monotonicNanoseconds() + 300_000_000
+            while monotonicNanoseconds() < deadline {
+                switch command.next(deadline: deadline) {
+                case .output(let stream, let offset, let bytes):
+                    command.acknowledge(stream, upTo: offset + UInt64(bytes.count))
+                case .exited, .failed: return
+                case .stdinTaken, nil: break
                 }
             }
         }

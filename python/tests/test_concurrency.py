@@ -146,6 +146,25 @@ def test_a_cancelled_task_kills_its_command() -> None:
     asyncio.run(scenario())
 
 
+def test_a_cancelled_task_leaves_a_session_to_the_next(sb: ckpt.Sandbox) -> None:
+    async def scenario() -> None:
+        same = ckpt.AsyncSandbox(sb.name)
+        shell, py = same.session(), await same.python()
+        await shell.exec("n=41")
+        for endless in ("sleep 4329; n=0", "while :; do :; done; n=0", "(sleep 4328); n=0"):
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(shell.exec(endless), 0.5)
+            assert (await shell.exec("echo $((n + 1))", timeout=60)).stdout == "42\n"
+        assert (await same.exec("pgrep -f 'sleep 432[89]'")).exit_code == 1
+        await py.run("n = 41")
+        for endless in ("import time; time.sleep(4327); n = 0", "while True: pass"):
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(py.run(endless), 0.5)
+            assert await py.eval("n + 1", timeout=60) == 42
+
+    asyncio.run(scenario())
+
+
 def test_one_object_in_two_loops(sb: ckpt.Sandbox) -> None:
     same = ckpt.AsyncSandbox(sb.name)
 

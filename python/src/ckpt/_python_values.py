@@ -59,8 +59,8 @@ else
 fi"""
 
 
-def calling(source: str, number: int, timeout: float | None) -> str:
-    """Has the session's bash hand over code and print the answer.
+def calling(source: str, number: str, timeout: float | None) -> str:
+    """Has the session's bash hand over code and print the answer; one to another number is passed over.
 
     It prints `R` and the answer; `T` and the answer of a run that was interrupted; `K` where it had to be
     killed, and `D` where it is gone.
@@ -71,10 +71,16 @@ def calling(source: str, number: int, timeout: float | None) -> str:
 ckpt_answer() {{
   case $ckpt_line in @*) printf %s "$1"; cat "${{ckpt_line#@}}" ;; *) printf %s "$1$ckpt_line" ;; esac
 }}
+ckpt_read() {{
+  while :; do
+    IFS= read -r "$@" -u "$ckpt_out" ckpt_line || return $?
+    case $ckpt_line in {number}:*) ckpt_line=${{ckpt_line#*:}}; return 0 ;; esac
+  done
+}}
 if ! kill -0 "${{ckpt_pid:-}}" 2>/dev/null || ! printf '%s\\n' {request} >&"$ckpt_in"; then printf D
-elif IFS= read -r {patience} -u "$ckpt_out" ckpt_line; then ckpt_answer R
+elif ckpt_read {patience}; then ckpt_answer R
 elif [ $? -le 128 ]; then printf D
-elif kill -INT "$ckpt_pid" && IFS= read -r -t {GRACE} -u "$ckpt_out" ckpt_line; then ckpt_answer T
+elif kill -INT "$ckpt_pid" && ckpt_read -t {GRACE}; then ckpt_answer T
 else kill -KILL "$ckpt_pid"; printf K
 fi"""
 

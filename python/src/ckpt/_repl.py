@@ -127,14 +127,13 @@ def main():
     for line in requests:
         request = json.loads(base64.b64decode(line).decode())
         # The number tells an answer from one that nobody waited for any more.
-        answer = dict(interpreter.run(request["source"]), number=request["number"])
-        text = base64.b64encode(json.dumps(answer).encode())
+        text = base64.b64encode(json.dumps(interpreter.run(request["source"])).encode())
         if len(text) > INLINE:
             path = os.path.join(directory, "answer")
             with open(path, "wb") as file:
                 file.write(text)
             text = b"@" + path.encode()
-        answers.write(text + b"\n")
+        answers.write(request["number"].encode() + b":" + text + b"\n")
         answers.flush()
 
 

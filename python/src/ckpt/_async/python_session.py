@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING, Any
 
 from .. import _python_values as values
 from .._io import asynchronous as io
 from .._python_values import PythonResult
-from ..errors import CommandTimeout, InternalError, NotFound, PythonError
+from ..errors import CkptError, CommandTimeout, InternalError, NotFound, PythonError
 from ..results import Result
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ class AsyncPythonSession:
         self._sandbox = sandbox
         self._session = session
         self._interpreter = interpreter
-        self._number = 0
         self._turn = io.Lock()
 
     async def run(self, source: str, *, timeout: float | None = None) -> PythonResult:
@@ -44,8 +44,14 @@ class AsyncPythonSession:
         but by `restart`.
         """
         async with self._turn:
-            self._number += 1
-            done = await self._session.exec(values.calling(source, self._number, timeout))
+            try:
+                done = await self._session.exec(values.calling(source, secrets.token_hex(4), timeout))
+            except CkptError:
+                raise
+            except BaseException:
+                # Who waited was cancelled: the bash has given up, the code has not yet.
+                await self._session.exec('kill -INT "${ckpt_pid:-}"')
+                raise
         state, text = done.stdout[:1], done.stdout[1:]
         if state == "R":
             return values.result(values.answered(text))
