@@ -115,6 +115,10 @@ static void describe(const struct command *c, struct ckpt_entry *entry) {
         entry->produced[i] = c->stream[STDOUT + i].produced;
     }
     entry->stdin_taken = c->stream[STDIN].produced;
+    if (c->state != REPORTED) return;
+    uint64_t now = now_ns(), ended = c->started + c->exit.duration_ns;
+    uint64_t ago = now > ended ? (now - ended) / 1000000 : 0;
+    entry->ended_ms = ago < UINT32_MAX ? (uint32_t)ago : UINT32_MAX;
 }
 
 static bool emit_entry(const struct command *c) {

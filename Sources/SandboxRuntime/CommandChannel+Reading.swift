@@ -70,6 +70,7 @@ extension CommandChannel {
                 command.state.with {
                     $0.started = true
                     $0.exit = entry.exit
+                    if entry.exit != nil { $0.ended = now - min(now, entry.endedBefore) }
                 }
                 table.byTag[command.tag] = command
                 table.byID[entry.id] = command

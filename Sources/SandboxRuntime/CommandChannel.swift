@@ -186,14 +186,14 @@ public final class CommandChannel: Sendable {
     private func makeRoom() {
         let enough = Int(CKPT_INIT_COMMANDS) * 3 / 4
         let commands = table.with { $0.byID.count < enough ? [] : Array($0.byID.values) }
-        var idle: [(command: TrackedCommand, since: UInt64)] = []
+        var idle: [(command: TrackedCommand, since: UInt64, ended: UInt64)] = []
         for command in commands {
-            guard case .idle(let since)? = command.state.with({ $0.exit != nil ? $0.attention : nil }) else {
-                continue
-            }
-            idle.append((command, since))
+            let (attention, ended) = command.state.with { ($0.exit != nil ? $0.attention : nil, $0.ended) }
+            guard case .idle(let since)? = attention else { continue }
+            idle.append((command, since, ended))
         }
-        idle.sort { $0.since < $1.since }
+        // Those that another server left have been idle for equally long; it may have been about to tell the last ones.
+        idle.sort { ($0.since, $0.ended) < ($1.since, $1.ended) }
         for one in idle.prefix(max(0, commands.count - enough + 1)) { reattachAndForget(one.command) }
     }
 

@@ -49,6 +49,8 @@ public struct CommandEntry: Sendable {
     public let produced: [UInt64]
     public let stdinTaken: UInt64
     let exit: ckpt_exit?
+    /// How long ago it ended, in nanoseconds; 0 while it has not.
+    let endedBefore: UInt64
     /// What is known of it beyond that where it is a job.
     public let job: Job?
 
@@ -93,5 +95,6 @@ public struct CommandEntry: Sendable {
         produced = [entry.produced.0, entry.produced.1]
         stdinTaken = entry.stdin_taken
         exit = hasEnded ? entry.exit : nil
+        endedBefore = hasEnded ? UInt64(entry.ended_ms) * 1_000_000 : 0
     }
 }

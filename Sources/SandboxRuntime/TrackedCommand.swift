@@ -39,6 +39,8 @@ final class TrackedCommand: Sendable {
         var started = false
         var failure: CommandError?
         var exit: ckpt_exit?
+        /// When it ended, by CLOCK_MONOTONIC in nanoseconds; 0 while it has not.
+        var ended: UInt64 = 0
         var outputs = [Output(), Output()]
         var input = Input()
         var events: [(stream: OutputStream, offset: UInt64, bytes: [UInt8])] = []
@@ -99,6 +101,7 @@ final class TrackedCommand: Sendable {
     func exited(_ exit: ckpt_exit, now: UInt64) {
         state.with(wake: true) {
             $0.exit = exit
+            $0.ended = now
             $0.started = true
             $0.input.pending = []
             if case .followed = $0.attention { return }

@@ -214,7 +214,8 @@ struct ckpt_entry {
     char session[CKPT_INIT_NAME + 1];
     uint16_t flags;
     uint32_t pid;
-    uint32_t reserved;
+    /// Milliseconds since it ended, UINT32_MAX at most; meaningful as `exit` is.
+    uint32_t ended_ms;
     uint64_t acknowledged[2];
     uint64_t produced[2];
     uint64_t stdin_taken;
