@@ -93,7 +93,7 @@ public struct Benchmark {
             try SustainedPart(run: run, seconds: passes.map { min(3, Double($0) / 10) } ?? 3).measure()
         }
         try run.part("trees") { () throws(ErrorMessage) in
-            try TreePart(run: run, passes: 20, seconds: 600).measure()
+            try TreePart(run: run, passes: 20, seconds: 1200).measure()
         }
     }
 

@@ -22,22 +22,30 @@ struct ChainPart {
             try subject.say("echo \(depth) > /root/file-\(depth)")
             let snapshot = try subject.save().1.id
             root = root ?? snapshot
-            if wanted.contains(depth) || depth == 1 { try measure(subject, snapshot, depth) }
+            if wanted.contains(depth) { try measure(subject, snapshot, depth, beside: root!) }
             try subject.restore(snapshot)
         }
         try subject.remove()
         if let root { try run.connection.delete(root) }
     }
 
-    private func measure(_ subject: Subject, _ snapshot: String, _ depth: Int) throws(ErrorMessage) {
+    /// In turn with the shallowest, so that both meet the same noise.
+    private func measure(
+        _ subject: Subject, _ snapshot: String, _ depth: Int, beside root: String
+    ) throws(ErrorMessage) {
         for _ in 0..<(run.passes ?? passes) {
-            let call = try subject.restore(snapshot)
-            run.add("chain-\(depth)/restore", call + (try subject.ask()))
-            try subject.say("echo > /root/changed")
-            let (took, made) = try subject.save()
-            run.add("chain-\(depth)/save", took)
-            try subject.restore(snapshot)
-            try run.connection.delete(made.id)
+            try pass(subject, snapshot, depth)
+            if depth > 1 { try pass(subject, root, 1) }
         }
+    }
+
+    private func pass(_ subject: Subject, _ snapshot: String, _ depth: Int) throws(ErrorMessage) {
+        let call = try subject.restore(snapshot)
+        run.add("chain-\(depth)/restore", call + (try subject.ask()))
+        try subject.say("echo > /root/changed")
+        let (took, made) = try subject.save()
+        run.add("chain-\(depth)/save", took)
+        try subject.restore(snapshot)
+        try run.connection.delete(made.id)
     }
 }

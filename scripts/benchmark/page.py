@@ -122,7 +122,7 @@ def sustained(report):
     for rate in report["sustained"]:
         name = rate["name"]
         if name.startswith("commands-"):
-            words = f"builtins of sessions a second, in {name.split('-')[1]} sandboxes at once"
+            words = f"builtins of sessions a second, sandboxes at once: {name.split('-')[1]}"
         else:
             words = RATES[name]
         value = rate["value"]
