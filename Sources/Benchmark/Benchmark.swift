@@ -46,6 +46,7 @@ public struct Benchmark {
             selection: Selection(names: only), progress: progress)
         let outcome = Result { () throws(ErrorMessage) in try measure(run) }
         let place = Machine.place(at: stage.directory, base: base, load: load)
+        progress("clearing away")
         run.clearMounts()
         let cleared = Result { () throws(ErrorMessage) in try stage.clear() }
         try outcome.get()

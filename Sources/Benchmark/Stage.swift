@@ -7,6 +7,9 @@ import Messages
 
 /// A directory for one run with a server of its own in it; `clear` takes everything away.
 final class Stage {
+    /// How long the server may take to end, in milliseconds.
+    private static let patience: Int32 = 600_000
+
     /// Where the floor's sandboxes are, and the server's root.
     let directory: String
     var store: String { "\(directory)/store" }
@@ -35,7 +38,11 @@ final class Stage {
         try client.shutdown()
         if server >= 0 {
             var entry = pollfd(fd: server, events: Int16(POLLIN), revents: 0)
-            poll(&entry, 1, 60_000)
+            // It empties first what snapshots have left.
+            if poll(&entry, 1, Self.patience) != 1 {
+                _ = clinux_pidfd_send_signal(server, SIGKILL)
+                poll(&entry, 1, -1)
+            }
             close(server)
         }
         guard cfloor_remove_tree(directory) == 0 else {

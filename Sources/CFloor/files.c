@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -43,6 +44,12 @@ static int take_away(const char *path, const struct stat *status, int type, stru
 }
 
 int cfloor_remove_tree(const char *path) {
-    int result = nftw(path, take_away, 32, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
-    return result && errno == ENOENT ? 0 : result;
+    // What somebody else takes away meanwhile ends a walk: it is begun again, as long as there is something left.
+    for (int attempt = 0; attempt < 100; attempt++) {
+        struct stat status;
+        if (lstat(path, &status)) return errno == ENOENT ? 0 : -1;
+        if (nftw(path, take_away, 32, FTW_DEPTH | FTW_PHYS | FTW_MOUNT) && errno != ENOENT) return -1;
+    }
+    errno = EBUSY;
+    return -1;
 }
