@@ -39,6 +39,24 @@ static void part_processors(const struct clinux_borrowed *process) {
     sched_setaffinity(0, sizeof process->our_cpus, &process->our_cpus);
 }
 
+// Of a process that is held half-way an error is believed when it has come three times: giving up would cost what the
+// sandbox's processes were waiting for, and a process that is not let go never ends.
+static long ask(int request, pid_t pid, void *data) {
+    long result = -1;
+    for (int left = 3; left > 0 && result < 0; left--) result = ptrace(request, pid, 0, data);
+    return result;
+}
+
+static int peek(pid_t pid, unsigned long address, long *text) {
+    int code = EIO;
+    for (int left = 3; left > 0 && code != 0; left--) {
+        errno = 0;
+        *text = ptrace(PTRACE_PEEKTEXT, pid, address, 0L);
+        code = errno;
+    }
+    return code;
+}
+
 // Waits until the process stands still by itself or at our word; a signal that comes first is handed on.
 static int wait_stopped(pid_t pid, int request) {
     for (;;) {
@@ -49,7 +67,7 @@ static int wait_stopped(pid_t pid, int request) {
         }
         if (!WIFSTOPPED(status)) return ESRCH;
         if (WSTOPSIG(status) == SIGTRAP || status >> 16 == PTRACE_EVENT_STOP) return 0;
-        if (ptrace(request, pid, 0, (long)WSTOPSIG(status))) return errno;
+        if (ask(request, pid, (void *)(long)WSTOPSIG(status))) return errno;
     }
 }
 
@@ -61,24 +79,23 @@ struct clinux_borrowed *clinux_borrow(pid_t pid, int *code) {
     }
     process->pid = pid;
     share_processor(process);
-    if (ptrace(PTRACE_SEIZE, pid, 0, 0L)) {
+    if (ask(PTRACE_SEIZE, pid, NULL)) {
         *code = errno;
         part_processors(process);
         free(process);
         return NULL;
     }
-    *code = ptrace(PTRACE_INTERRUPT, pid, 0, 0L) ? errno : wait_stopped(pid, PTRACE_CONT);
-    if (*code == 0 && ptrace(PTRACE_GETREGS, pid, 0, &process->registers)) *code = errno;
+    *code = ask(PTRACE_INTERRUPT, pid, NULL) ? errno : wait_stopped(pid, PTRACE_CONT);
+    if (*code == 0 && ask(PTRACE_GETREGS, pid, &process->registers)) *code = errno;
     if (*code == 0) {
         process->instruction = process->registers.rip - 2;
-        errno = 0;
-        long text = ptrace(PTRACE_PEEKTEXT, pid, process->instruction, 0L);
-        if (errno != 0) *code = errno;
-        else if ((text & 0xffff) != 0x050f) *code = EBUSY;  // not in a system call
+        long text = 0;
+        *code = peek(pid, process->instruction, &text);
+        if (*code == 0 && (text & 0xffff) != 0x050f) *code = EBUSY;  // not in a system call
     }
     if (*code == 0) return process;
     part_processors(process);
-    ptrace(PTRACE_DETACH, pid, 0, 0L);
+    ask(PTRACE_DETACH, pid, NULL);
     free(process);
     return NULL;
 }
@@ -96,11 +113,11 @@ long clinux_borrowed_call(struct clinux_borrowed *process, long number, const un
     registers.r8 = arguments[4];
     registers.r9 = arguments[5];
     registers.rsp = (clinux_borrowed_memory(process) - 256) & -16UL;
-    if (ptrace(PTRACE_SETREGS, process->pid, 0, &registers)) return -errno;
-    if (ptrace(PTRACE_SINGLESTEP, process->pid, 0, 0L)) return -errno;
+    if (ask(PTRACE_SETREGS, process->pid, &registers)) return -errno;
+    if (ask(PTRACE_SINGLESTEP, process->pid, NULL)) return -errno;
     int code = wait_stopped(process->pid, PTRACE_SINGLESTEP);
     if (code) return -code;
-    if (ptrace(PTRACE_GETREGS, process->pid, 0, &registers)) return -errno;
+    if (ask(PTRACE_GETREGS, process->pid, &registers)) return -errno;
     return (long)registers.rax;
 }
 
@@ -126,8 +143,8 @@ int clinux_write_memory(pid_t pid, unsigned long address, const void *from, unsi
 }
 
 void clinux_give_back(struct clinux_borrowed *process) {
-    ptrace(PTRACE_SETREGS, process->pid, 0, &process->registers);
+    ask(PTRACE_SETREGS, process->pid, &process->registers);
     part_processors(process);
-    ptrace(PTRACE_DETACH, process->pid, 0, 0L);
+    ask(PTRACE_DETACH, process->pid, NULL);
     free(process);
 }
