@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+import subprocess
 import threading
 import time
 
@@ -87,6 +89,23 @@ def test_a_killed_server_loses_no_byte(sb: ckpt.Sandbox) -> None:
     stream.close_stdin()
     rest, _ = stream.collect()
     assert said + rest == b"".join(b"%d\n" % n for n in range(1, 61)) + b"and on"
+
+
+def test_what_has_arrived_is_read_though_nothing_can_be_sent(sb: ckpt.Sandbox) -> None:
+    def stand_still() -> None:
+        """The answer comes meanwhile, and the server goes."""
+        time.sleep(0.5)
+        subprocess.run([os.environ["CKPT_BIN"], "serve", "--stop"], check=True, capture_output=True)
+
+    async def main() -> bytes:
+        stream = await ckpt.AsyncSandbox(sb.name).stream(["cat"], stdin=True)
+        await stream.write(b"first ")
+        stand_still()
+        await stream.write(b"second")
+        await stream.close_stdin()
+        return (await stream.collect())[0]
+
+    assert asyncio.run(main()) == b"first second"
 
 
 def test_a_call_survives_a_killed_server(sb: ckpt.Sandbox) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import os
+import socket
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,51 +13,70 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 Lock = asyncio.Lock
 Condition = asyncio.Condition
-READ_SIZE = 256 << 10
+READ_SIZE = 128 << 10
 
 
 class Connection:
-    """A connected Unix socket of one event loop."""
+    """A connected Unix socket of one event loop.
 
-    __slots__ = ("_reader", "_writer")
+    Not asyncio's streams: these throw away what has arrived and was not read yet as soon as a `send` fails.
+    """
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
+    __slots__ = ("_socket",)
+
+    def __init__(self, connected: socket.socket) -> None:
+        self._socket = connected
 
     async def send(self, data: bytes) -> None:
         """Sends all of it; raises `OSError` when the other side is gone."""
-        self._writer.write(data)
-        await self._writer.drain()
+        try:
+            await asyncio.get_running_loop().sock_sendall(self._socket, data)
+        except asyncio.CancelledError:
+            # Half of it may be on its way: nothing can follow.
+            self.shutdown()
+            raise
 
     async def receive(self) -> bytes:
         """Waits for bytes; none when the other side is gone."""
-        return await self._reader.read(READ_SIZE)
+        return await asyncio.get_running_loop().sock_recv(self._socket, READ_SIZE)
 
     def is_idle(self) -> bool:
-        """Whether nobody hung up."""
-        return not self._reader.at_eof() and not self._writer.is_closing()
+        """Whether nobody hung up and nothing unasked came."""
+        try:
+            self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return True
+        except OSError:
+            pass
+        return False
 
     def shutdown(self) -> None:
-        """Ends it for whoever waits in `receive`."""
-        self._writer.close()
+        """Ends it for whoever waits in `receive`, without closing the descriptor under them."""
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
 
     def close(self) -> None:
         """Closes it."""
-        self._writer.close()
+        self._socket.close()
 
 
 async def connect(path: str) -> Connection:
     """Connects to the socket at `path`, which may be longer than a socket's address."""
     directory = os.open(Path(path).parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        return Connection(
-            *await asyncio.open_unix_connection(
-                f"/proc/self/fd/{directory}/{Path(path).name}", limit=READ_SIZE
-            )
-        )
+        made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            made.setblocking(False)
+            # At once, or not at all: `BlockingIOError` where the server's queue is full (unix(7)).
+            made.connect(f"/proc/self/fd/{directory}/{Path(path).name}")
+        except BaseException:
+            made.close()
+            raise
     finally:
         os.close(directory)
+    return Connection(made)
 
 
 Idle = collections.deque[Connection]
