@@ -229,8 +229,8 @@ extension CheckpointManager {
         }
     }
 
-    /// Notes in the record what has happened already, and cannot fail any more for a record that cannot be written;
-    /// that is told, and made good with the next change.
+    /// Notes in the record what has happened already, and cannot fail any more for a record that cannot be written: it is
+    /// tried twice, told, and made good with the next change.
     @discardableResult
     func note(_ sandbox: LiveSandbox, _ change: (inout SandboxRecord) -> Void) -> String? {
         do throws(ErrorMessage) {
@@ -238,6 +238,12 @@ extension CheckpointManager {
             return nil
         } catch {
             report("sandbox \(sandbox.name): \(error.description)")
+        }
+        do throws(ErrorMessage) {
+            try sandbox.update(change)
+            return nil
+        } catch {
+            sandbox.with { change(&$0.record) }
             return "\(error.message): a server that starts before its next change sees it as it was"
         }
     }
