@@ -45,15 +45,20 @@ public struct HeldTasks: ~Copyable {
     /// Where a register lies in the kernel's `struct user_regs_struct` of x86-64 (<sys/user.h>).
     private enum Offset: UInt {
         case rax = 80
-        case instruction = 128
     }
 
     /// Makes a thread that is leaving a system call begin it again, as if it had never been interrupted.
     ///
     /// `instruction` is where the thread would go on, right after `syscall`.
     public func restart(_ thread: Int32, call: UInt64, instruction: UInt64) throws(SystemError) {
-        try poke(thread, .rax, call)
-        try poke(thread, .instruction, instruction - 2)
+        // In one step: with one of the two alone the call would have a result that it never gives.
+        let memory = UInt(clinux_borrowed_memory(borrowed))
+        try ptrace(.getRegisters, thread, 0, memory)
+        var registers = try read(memory, as: user_regs_struct.self)
+        registers.rax = call
+        registers.rip = instruction - 2
+        try write(registers, at: memory)
+        try ptrace(.setRegisters, thread, 0, memory)
     }
 
     /// Has the kernel go on with the call that a thread is leaving, for what is left of its time.
