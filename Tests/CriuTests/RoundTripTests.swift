@@ -39,6 +39,9 @@ extension CriuSuite {
                 for _ in 0..<3 {
                     let image = try box.dump()
                     let network = try box.namespace("net")
+                    // As long as it is there, no other gets its number.
+                    let held = open("/proc/\(box.pid!)/ns/net", O_RDONLY | O_CLOEXEC)
+                    defer { close(held) }
                     try box.expectCounting("the dumped tree")
                     try box.restore(image)
                     try box.expectCounting("the restored tree")
