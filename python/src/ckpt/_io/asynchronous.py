@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import collections
 import os
-import socket
 from collections.abc import AsyncGenerator, Callable
-from pathlib import Path
 from typing import Any, TypeVar
+
+from .unix_socket import UnixSocket, connected
 
 T = TypeVar("T")
 Lock = asyncio.Lock
@@ -16,16 +16,13 @@ Condition = asyncio.Condition
 READ_SIZE = 128 << 10
 
 
-class Connection:
+class Connection(UnixSocket):
     """A connected Unix socket of one event loop.
 
     Not asyncio's streams: these throw away what has arrived and was not read yet as soon as a `send` fails.
     """
 
-    __slots__ = ("_socket",)
-
-    def __init__(self, connected: socket.socket) -> None:
-        self._socket = connected
+    __slots__ = ()
 
     async def send(self, data: bytes) -> None:
         """Sends all of it; raises `OSError` when the other side is gone."""
@@ -40,43 +37,10 @@ class Connection:
         """Waits for bytes; none when the other side is gone."""
         return await asyncio.get_running_loop().sock_recv(self._socket, READ_SIZE)
 
-    def is_idle(self) -> bool:
-        """Whether nobody hung up and nothing unasked came."""
-        try:
-            self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return True
-        except OSError:
-            pass
-        return False
-
-    def shutdown(self) -> None:
-        """Ends it for whoever waits in `receive`, without closing the descriptor under them."""
-        try:
-            self._socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
-
-    def close(self) -> None:
-        """Closes it."""
-        self._socket.close()
-
 
 async def connect(path: str) -> Connection:
-    """Connects to the socket at `path`, which may be longer than a socket's address."""
-    directory = os.open(Path(path).parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            made.setblocking(False)
-            # At once, or not at all: `BlockingIOError` where the server's queue is full (unix(7)).
-            made.connect(f"/proc/self/fd/{directory}/{Path(path).name}")
-        except BaseException:
-            made.close()
-            raise
-    finally:
-        os.close(directory)
-    return Connection(made)
+    """Connects to the socket at `path`; raises `BlockingIOError` where the server's queue is full."""
+    return Connection(connected(path, blocking=False))
 
 
 Idle = collections.deque[Connection]

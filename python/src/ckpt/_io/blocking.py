@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import collections
 import os
-import socket
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
+
+from .unix_socket import UnixSocket, connected
 
 T = TypeVar("T")
 Lock = threading.Lock
@@ -17,13 +17,10 @@ Condition = threading.Condition
 READ_SIZE = 256 << 10
 
 
-class Connection:
+class Connection(UnixSocket):
     """A connected Unix socket."""
 
-    __slots__ = ("_socket",)
-
-    def __init__(self, connected: socket.socket) -> None:
-        self._socket = connected
+    __slots__ = ()
 
     def send(self, data: bytes) -> None:
         """Sends all of it; raises `OSError` when the other side is gone."""
@@ -33,41 +30,10 @@ class Connection:
         """Waits for bytes; none when the other side is gone."""
         return self._socket.recv(READ_SIZE)
 
-    def is_idle(self) -> bool:
-        """Whether nobody hung up and nothing unasked came."""
-        try:
-            self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return True
-        except OSError:
-            pass
-        return False
-
-    def shutdown(self) -> None:
-        """Ends it for whoever waits in `receive`, without closing the descriptor under them."""
-        try:
-            self._socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
-
-    def close(self) -> None:
-        """Closes it. In a forked child this leaves the parent's connection as it is."""
-        self._socket.close()
-
 
 def connect(path: str) -> Connection:
-    """Connects to the socket at `path`, which may be longer than a socket's address."""
-    directory = os.open(Path(path).parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            made.connect(f"/proc/self/fd/{directory}/{Path(path).name}")
-        except BaseException:
-            made.close()
-            raise
-    finally:
-        os.close(directory)
-    return Connection(made)
+    """Connects to the socket at `path`."""
+    return Connection(connected(path, blocking=True))
 
 
 class Pool:
