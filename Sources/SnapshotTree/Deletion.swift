@@ -98,20 +98,10 @@ extension SnapshotTree {
     }
 
     private func discardNow(_ path: String) throws(SnapshotTreeError) {
-        let trash = "trash-\(Identifier.random())"
-        guard live.begin(trash, layer: trash) else { return try discardNow(path) }
-        let target = layout.stagingPath(trash)
-        var failure: SystemError?
-        for pause in [0] + Self.pauses {
-            usleep(pause)
-            if renameat2(AT_FDCWD, path, AT_FDCWD, target, UInt32(RENAME_NOREPLACE)) == 0 {
-                return emptyLater(trash, pauses: [0] + Self.pauses)
-            }
-            failure = .last("rename", path)
-            if failure!.isMissing { return live.end(trash) }
+        let trash = try wrapping { () throws(SystemError) in
+            try moveOut(path, at: AT_FDCWD, pauses: Self.pauses)
         }
-        live.end(trash)
-        throw SnapshotTreeError(failure!)
+        if let trash { emptyLater(trash, pauses: [0] + Self.pauses) }
     }
 
     /// Gives the children another parent on disk.
@@ -171,15 +161,24 @@ extension SnapshotTree {
     func moveOut(
         _ name: String, from directory: borrowing Descriptor
     ) throws(SystemError) -> String? {
+        try moveOut(name, at: directory.raw, pauses: Array(Self.pauses.prefix(2)))
+    }
+
+    /// The same below an open directory, tried again after each of `pauses`.
+    private func moveOut(
+        _ name: String, at directory: Int32, pauses: [UInt32]
+    ) throws(SystemError) -> String? {
         let trash = "trash-\(Identifier.random())"
-        guard live.begin(trash, layer: trash) else { return nil }
+        guard live.begin(trash, layer: trash) else {
+            return try moveOut(name, at: directory, pauses: pauses)
+        }
         var failure: SystemError?
-        for pause in [0] + Self.pauses.prefix(2) {
+        for pause in [0] + pauses {
             usleep(pause)
-            if renameat2(directory.raw, name, layout.staging.raw, trash, UInt32(RENAME_NOREPLACE)) == 0 {
+            if renameat2(directory, name, layout.staging.raw, trash, UInt32(RENAME_NOREPLACE)) == 0 {
                 return trash
             }
-            failure = .last("renameat2", name)
+            failure = .last("rename", name)
             if failure!.isMissing { break }
         }
         live.end(trash)
