@@ -21,10 +21,6 @@ final class TightConnection {
         do throws(SystemError) {
             let directory = try Descriptor.open(root, O_PATH | O_DIRECTORY)
             socket = try UnixSocket.connect("server.sock", in: directory, at: root)
-            // A server that does not answer must not hold us for ever.
-            var patience = timeval(tv_sec: 300, tv_usec: 0)
-            setsockopt(
-                socket.raw, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
         } catch {
             throw ErrorMessage(.internal, "cannot connect to the server", cause: "\(error)")
         }
@@ -83,6 +79,10 @@ final class TightConnection {
     }
 
     private func receive() throws(SystemError) {
+        // recv(2) alone would be woken up by the server's reading of the request as well.
+        var ready = pollfd(fd: socket.raw, events: Int16(POLLIN), revents: 0)
+        // A server that does not answer must not hold us for ever.
+        if poll(&ready, 1, 300_000) == 0 { throw SystemError(call: "recv", code: ETIMEDOUT) }
         let (at, room) = (buffer.baseAddress! + length, buffer.count - length)
         let count = try retrying("recv") { recv(socket.raw, at, room, 0) }
         guard count > 0 else { throw SystemError(call: "recv", code: ECONNRESET) }

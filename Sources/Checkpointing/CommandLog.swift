@@ -8,8 +8,23 @@ import Messages
 /// Records are JSON lines in `ROOT/sandboxes/NAME/log`; at 4 MiB the file becomes `log.1`, and the one before goes.
 final class CommandLog: Sendable {
     private static let limit = 4 << 20
+    /// The file that is written to, kept open: opening it for each piece costs more than writing the piece.
+    private final class Open {
+        private let file: Descriptor
+        private(set) var size: Int
+
+        init(_ path: String) throws(SystemError) {
+            file = try Descriptor.open(path, O_WRONLY | O_CREAT | O_APPEND)
+            size = Int(try FileStatus(path).size)
+        }
+
+        func append(_ line: [UInt8]) throws(SystemError) {
+            try file.writeAll(line)
+            size += line.count
+        }
+    }
     private let path: String
-    private let size = Monitor<Int?>(nil)
+    private let open = Monitor<Open?>(nil)
 
     init(directory: String) { path = "\(directory)/log" }
 
@@ -19,19 +34,20 @@ final class CommandLog: Sendable {
             time: secondsSince1970(), exec: exec, stream: stream, text: String(decoding: bytes, as: UTF8.self)
         )
         guard let line = try? JSONEncoder().encode(record) else { return }
-        size.with { size in
-            let before = size ?? Int((try? FileStatus(path))?.size ?? 0)
-            if before > Self.limit { try? Files.rename(path, "\(path).1") }
-            let file = try? Descriptor.open(path, O_WRONLY | O_CREAT | O_APPEND)
-            try? file?.writeAll(Array(line) + [10])
-            size = before > Self.limit ? line.count : before + line.count
+        open.with { open in
+            if let size = open?.size, size > Self.limit {
+                try? Files.rename(path, "\(path).1")
+                open = nil
+            }
+            if open == nil { open = try? Open(path) }
+            try? open?.append(Array(line) + [10])
         }
     }
 
     /// Every record kept, oldest first.
     func records() -> [LogRecord] {
         let decoder = JSONDecoder()
-        return size.with { _ in
+        return open.with { _ in
             ["\(path).1", path].flatMap { file in
                 ((try? Files.read(file)) ?? []).split(separator: 10).compactMap {
                     try? decoder.decode(LogRecord.self, from: FoundationEssentials.Data($0))

@@ -19,6 +19,11 @@
 struct command commands[CKPT_INIT_COMMANDS];
 int commands_used;
 
+/// Bytes of a ring that stay in memory between two commands.
+enum { KEPT = 8192 };
+/// Whether a free command's rings hold memory.
+static bool untrimmed;
+
 static void command_clear(struct command *c) {
     char *data[3] = {c->stream[0].data, c->stream[1].data, c->stream[2].data};
     memset(c, 0, sizeof *c);
@@ -71,10 +76,21 @@ struct command *command_claim(const char *id) {
 
 void command_release(struct command *c) {
     if (c->job) job_remove_files(c);
-    // The pages leave memory, and with it every process image to come.
-    for (int i = 0; i < 3; i++)
-        if (c->stream[i].produced) madvise(c->stream[i].data, CKPT_INIT_RING, MADV_DONTNEED);
+    // A page or two are kept for the next command; commands_trim has them leave before a save.
+    for (int i = 0; i < 3; i++) {
+        uint64_t used = c->stream[i].produced;
+        if (used > KEPT) madvise(c->stream[i].data, CKPT_INIT_RING, MADV_DONTNEED);
+        else if (used) untrimmed = true;
+    }
     command_clear(c);
+}
+
+void commands_trim(void) {
+    if (!untrimmed) return;
+    untrimmed = false;
+    for (int i = 0; i < commands_used; i++)
+        for (int s = 0; s < 3 && commands[i].state == FREE; s++)
+            madvise(commands[i].stream[s].data, CKPT_INIT_RING, MADV_DONTNEED);
 }
 
 static bool pipe_pair(int ours, int *kept, int *given) {

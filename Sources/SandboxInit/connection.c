@@ -30,6 +30,7 @@ void connection_close(void) {
     madvise(incoming, INCOMING, MADV_DONTNEED);
     madvise(outgoing, OUTGOING, MADV_DONTNEED);
     madvise(scratch, INCOMING, MADV_DONTNEED);
+    commands_trim();
     received = out_start = out_end = 0;
     half_closed = listed = false;
     list_at = -1;

@@ -133,6 +133,7 @@ struct command {
     bool tty, job, forget, quiet, tell_started, tell_stdin, exit_sent;
     pid_t pid, monitor;
     int monitor_fd;
+    uint64_t listen_from;  // when its output is first looked at, by CLOCK_MONOTONIC
     struct stream stream[3];
     uint64_t stdin_end;    // NONE until it is known
     uint64_t closed_until;  // nobody has the terminal open; when to look again, NONE otherwise
@@ -166,6 +167,8 @@ void command_say(struct command *c, const char *format, ...) __attribute__((form
 void failure_text(char text[512], const struct launch *what, struct launch_failure failure);
 void command_failed(struct command *c, struct launch_failure failure);
 void command_release(struct command *c);
+/// Gives back what free commands' rings hold: the pages leave memory, and with it every process image to come.
+void commands_trim(void);
 void command_ended(struct command *c, int status, uint32_t flags);
 void command_child_ended(struct command *c, pid_t pid, int status);
 void command_monitor_reported(struct command *c);
@@ -219,6 +222,7 @@ struct session {
     unsigned long commands;   // that bash was given to read at its top level
     pid_t older[MANY];
     size_t older_count;
+    bool older_known;  // since the last call ended
     char line[64];
     size_t line_length;
 };
@@ -232,6 +236,8 @@ void session_run_call(struct session *s);
 void session_repair(struct session *s);
 void session_next_call(struct session *s);
 void session_close(struct session *s);
+/// Does what is better done between two calls than at the start of the next.
+void session_prepare_next(struct session *s);
 
 // ---- session_end.c: how a call ends
 

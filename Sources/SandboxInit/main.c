@@ -149,7 +149,7 @@ static void watch(enum watched kind, int index, int stream, int fd, short events
     watched[watched_count++].stream = stream;
 }
 
-static void watch_all(bool sending) {
+static void watch_all(bool sending, uint64_t now) {
     watched_count = 0;
     watch(LISTENER, 0, 0, listener, POLLIN);
     watch(CONNECTION, 0, 0, connection_ended() ? -1 : connection, POLLIN);
@@ -157,7 +157,7 @@ static void watch_all(bool sending) {
     for (int i = 0; i < commands_used; i++) {
         struct command *c = &commands[i];
         if (c->state == FREE || c->state == QUEUED) continue;
-        for (int s = STDOUT; s <= STDERR && c->closed_until == NONE; s++)
+        for (int s = STDOUT; s <= STDERR && c->closed_until == NONE && c->listen_from <= now; s++)
             if (c->forget || ring_room(&c->stream[s])) watch(COMMAND_STREAM, i, s, c->stream[s].fd, POLLIN);
         bool waiting = c->stream[STDIN].acked < c->stream[STDIN].produced;
         // A pipe is watched even then: it tells that its reader has gone.
@@ -215,6 +215,7 @@ static uint64_t tick(uint64_t now) {
             command_readable(c, STDOUT);
         }
         if (c->closed_until < next) next = c->closed_until;
+        if (c->listen_from > now && c->listen_from < next) next = c->listen_from;
     }
     return next;
 }
@@ -228,7 +229,9 @@ static void serve(void) {
         uint64_t now = now_ns(), deadline = tick(now);
         uint64_t left = deadline > now ? deadline - now : 0;
         struct timespec wait = {(time_t)(left / 1000000000), (long)(left % 1000000000)};
-        watch_all(connection_pump());
+        bool sending = connection_pump();
+        for (int i = 0; i < CKPT_INIT_SESSIONS; i++) session_prepare_next(&sessions[i]);
+        watch_all(sending, now);
         // EINTR, after a child's end or a restore, is one more turn of the loop.
         int ready = ppoll(polled, watched_count, deadline == NONE ? NULL : &wait, &none);
         for (nfds_t i = 0; ready > 0 && i < watched_count; i++)

@@ -19,6 +19,9 @@
 struct session sessions[CKPT_INIT_SESSIONS];
 static uint64_t turns;
 
+/// How long the output of a call that nobody follows live may wait in its pipe, in nanoseconds.
+enum { LISTEN_AFTER = 1000000 };
+
 // An unset number is no number, and a version without `@P` gives none: 0 stands for both.
 #define STATUS(number) "'{ builtin echo $? " number ";} >&251 2>&1'"
 #define VERSION "(BASH_VERSINFO[0]*100+BASH_VERSINFO[1]"
@@ -124,6 +127,7 @@ static pid_t start_bash(struct session *s, const struct request *r, struct launc
     for (int i = 0; i < 2; i++) close_fd(&what->extra[i]);
     s->line_length = 0;
     s->look = s->again = NONE;
+    s->older_known = false;
     if (pid > 0) session_say(s, setup, sizeof setup - 1);
     s->commands = 1;
     return pid;
@@ -134,11 +138,21 @@ void session_repair(struct session *s) {
     session_say(s, repair, sizeof repair - 1);
 }
 
+static void look_for_children(struct session *s) {
+    s->older_count = children_of_single(s->pid, s->older, MANY);
+    s->older_known = true;
+}
+
+void session_prepare_next(struct session *s) {
+    if (s->state == IDLE && s->pid > 0 && !s->older_known) look_for_children(s);
+}
+
 /// Lets bash read the call's file.
 void session_run_call(struct session *s) {
     static const char form[] = ". " CKPT_INIT_DIRECTORY "/session/%s </dev/null 251>&-\n";
     char line[160];
-    s->older_count = children_of_single(s->pid, s->older, MANY);
+    if (!s->older_known) look_for_children(s);
+    s->older_known = false;
     s->state = BUSY;
     s->commands++;
     s->patience = FIRST_LOOK;
@@ -184,6 +198,8 @@ static void begin_call(struct session *s, struct command *c, const struct reques
         crash_watch(s->pid, r->head->flags & CKPT_SPAWN_WATCH_ALL);
     c->stream[STDOUT].fd = s->fd[STDOUT];
     c->stream[STDERR].fd = s->fd[STDERR];
+    // Most calls end before that, and what they printed is read with their end: one wake-up instead of two.
+    if (c->quiet) c->listen_from = c->started + LISTEN_AFTER;
     if (s->state == IDLE) session_run_call(s);
 }
 

@@ -43,6 +43,8 @@ extension CommandChannel {
         let now = monotonicNanoseconds()
         var lost: [TrackedCommand] = []
         let frames = table.with { table in
+            table.doomed.formUnion(table.unsaid.map(\.id))
+            table.unsaid = []
             var frames: [UInt8] = []
             var entries: [String: CommandEntry] = [:]
             for entry in listing.commands { entries[entry.id] = entry }
@@ -82,24 +84,87 @@ extension CommandChannel {
         return frames
     }
 
-    /// Reads the connection until it ends; owns the socket.
+    /// Reads the connection until it ends, when no follower does; owns the socket.
     func startReader(_ socket: Int32, _ frames: InitFrameReader) {
+        let turn = ReadingTurn(socket: socket, frames: frames)
+        reading.with { $0 = turn }
         startThread { [self] in
-            var frames = frames
             var problem = CommandError.disconnected
             do throws(CommandError) {
-                while true {
-                    while let (frame, payload) = try frames.next() { try dispatch(frame, payload) }
-                    let next = keepHouse()
-                    guard wire.waitReadable(socket, until: next) else { continue }
-                    guard Self.receive(socket, &frames) else { break }
+                // What came with the list.
+                if turn.take(.thread) {
+                    defer { turn.release() }
+                    try handleFrames(turn)
+                }
+                var next = keepHouse()
+                while !turn.isOver {
+                    if turn.isFollowersTurn, !wire.rest(ReadingTurn.courtesy) { continue }
+                    let isReadable = wire.waitReadable(socket, until: next)
+                    guard turn.take(.thread) else { continue }
+                    defer { turn.release() }
+                    if isReadable {
+                        guard Self.receive(socket, &turn.frames) else { break }
+                        try handleFrames(turn)
+                    }
+                    next = keepHouse()
                 }
             } catch {
                 problem = error
             }
-            let wanted = wire.ended(socket, problem)
+            turn.end()
+            turn.waitUntilFree()
+            reading.with { if $0 === turn { $0 = nil } }
+            let wanted = wire.ended(socket, turn.problem ?? problem)
             close(socket)
-            if !wanted { loseAll(problem) }
+            if !wanted { loseAll(turn.problem ?? problem) }
+        }
+    }
+
+    private func handleFrames(_ turn: ReadingTurn) throws(CommandError) {
+        while let (frame, payload) = try turn.frames.next() { try dispatch(frame, payload) }
+    }
+
+    /// Waits until `body` gives a result on a command's state; nil when `deadline` passes first.
+    ///
+    /// Who waits reads the connection itself for a while where nobody else does: each wake-up costs about as much as
+    /// all that a short command takes.
+    func follow<Result>(
+        _ command: TrackedCommand, until deadline: UInt64?,
+        _ body: (inout TrackedCommand.State) -> Result?
+    ) -> Result? {
+        if let result = command.state.with({ body(&$0) }) { return result }
+        guard let turn = reading.with({ $0 }) else { return command.state.wait(until: deadline, body) }
+        if turn.take(.follower) {
+            let result = read(turn, for: command, until: deadline, body)
+            if turn.leave() { wire.ring() }
+            if let result { return result }
+        }
+        if turn.beginWaiting() { wire.ring() }
+        defer { turn.endWaiting() }
+        return command.state.wait(until: deadline, body)
+    }
+
+    /// Reads for at most a stint; nil when that is over, or the connection.
+    private func read<Result>(
+        _ turn: ReadingTurn, for command: TrackedCommand, until deadline: UInt64?,
+        _ body: (inout TrackedCommand.State) -> Result?
+    ) -> Result? {
+        let end = min(deadline ?? .max, monotonicNanoseconds() + ReadingTurn.stint)
+        while true {
+            // What came before the turn was taken was handled by others.
+            if let result = command.state.with({ body(&$0) }) { return result }
+            let now = monotonicNanoseconds()
+            guard now < end else { return nil }
+            var poller = pollfd(fd: turn.socket, events: Int16(POLLIN), revents: 0)
+            if poll(&poller, 1, Int32(clamping: (end - now) / 1_000_000 + 1)) <= 0 { continue }
+            do throws(CommandError) {
+                guard Self.receive(turn.socket, &turn.frames) else { throw .disconnected }
+                try handleFrames(turn)
+            } catch {
+                turn.problem = error
+                turn.end()
+                return nil
+            }
         }
     }
 

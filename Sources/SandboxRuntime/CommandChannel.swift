@@ -21,6 +21,14 @@ public final class CommandChannel: Sendable {
         var lastTag: UInt32 = 0
         /// Forgotten while there was no connection to say so.
         var doomed: Set<String> = []
+        /// Forgotten, and PID 1 is told with what it is told next.
+        var unsaid: [TrackedCommand] = []
+
+        /// The frames that say so, once.
+        mutating func sayForgotten() -> [UInt8] {
+            defer { unsaid.removeAll(keepingCapacity: true) }
+            return unsaid.flatMap { InitFrame.encode(CKPT_FORGET, tag: $0.tag) }
+        }
 
         mutating func remove(_ command: TrackedCommand) {
             byTag[command.tag] = nil
@@ -36,6 +44,8 @@ public final class CommandChannel: Sendable {
     let wire = InitWire()
     let lists = ListRequests()
     let table = Monitor(Table())
+    /// Who reads the connection that is up.
+    let reading = Monitor<ReadingTurn?>(nil)
     let grace: UInt64
     let log: Log?
     let crashed: Crashed?
@@ -80,8 +90,9 @@ public final class CommandChannel: Sendable {
     /// Tells PID 1 all that was acknowledged and drops the connection: when this returns the sandbox holds
     /// none. Who wants to send something waits for `resume`.
     public func quiesce(deadline: UInt64) throws(CommandError) {
-        let commands = table.with { Array($0.byTag.values) }
-        try wire.close(last: commands.flatMap { $0.outstandingAcknowledgements() }, deadline: deadline)
+        let (commands, forgotten) = table.with { (Array($0.byTag.values), $0.sayForgotten()) }
+        try wire.close(
+            last: forgotten + commands.flatMap { $0.outstandingAcknowledgements() }, deadline: deadline)
     }
 
     /// Ends all that is followed with an error and forgets everything: the sandbox is gone or rolled back.
@@ -92,6 +103,7 @@ public final class CommandChannel: Sendable {
             $0.byTag = [:]
             $0.byID = [:]
             $0.doomed = []
+            $0.unsaid = []
             return all
         }
         lists.fail(reason)
@@ -109,7 +121,7 @@ public final class CommandChannel: Sendable {
     ) throws(CommandError) -> RunningCommand {
         try spec.validate()
         makeRoom()
-        let (command, before) = try table.with { (table) throws(CommandError) in
+        let (command, before, forgotten) = try table.with { (table) throws(CommandError) in
             let before = table.byID[spec.id]
             guard before != nil || from == (0, 0) else { throw .rolledBack }
             let command = TrackedCommand(
@@ -118,11 +130,11 @@ public final class CommandChannel: Sendable {
             table.byTag[command.tag] = command
             table.byID[spec.id] = command
             table.doomed.remove(spec.id)
-            return (command, before)
+            return (command, before, table.sayForgotten())
         }
         before?.failed(.replaced)
         do {
-            try wire.sendWhenUp(command.spawn(spec), deadline: deadline)
+            try wire.sendWhenUp(forgotten + command.spawn(spec), deadline: deadline)
         } catch {
             table.with { $0.remove(command) }
             throw error
@@ -132,7 +144,9 @@ public final class CommandChannel: Sendable {
 
     /// What PID 1 knows: commands and sessions.
     public func list(deadline: UInt64) throws(CommandError) -> SandboxListing {
-        try lists.list(wire, deadline: deadline)
+        let forgotten = table.with { $0.sayForgotten() }
+        if !forgotten.isEmpty { wire.send(forgotten) }
+        return try lists.list(wire, deadline: deadline)
     }
 
     /// What PID 1 knows, or what it told last where the sandbox is being saved.
@@ -169,14 +183,25 @@ public final class CommandChannel: Sendable {
         wire.ring()
     }
 
+    /// How many exits PID 1 may keep that it could forget.
+    private static let mostUnsaid = 16
+
     func forget(_ command: TrackedCommand) {
-        let known = table.with {
-            let known = $0.byTag[command.tag] != nil
-            $0.remove(command)
-            return known
+        let isUp = wire.isUp
+        let frames = table.with { table -> [UInt8] in
+            let known = table.byTag[command.tag] != nil
+            table.remove(command)
+            guard known else { return [] }
+            guard isUp else {
+                table.doomed.insert(command.id)
+                return []
+            }
+            table.unsaid.append(command)
+            // One that runs on is told of now, for its output has to flow.
+            let waits = command.state.with { $0.exit != nil } && table.unsaid.count < Self.mostUnsaid
+            return waits ? [] : table.sayForgotten()
         }
-        guard known, !wire.send(InitFrame.encode(CKPT_FORGET, tag: command.tag)) else { return }
-        table.with { _ = $0.doomed.insert(command.id) }
+        if !frames.isEmpty { wire.send(frames) }
     }
 
     /// Forgets the exits that nobody has asked for the longest when PID 1's table is filling up.

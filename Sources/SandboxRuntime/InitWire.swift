@@ -138,6 +138,7 @@ final class InitWire: Sendable {
             shutdown(socket, Int32(SHUT_WR))
             $0 = .closing(socket: socket)
         }
+        ring()
         let end: Result<Void, CommandError>? = state.wait(until: deadline) {
             switch $0 {
             case .quiet: .success(())
@@ -171,6 +172,7 @@ final class InitWire: Sendable {
             case .down: break
             }
         }
+        ring()
     }
 
     /// Whether it ended by itself.
@@ -206,6 +208,19 @@ final class InitWire: Sendable {
             _ = read(bell, &count, 8)
         }
         return watched[0].revents != 0
+    }
+
+    /// Waits for so many nanoseconds or until the bell rings; whether it did.
+    func rest(_ nanoseconds: UInt64) -> Bool {
+        guard bell >= 0 else {
+            usleep(useconds_t(nanoseconds / 1000))
+            return true
+        }
+        var watched = pollfd(fd: bell, events: Int16(POLLIN), revents: 0)
+        guard poll(&watched, 1, Int32(nanoseconds / 1_000_000)) > 0 else { return false }
+        var count: UInt64 = 0
+        _ = read(bell, &count, 8)
+        return true
     }
 
     private static func sendAll(_ socket: Int32, _ bytes: [UInt8]) -> Bool {

@@ -59,6 +59,8 @@ final class ListRequests: Sendable {
         try wire.sendWhenUp(InitFrame.encode(CKPT_LIST), deadline: deadline) {
             self.state.with { $0.underWay = $0.asked }
         }
+        // Who reads may be standing back for a follower that has just left.
+        wire.ring()
     }
 
     /// A connection is about to be taken into use: what was asked on another is asked again.

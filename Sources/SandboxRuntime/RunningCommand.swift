@@ -32,7 +32,7 @@ public final class RunningCommand: AttachedCommand {
     /// A program that cannot be executed is started in this sense: its exit code is 126 or 127.
     @discardableResult
     public func waitUntilStarted(deadline: UInt64) throws(CommandError) -> UInt64 {
-        let result: Result<UInt64, CommandError>? = command.state.wait(until: deadline) {
+        let result: Result<UInt64, CommandError>? = channel.follow(command, until: deadline) {
             if $0.started { return .success($0.input.reported) }
             return $0.failure.map { .failure($0) }
         }
@@ -40,7 +40,7 @@ public final class RunningCommand: AttachedCommand {
     }
 
     public func next(deadline: UInt64?) -> AttachedEvent? {
-        let event: AttachedEvent?? = command.state.wait(until: deadline) { [id] in
+        let event: AttachedEvent?? = channel.follow(command, until: deadline) { [id] in
             if $0.detached { return .some(nil) }
             if $0.nextEvent < $0.events.count {
                 let event = $0.events[$0.nextEvent]
