@@ -1,3 +1,4 @@
+import CLinux
 import CriuImages
 import Glibc
 import LinuxSystem
@@ -11,6 +12,8 @@ struct CapturedUpper: Sendable {
     let layer: String
     /// What the next capture compares with.
     let index: CaptureIndex
+    /// What hears of changes since.
+    let journal: ChangeJournal?
 }
 
 extension CheckpointManager {
@@ -28,10 +31,14 @@ extension CheckpointManager {
             try attempt.staging.makeLayer()
             let capture = LayerCapture(upper: upper, layer: attempt.staging.layerPath)
             let before = previous.map {
-                LayerCapture.Previous(index: $0.index, layer: store.layerPath($0.layer))
+                LayerCapture.Previous(
+                    index: $0.index, layer: store.layerPath($0.layer), journal: $0.journal)
             }
             // What is in a tmpfs is stored with each snapshot's own layer.
-            switch try capture.capture(previous: before, hot: hot, always: !tmpfs.isEmpty, counting: copied) {
+            let outcome = try capture.capture(
+                previous: before, hot: hot, opened: attempt.openedFiles, always: !tmpfs.isEmpty,
+                counting: copied)
+            switch outcome {
             case .unchanged:
                 rmdir(attempt.staging.layerPath)
                 return previous!
@@ -42,7 +49,9 @@ extension CheckpointManager {
                         part.path, of: attempt.running.process.pid,
                         into: "\(attempt.staging.layerPath)/\(part.key)")
                 }
-                return CapturedUpper(layer: attempt.staging.layerID, index: captured.index)
+                return CapturedUpper(
+                    layer: attempt.staging.layerID, index: captured.index,
+                    journal: attempt.journal(since: captured.index))
             }
         }
     }
@@ -56,6 +65,27 @@ extension SaveAttempt {
             return paths.map { Array(running.root.pathInUpper(of: $0).utf8) }
         } catch {
             throw ErrorMessage(.internal, "the process image cannot be read back", cause: error.description)
+        }
+    }
+
+    /// The files that are open for writing, by their paths in the upper; nil where the image does not tell.
+    fileprivate func openedFiles() -> [[UInt8]]? {
+        let paths = try? ImageDirectory(staging.processPath).filesOpenForWriting()
+        return paths?.map { Array(running.root.pathInUpper(of: $0).utf8) }
+    }
+
+    /// Begins to hear of changes since a capture, where the sandbox runs on and has no memory-backed directories, which
+    /// are captured each time.
+    fileprivate func journal(since index: CaptureIndex) -> ChangeJournal? {
+        guard !stops, running.root.tmpfs.isEmpty,
+            let root = try? Descriptor.open("/proc/\(running.process.pid)/root", O_PATH | O_DIRECTORY)
+        else { return nil }
+        let parts = Dictionary(
+            running.root.parts.map { ($0.key, $0.path) }, uniquingKeysWith: { first, _ in first })
+        return ChangeJournal(index, upper: running.root.upper) { key in
+            guard let path = parts[key] else { return nil }
+            let opened = clinux_open_in_root(root.raw, path.isEmpty ? "." : path, O_PATH | O_DIRECTORY)
+            return opened < 0 ? nil : Descriptor(owning: opened)
         }
     }
 }

@@ -15,7 +15,14 @@ extension ImageDirectory {
         for process in try processes() where process.state != .zombie {
             ids.formUnion(try sharedWritableIDs(of: process.pid))
         }
-        return ids.isEmpty ? [] : try regularFiles(ids)
+        return ids.isEmpty ? [] : try regularFiles { ids.contains(UInt64($0.id)) }
+    }
+
+    /// The files that are open for writing, by the paths they had when they were opened.
+    public func filesOpenForWriting() throws(CriuImageError) -> Set<String> {
+        try regularFiles { file in
+            file.reg.map { Int32(truncatingIfNeeded: $0.pointee.flags) & O_ACCMODE != O_RDONLY } ?? false
+        }
     }
 
     private func sharedWritableIDs(of pid: Int32) throws(CriuImageError) -> Set<UInt64> {
@@ -35,16 +42,13 @@ extension ImageDirectory {
         }
     }
 
-    private func regularFiles(_ wanted: Set<UInt64>) throws(CriuImageError) -> Set<String> {
+    private func regularFiles(where isWanted: (FileEntry) -> Bool) throws(CriuImageError) -> Set<String> {
         let files = try file("files.img", .files)
         var paths: Set<String> = []
         for index in files.entries.indices {
             let path: String? = try files.decode(index, file_entry__unpack, file_entry__free_unpacked) {
                 entry throws(CriuImageError) in
-                guard wanted.contains(UInt64(entry.pointee.id)), let name = entry.pointee.reg?.pointee.name
-                else {
-                    return nil
-                }
+                guard isWanted(entry.pointee), let name = entry.pointee.reg?.pointee.name else { return nil }
                 return String(cString: name)
             }
             if let path { paths.insert(path) }

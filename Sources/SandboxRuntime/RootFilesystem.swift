@@ -31,6 +31,9 @@ public struct RootFilesystem: Sendable {
             + view.masks.map { ($0.key, $0.source, $0.path) }
     }
 
+    /// The overlays it is made of: the name of each in the upper and in every layer, and its path below the root.
+    public var parts: [(key: String, path: String)] { view.parts.map { ($0.key, $0.path) } }
+
     /// Its memory-backed directories: the name of each in every layer, and where it lies as in `submounts`.
     public var tmpfs: [(key: String, source: String, path: String)] {
         view.mounts.filter(\.isTmpfs).map { ($0.key, place(of: $0), $0.path) }

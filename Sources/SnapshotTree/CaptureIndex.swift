@@ -26,6 +26,8 @@ public struct CaptureIndex: Sendable {
     private(set) var names = 0
     /// The names of directories, exactly: their ctime changes with their contents, so it proves no name.
     private(set) var directoryNames: [ino_t: [UInt8]] = [:]
+    /// The names of what no change of its directory's files tells of: a file that has several names, a FIFO, a device.
+    private(set) var alone: [(parent: ino_t, name: [UInt8])] = []
     let device: dev_t
     let root: ino_t
     /// When the capture began, in nanoseconds since 1970.
@@ -54,10 +56,17 @@ public struct CaptureIndex: Sendable {
         names += 1
         guard status.st_dev == device else { return }
         entries[status.st_ino] = Entry(status, name: name, parent: parent)
-        guard status.st_mode & S_IFMT == S_IFDIR, let name else { return }
-        directoryNames[status.st_ino] = UnsafeBufferPointer(start: name, count: strlen(name)).map {
-            UInt8(bitPattern: $0)
+        guard let name else { return }
+        let type = status.st_mode & S_IFMT
+        if type == S_IFDIR {
+            directoryNames[status.st_ino] = bytes(of: name)
+        } else if !status.isWhiteout, status.st_nlink > 1 || (type != S_IFREG && type != S_IFLNK) {
+            alone.append((parent, bytes(of: name)))
         }
+    }
+
+    private func bytes(of name: UnsafePointer<CChar>) -> [UInt8] {
+        UnsafeBufferPointer(start: name, count: strlen(name)).map { UInt8(bitPattern: $0) }
     }
 
     /// Whether an entry is the one that the capture saw, unchanged, under its name in its directory.
@@ -72,6 +81,16 @@ public struct CaptureIndex: Sendable {
         let now = Entry(status, name: nil, parent: known.parent)
         return known.changed < instant - Self.settled && known.changed == now.changed
             && known.modified == now.modified && known.size == now.size
+    }
+
+    /// The same for anything but a directory and a whiteout, of which `hot` may change without a trace.
+    func provesUnchanged(
+        file status: stat, name: UnsafePointer<CChar>, parent: ino_t, hot: Set<ino_t>
+    ) -> Bool {
+        let isProved =
+            status.st_nlink > 1
+            ? provesUnchanged(linked: status) : provesUnchanged(status, name: name, parent: parent)
+        return isProved && !hot.contains(status.st_ino)
     }
 
     /// Whether a directory had this name and this parent when the capture was made.
@@ -91,6 +110,11 @@ extension CaptureIndex.Entry {
             parent: parent, nameHash: hasher.finalize(), size: Int64(status.st_size),
             modified: status.st_mtim.nanoseconds, changed: status.st_ctim.nanoseconds)
     }
+}
+
+extension stat {
+    /// Whether overlayfs takes it for the sign that something of the layers below is gone.
+    var isWhiteout: Bool { st_mode & S_IFMT == S_IFCHR && st_rdev == 0 }
 }
 
 extension timespec {
@@ -138,12 +162,8 @@ struct ChangeScan: TreeVisitor {
         seen += 1
         // Whiteouts share an inode, whose times change with every deletion; that one is still here is
         // proved by the directory's own times.
-        if status.st_mode & S_IFMT == S_IFCHR, status.st_rdev == 0 { return }
-        let isProved =
-            status.st_nlink > 1
-            ? index.provesUnchanged(linked: status)
-            : index.provesUnchanged(status, name: name, parent: directory)
-        changed = !isProved || hot.contains(status.st_ino)
+        if status.isWhiteout { return }
+        changed = !index.provesUnchanged(file: status, name: name, parent: directory, hot: hot)
     }
 
     mutating func enter(

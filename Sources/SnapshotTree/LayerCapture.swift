@@ -26,11 +26,14 @@ public struct LayerCapture: Sendable {
         public let index: CaptureIndex
         /// The directory of the layer it made; immutable and on the same filesystem.
         public let layer: String
+        /// What heard of changes since; nil where nothing did.
+        public let journal: ChangeJournal?
 
         /// A capture to compare the next one with.
-        public init(index: CaptureIndex, layer: String) {
+        public init(index: CaptureIndex, layer: String, journal: ChangeJournal? = nil) {
             self.index = index
             self.layer = layer
+            self.journal = journal
         }
     }
 
@@ -63,20 +66,20 @@ public struct LayerCapture: Sendable {
     /// it then shows a link count above 1 in a sandbox that stands on the layer. `hot` are the files that
     /// a process has mapped shared and writable, by their path relative to the upper directory: a store
     /// to mapped memory need not change a file's times, so those are copied, and also by the capture after.
+    /// `opened` are the files that are open for writing, by such paths too; asked for only with a journal.
     /// With `always` the layer holds a copy also where nothing changed.
     /// `copied` counts the bytes on disk of the files that are in the layer.
     /// When it throws, what the layer's directory holds by then is the caller's to remove.
     public func capture(
-        previous: Previous? = nil, hot: [[UInt8]] = [], always: Bool = false,
-        counting copied: WorkCount = WorkCount()
+        previous: Previous? = nil, hot: [[UInt8]] = [], opened: () -> [[UInt8]]? = { [] },
+        always: Bool = false, counting copied: WorkCount = WorkCount()
     ) throws(SnapshotTreeError) -> Outcome {
         try wrapping { () throws(SystemError) in
             let source = try Descriptor.directory(upper)
             let previous = previous.flatMap { $0.index.isValid ? $0 : nil }
             let hotNow = inodes(of: hot, below: source)
             let hotSince = hotNow.union(previous?.index.hot ?? [])
-            if !always, let previous, try !ChangeScan.hasChanged(source, since: previous.index, hot: hotSince)
-            {
+            if !always, let previous, try isUnchanged(source, since: previous, hot: hotSince, opened) {
                 return .unchanged
             }
             let copy = try LayerCopy(
@@ -84,6 +87,20 @@ public struct LayerCapture: Sendable {
             if let previous { copy.share(previous, except: hotSince) }
             return .captured(try copy.run(source))
         }
+    }
+
+    private func isUnchanged(
+        _ source: borrowing Descriptor, since previous: Previous, hot: Set<ino_t>, _ opened: () -> [[UInt8]]?
+    ) throws(SystemError) -> Bool {
+        if let journal = previous.journal, let opened = opened() {
+            let opened = status(of: opened, below: source)
+            if journal.provesUnchanged(source, since: previous.index, hot: hot, opened: opened) {
+                return true
+            }
+        }
+        if try ChangeScan.hasChanged(source, since: previous.index, hot: hot) { return false }
+        previous.journal?.forget()
+        return true
     }
 
     /// What an upper directory holds.
@@ -107,14 +124,18 @@ public struct LayerCapture: Sendable {
         }
     }
 
-    /// The inodes that the paths lead to; what is not there needs no care.
     private func inodes(of paths: [[UInt8]], below root: borrowing Descriptor) -> Set<ino_t> {
-        var inodes: Set<ino_t> = []
+        Set(status(of: paths, below: root).map(\.st_ino))
+    }
+
+    /// What the paths lead to; what is not there needs no care.
+    private func status(of paths: [[UInt8]], below root: borrowing Descriptor) -> [stat] {
+        var found: [stat] = []
         for path in paths {
             let relative = path.drop { $0 == UInt8(ascii: "/") }.map { CChar(bitPattern: $0) } + [0]
             var status = stat()
-            if fstatat(root.raw, relative, &status, AT_SYMLINK_NOFOLLOW) == 0 { inodes.insert(status.st_ino) }
+            if fstatat(root.raw, relative, &status, AT_SYMLINK_NOFOLLOW) == 0 { found.append(status) }
         }
-        return inodes
+        return found
     }
 }

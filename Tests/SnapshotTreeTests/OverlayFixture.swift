@@ -7,15 +7,19 @@ import Testing
 /// An overlay mount of its own below a temporary directory: base/, upper/, work/ and merged/.
 final class OverlayFixture {
     let store: TemporaryStore
-    var upper: String { store.path + "/upper" }
+    /// A directory that holds the upper one alone.
+    var upperParent: String { store.path + "/uppers" }
+    var upper: String { upperParent + "/upper" }
     var merged: String { store.path + "/merged" }
     private var layers = 0
 
     init() throws {
         store = try TemporaryStore()
-        for name in ["base", "upper", "work", "merged"] { mkdir("\(store.path)/\(name)", 0o755) }
+        for name in ["base", "uppers", "uppers/upper", "work", "merged"] {
+            mkdir("\(store.path)/\(name)", 0o755)
+        }
         try python(Self.makeBase, store.path + "/base")
-        try mountOverlay(lower: store.path + "/base", upper: "upper", work: "work", on: "merged")
+        try mountOverlay(lower: store.path + "/base", upper: "uppers/upper", work: "work", on: "merged")
     }
 
     deinit { umount2(merged, Int32(MNT_DETACH)) }

@@ -9,6 +9,7 @@
 #include <sys/xattr.h>
 
 #include "borrowed.h"
+#include "change_queue.h"
 #include "clock_watch.h"
 #include "criu_spawn.h"
 #include "daemon.h"
