@@ -22,7 +22,8 @@ int clinux_hear_changes(int queue, int root, const char *path) {
     };
     int directory = (int)syscall(SYS_openat2, root, path, &how, sizeof how);
     if (directory < 0) return -1;
-    uint64_t changes = FAN_MODIFY | FAN_ATTRIB | FAN_CLOSE_WRITE | FAN_EVENT_ON_CHILD;
+    uint64_t changes = FAN_MODIFY | FAN_ATTRIB | FAN_CLOSE_WRITE | FAN_CREATE | FAN_DELETE | FAN_MOVED_FROM |
+                       FAN_MOVED_TO | FAN_ONDIR | FAN_EVENT_ON_CHILD;
     int result = fanotify_mark(queue, FAN_MARK_ADD, changes, directory, NULL);
     int code = errno;
     close(directory);

@@ -42,9 +42,7 @@ public struct CaptureIndex: Sendable {
         root = status.st_ino
         self.hot = hot
         clockSteps = WallClockSteps.shared.count()
-        var now = timespec()
-        clock_gettime(CLOCK_REALTIME, &now)
-        instant = now.nanoseconds
+        instant = Self.now
         note(status, name: nil, parent: status.st_ino)
     }
 
@@ -71,12 +69,39 @@ public struct CaptureIndex: Sendable {
 
     /// Whether an entry is the one that the capture saw, unchanged, under its name in its directory.
     func provesUnchanged(_ status: stat, name: UnsafePointer<CChar>?, parent: ino_t) -> Bool {
-        guard status.st_dev == device, let known = entries[status.st_ino] else { return false }
-        return known.changed < instant - Self.settled && known == Entry(status, name: name, parent: parent)
+        provesUnchanged(status, name: name, parent: parent, at: instant)
+    }
+
+    /// The same, where it is known that nothing had changed until a later `instant`.
+    func provesUnchanged(
+        _ status: stat, name: UnsafePointer<CChar>?, parent: ino_t, at instant: Int64
+    ) -> Bool {
+        isSettled(status.st_ino, at: instant) && isSame(status, name: name, parent: parent)
+    }
+
+    /// Whether what the kernel says of an entry is what it said at the capture.
+    func isSame(_ status: stat, name: UnsafePointer<CChar>?, parent: ino_t) -> Bool {
+        status.st_dev == device
+            && entries[status.st_ino] == Entry(status, name: name, parent: parent)
+    }
+
+    /// Whether an entry had changed last so long before `instant` that a later change has another time.
+    func isSettled(_ inode: ino_t, at instant: Int64) -> Bool {
+        entries[inode].map { $0.changed < instant - Self.settled } ?? false
+    }
+
+    /// Nanoseconds since 1970.
+    static var now: Int64 {
+        var now = timespec()
+        clock_gettime(CLOCK_REALTIME, &now)
+        return now.nanoseconds
     }
 
     /// The same for an inode with several names, of which only one is remembered.
-    func provesUnchanged(linked status: stat) -> Bool {
+    func provesUnchanged(linked status: stat) -> Bool { provesUnchanged(linked: status, at: instant) }
+
+    /// The same, where it is known that nothing had changed until a later `instant`.
+    func provesUnchanged(linked status: stat, at instant: Int64) -> Bool {
         guard status.st_dev == device, let known = entries[status.st_ino] else { return false }
         let now = Entry(status, name: nil, parent: known.parent)
         return known.changed < instant - Self.settled && known.changed == now.changed

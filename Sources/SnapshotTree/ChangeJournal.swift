@@ -10,7 +10,8 @@ public import LinuxSystem
 /// - stores to mapped memory: those files are `hot`, at the capture or now, or their times tell (see `CaptureIndex`), and
 ///   whoever opened one since the capture has closed it, which is told, or has it open still;
 /// - writes by aio(7): the file is still open for writing, and looked at, or was closed, which is told;
-/// - names that come and go, files that are copied up, and directories themselves: each directory is looked at;
+/// - what is copied up: each directory is looked at. Where it had changed so shortly before the capture that its time
+///   proves nothing, its names are compared;
 /// - reading and writing of FIFOs: looked at too, and so are files that have several names.
 ///
 /// A change that was told of once is told for good, until a comparison of every file has proved it to be none.
@@ -23,12 +24,21 @@ public final class ChangeJournal: Sendable {
     private let queue: Descriptor
     private let directories: [Place]
     private let alone: [Place]
-    private let hasHeard = Monitor(false)
+    /// The names in directories whose times proved nothing at the capture.
+    private let young: [ino_t: [UInt8]]
+    private let state: Monitor<State>
+
+    private struct State {
+        var hasHeard = false
+        /// Until when it is known that nothing had changed, in nanoseconds since 1970.
+        var proved: Int64
+    }
 
     /// Something below the upper directory, and the number of the directory it lies in.
     private struct Place: Sendable {
         let path: [UInt8]
         let parent: ino_t
+        var inode: ino_t = 0
 
         /// Its path and, in it, its name, as C strings.
         func withPath<Result>(_ body: (UnsafePointer<CChar>, _ name: UnsafePointer<CChar>) -> Result)
@@ -58,9 +68,16 @@ public final class ChangeJournal: Sendable {
         guard raw >= 0 else { return nil }
         queue = Descriptor(owning: raw)
         directories = index.directoryNames.keys.map {
-            Place(path: paths[$0]!, parent: index.entries[$0]!.parent)
+            Place(path: paths[$0]!, parent: index.entries[$0]!.parent, inode: $0)
         }
         alone = index.alone.map { Place(path: Self.path($0.name, in: paths[$0.parent]!), parent: $0.parent) }
+        state = Monitor(State(proved: index.instant))
+        var young: [ino_t: [UInt8]] = [:]
+        for place in directories where !index.isSettled(place.inode, at: index.instant) {
+            guard let names = Self.names(in: place, of: root) else { return nil }
+            young[place.inode] = names
+        }
+        self.young = young
         let parts = Dictionary(grouping: directories) { $0.path.prefix { $0 != slash } }
         for (part, directories) in parts {
             let key = String(decoding: part, as: UTF8.self)
@@ -96,41 +113,68 @@ public final class ChangeJournal: Sendable {
     func provesUnchanged(
         _ upper: borrowing Descriptor, since index: CaptureIndex, hot: Set<ino_t>, opened: [stat]
     ) -> Bool {
+        let now = CaptureIndex.now
+        let proved = state.with { $0.proved }
         guard isQuiet, hot.allSatisfy({ index.entries[$0] == nil }),
             let root = try? upper.status(), root.st_ino == index.root,
-            index.provesUnchanged(root, name: nil, parent: index.root)
+            index.provesUnchanged(root, name: nil, parent: index.root, at: proved)
         else { return false }
-        let upper = upper.raw
-        return directories.allSatisfy { Self.isUnchanged($0, in: upper, since: index) }
-            && alone.allSatisfy { Self.isUnchanged($0, in: upper, since: index) }
-            && opened.allSatisfy { index.provesUnchanged(linked: $0) }
+        for place in directories {
+            guard let status = Self.status(of: place, in: upper),
+                place.withPath({ index.isSame(status, name: $1, parent: place.parent) }),
+                index.isSettled(place.inode, at: proved) || hasSameNames(place, in: upper)
+            else { return false }
+        }
+        for place in alone {
+            guard let status = Self.status(of: place, in: upper) else { return false }
+            let isSame =
+                status.st_nlink > 1
+                ? index.provesUnchanged(linked: status, at: proved)
+                : place.withPath {
+                    index.provesUnchanged(status, name: $1, parent: place.parent, at: proved)
+                }
+            if !isSame { return false }
+        }
+        guard opened.allSatisfy({ index.provesUnchanged(linked: $0, at: proved) }) else { return false }
+        state.with { $0.proved = now }
+        return true
     }
 
     /// What was heard was nothing: every file has been compared since.
-    func forget() { hasHeard.with { $0 = false } }
+    func forget() { state.with { $0.hasHeard = false } }
 
     private var isQuiet: Bool {
-        hasHeard.with { hasHeard in
+        state.with { state in
             while true {
                 do throws(SystemError) {
-                    if try queue.read(upTo: 65536).isEmpty { return !hasHeard }
-                    hasHeard = true
+                    if try queue.read(upTo: 65536).isEmpty { return !state.hasHeard }
+                    state.hasHeard = true
                 } catch {
-                    if error.code != EAGAIN { hasHeard = true }
-                    return !hasHeard
+                    if error.code != EAGAIN { state.hasHeard = true }
+                    return !state.hasHeard
                 }
             }
         }
     }
 
-    private static func isUnchanged(_ place: Place, in upper: Int32, since index: CaptureIndex) -> Bool {
-        place.withPath { path, name in
-            var status = stat()
-            guard fstatat(upper, path, &status, AT_SYMLINK_NOFOLLOW) == 0 else { return false }
-            return status.st_nlink > 1 && status.st_mode & S_IFMT != S_IFDIR
-                ? index.provesUnchanged(linked: status)
-                : index.provesUnchanged(status, name: name, parent: place.parent)
+    private static func status(of place: Place, in upper: borrowing Descriptor) -> stat? {
+        let at = upper.raw
+        var status = stat()
+        return place.withPath { path, _ in fstatat(at, path, &status, AT_SYMLINK_NOFOLLOW) } == 0
+            ? status : nil
+    }
+
+    private func hasSameNames(_ place: Place, in upper: borrowing Descriptor) -> Bool {
+        young[place.inode].map { $0 == Self.names(in: place, of: upper) } ?? false
+    }
+
+    private static func names(in place: Place, of upper: borrowing Descriptor) -> [UInt8]? {
+        let at = upper.raw
+        let opened = place.withPath { path, _ in
+            openat(at, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
         }
+        guard opened >= 0 else { return nil }
+        return try? DirectoryEntries(of: Descriptor(owning: opened)).bytes
     }
 
     // MARK: - Paths

@@ -6,7 +6,7 @@ import LinuxSystem
 /// Read whole before anything is done with them, so that a caller may unlink while it goes through them.
 final class DirectoryEntries {
     // One entry after another: a type byte (DT_REG …), the name, a NUL.
-    private var bytes: [UInt8] = []
+    private(set) var bytes: [UInt8] = []
     /// How many there are, without `.` and `..`.
     private(set) var count = 0
 

@@ -92,6 +92,17 @@ import Testing
         try expectCapturedAnew(previous)
     }
 
+    @Test(arguments: ["kept/file", "renamed/file"])
+    func directoryTooYoungForItsTimeIsComparedByName(_ copiedUp: String) throws {
+        try change("open('deep/young', 'w'); os.utime('.')")
+        let previous = try heard()
+        #expect(try capture(overlay.newLayer(), previous) == nil)
+        usleep(60_000)
+        #expect(try capture(overlay.newLayer(), previous) == nil)
+        try change("os.mkdir('\(copiedUp.prefix { $0 != "/" })/new')")
+        try expectCapturedAnew(previous)
+    }
+
     @Test func changeIsNotForgottenWhenItsCaptureIsGivenUp() throws {
         let previous = try heard()
         try change("open('plain', 'r+').write('G')")

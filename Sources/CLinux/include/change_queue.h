@@ -6,8 +6,8 @@
 /// or -1.
 int clinux_change_queue(void);
 
-/// Has the queue hear of what changes in the files that lie in a directory: their data, their metadata, and that one of
-/// them is closed that was open for writing. `path` is below `root`, and no link or mount is followed on the way to it.
+/// Has the queue hear of what changes in a directory: its names and metadata, its files' data and metadata, and that one
+/// of them is closed that was open for writing. `path` is below `root`, and no link or mount is followed on the way to it.
 /// 0, or -1.
 int clinux_hear_changes(int queue, int root, const char *path);
 
