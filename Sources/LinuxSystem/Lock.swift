@@ -46,6 +46,7 @@ public final class Monitor<Value>: @unchecked Sendable {
     /// Waits until `body` gives a result, asking again after each wake; nil when `deadline` passes first.
     ///
     /// `deadline` is in nanoseconds of CLOCK_MONOTONIC; nil waits for ever.
+    @discardableResult
     public func wait<Result>(until deadline: UInt64? = nil, _ body: (inout Value) -> Result?) -> Result? {
         pthread_mutex_lock(mutex)
         defer { pthread_mutex_unlock(mutex) }

@@ -79,7 +79,7 @@ extension SnapshotTree {
             return DeleteResult(deleted: deleted, freedBytes: empty(trash, counting: done))
         }
         let freed = Holding.freed(by: trash.map(layout.stagingPath), counting: done)
-        removeBehind(trash)
+        removeLater(trash)
         return DeleteResult(deleted: deleted, freedBytes: freed)
     }
 
@@ -92,7 +92,7 @@ extension SnapshotTree {
     }
 
     /// Takes a directory of this store's filesystem out of the way in one step, and removes it on a thread of its
-    /// own; what a crash leaves of it the next start sweeps. One that is not there is no error. Throws `system`.
+    /// own; what a crash or the server's end leaves of it the next start removes. One that is not there is no error. Throws `system`.
     public func discard(_ path: String) throws(SnapshotTreeError) {
         try usingReserve { () throws(SnapshotTreeError) in try discardNow(path) }
     }
@@ -101,7 +101,7 @@ extension SnapshotTree {
         let trash = try wrapping { () throws(SystemError) in
             try moveOut(path, at: AT_FDCWD, pauses: Self.pauses)
         }
-        if let trash { emptyLater(trash, pauses: [0] + Self.pauses) }
+        if let trash { removeLater([trash]) }
     }
 
     /// Gives the children another parent on disk.
@@ -168,7 +168,7 @@ extension SnapshotTree {
     private func moveOut(
         _ name: String, at directory: Int32, pauses: [UInt32]
     ) throws(SystemError) -> String? {
-        let trash = "trash-\(Identifier.random())"
+        let trash = "\(Layout.trashPrefix)\(Identifier.random())"
         guard live.begin(trash, layer: trash) else {
             return try moveOut(name, at: directory, pauses: pauses)
         }
@@ -203,52 +203,5 @@ extension SnapshotTree {
             unlinkat(layout.digests.raw, layer, 0)
         }
         return discarded
-    }
-
-    /// How long the removal of a file that could not be removed waits before it is tried again, in microseconds.
-    static var pauses: [UInt32] { [10_000, 100_000, 1_000_000] }
-
-    /// Removes directories of `staging/` and returns the bytes that became free; what cannot be removed now is tried
-    /// again in the background. `done` counts the directories.
-    func empty(_ trash: [String], counting done: WorkCount = WorkCount()) -> Int64 {
-        var freed: Int64 = 0
-        for name in trash {
-            defer { done.add(1) }
-            do {
-                freed += try TreeRemoval.remove(name, below: layout.staging)
-                live.end(name)
-            } catch {
-                emptyLater(name, pauses: Self.pauses)
-            }
-        }
-        return freed
-    }
-
-    /// Removes directories of `staging/` on a thread of its own.
-    private func removeBehind(_ trash: [String]) {
-        if trash.isEmpty { return }
-        removals.with { $0 += 1 }
-        startThread {
-            _ = self.empty(trash)
-            self.removals.with(wake: true) { $0 -= 1 }
-        }
-    }
-
-    private func emptyLater(_ name: String, pauses: [UInt32]) {
-        removals.with { $0 += 1 }
-        startThread {
-            var failure: SystemError?
-            for pause in pauses {
-                usleep(pause)
-                do throws(SystemError) {
-                    _ = try TreeRemoval.remove(name, below: self.layout.staging)
-                    failure = nil
-                    break
-                } catch { failure = error }
-            }
-            if let failure { self.report("staging/\(name) stays for ckpt gc or the next start: \(failure)") }
-            self.live.end(name)
-            self.removals.with(wake: true) { $0 -= 1 }
-        }
     }
 }

@@ -42,15 +42,15 @@ final class Layout: Sendable {
     func snapshotPath(_ id: String) -> String { "\(root)/snapshots/\(id)" }
     func stagingPath(_ id: String) -> String { "\(root)/staging/\(id)" }
 
-    /// Removes every directory of `staging/` but the live ones; returns names and bytes freed.
-    func sweepStaging(except live: LiveStagings? = nil) throws(SystemError) -> (names: [String], bytes: Int64)
-    {
+    /// Removes every directory of `staging/` but the live ones, and with nil for those but trash, which can wait; returns
+    /// names and bytes freed.
+    func sweepStaging(except live: LiveStagings?) throws(SystemError) -> (names: [String], bytes: Int64) {
         var swept: [String] = []
         var bytes: Int64 = 0
         let names = try DirectoryEntries(of: staging).names()
         // Asked after the listing: a staging is live before its directory exists.
-        let live = live?.snapshots ?? []
-        for name in names where !live.contains(name) {
+        let kept = live?.snapshots
+        for name in names where !(kept?.contains(name) ?? name.hasPrefix(Self.trashPrefix)) {
             // What cannot be removed now is out of everybody's sight, and there is a next time.
             guard let freed = try? TreeRemoval.remove(name, below: staging) else { continue }
             bytes += freed

@@ -52,7 +52,7 @@ public struct Recovery: Equatable, Sendable {
         recovery.unflushed = ours
         (recovery.kept, recovery.dropped) = try layout.settle(others)
         (recovery.swept, recovery.sweptBytes) = try wrapping { () throws(SystemError) in
-            try layout.sweepStaging()
+            try layout.sweepStaging(except: nil)
         }
         // What was never flushed may have lost any of its pages; nothing is in it that the manifests have not.
         if last == .machineWentDown(.none) {

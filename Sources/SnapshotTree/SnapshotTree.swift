@@ -20,8 +20,7 @@ public final class SnapshotTree: Sendable {
     let flusher: Flusher
     /// Process images that were found whole, and what the kernel said of their files then.
     let wholeProcesses = Monitor<[String: Digest]>([:])
-    /// Directories that are being removed in the background.
-    let removals = Monitor(0)
+    let removals = Monitor(Removals())
     let compaction = Monitor(Compaction())
     /// Held by the one thread that merges layers.
     let merging = Monitor(())
@@ -68,6 +67,7 @@ public final class SnapshotTree: Sendable {
         Reserve.keep(root)
         if !recovery.unflushed.isEmpty { flusher.fallBehind() }
         if durability != .none { for id in recovery.unflushed { flusher.add(id) } }
+        try removeLeftTrash()
     }
 
     /// Waits until every snapshot published so far is durable, or has been reported not to be; for those that nobody
@@ -79,10 +79,11 @@ public final class SnapshotTree: Sendable {
         flusher.waitUntilIdle()
     }
 
-    /// Ends the work on the store in order: everything is durable, and the next start has nothing to look for.
+    /// Ends the work on the store in order: everything is durable, and the next start has nothing to look for but
+    /// what was yet to be removed.
     public func close() {
         waitUntilDurable()
-        waitUntilRemoved()
+        endRemovals()
         // Merged layers are no snapshot's to flush.
         do throws(SnapshotTreeError) {
             try wrapping { () throws(SystemError) in try flusher.catchUp() }
@@ -94,9 +95,6 @@ public final class SnapshotTree: Sendable {
             report("the store is not closed in order, and is looked through at the next start: \(error)")
         }
     }
-
-    /// Waits until everything discarded so far is removed.
-    public func waitUntilRemoved() { removals.wait { $0 == 0 ? () : nil } }
 
     /// The store's directory.
     public var root: String { layout.root }

@@ -6,11 +6,17 @@ struct TreeRemoval: TreeVisitor {
     /// Bytes on disk that became free: the blocks of files whose last link went.
     private(set) var freedBytes: Int64 = 0
     private let asRoot = geteuid() == 0
+    /// Whether the rest shall stay.
+    private let isGivenUp: () -> Bool
+
+    private init(isGivenUp: @escaping () -> Bool) { self.isGivenUp = isGivenUp }
 
     /// Removes `name` below `parent`, whatever it is, and returns the bytes that became free; one that is
-    /// not there is no error.
-    static func remove(_ name: String, below parent: borrowing Descriptor) throws(SystemError) -> Int64 {
-        var removal = TreeRemoval()
+    /// not there is no error. Once `isGivenUp` says so it throws ECANCELED.
+    static func remove(
+        _ name: String, below parent: borrowing Descriptor, isGivenUp: @escaping () -> Bool = { false }
+    ) throws(SystemError) -> Int64 {
+        var removal = TreeRemoval(isGivenUp: isGivenUp)
         do {
             try removal.removeTree(name, below: parent)
         } catch  where error.isMissing {
@@ -36,12 +42,18 @@ struct TreeRemoval: TreeVisitor {
     mutating func file(
         _ name: UnsafePointer<CChar>, type: UInt8, in directory: Int32
     ) throws(SystemError) {
+        try goOn()
         try unlink(name, in: directory)
+    }
+
+    private func goOn() throws(SystemError) {
+        if isGivenUp() { throw SystemError(call: "removal", code: ECANCELED) }
     }
 
     mutating func enter(
         _ name: UnsafePointer<CChar>, in parent: Int32, opened directory: Int32
     ) throws(SystemError) -> Bool {
+        try goOn()
         if !asRoot { _ = fchmod(directory, 0o700) }
         clearFlags(directory)
         return true

@@ -158,6 +158,43 @@ import Testing
         withExtendedLifetime(tree) {}
     }
 
+    @Test func endLeavesTrashToTheNextStart() throws {
+        do {
+            let tree = try store.open()
+            let snapshot = try tree.publish(layer: "own")
+            tree.endRemovals(patience: 0)
+            _ = try tree.delete(snapshot.id)
+            try writeFile("\(store.root)/sandbox/upper/file", "written")
+            try tree.discard("\(store.root)/sandbox")
+            tree.close()
+        }
+        let left = try names(in: store.root + "/staging")
+        #expect(left.count == 3 && left.allSatisfy { $0.hasPrefix("trash-") }, "\(left)")
+        let tree = try store.open()
+        #expect(tree.recovery.isClean && tree.recovery.lastEndedInOrder)
+        let gathered = try tree.gc()
+        #expect(gathered.removed == [], "what is being removed is nobody's to collect: \(gathered.removed)")
+        tree.waitUntilRemoved()
+        #expect(try names(in: store.root + "/staging") == [])
+    }
+
+    @Test func endStopsARemovalThatIsUnderWay() throws {
+        for number in 0..<200 { try writeFile("\(store.root)/trash/\(number)/file", "x") }
+        let root = try Descriptor.directory(store.root)
+        var asked = 0
+        let error = #expect(throws: SystemError.self) {
+            try TreeRemoval.remove("trash", below: root) {
+                asked += 1
+                return asked > 100
+            }
+        }
+        #expect(error?.code == ECANCELED)
+        let left = try names(in: store.root + "/trash").count
+        #expect(left > 100 && left < 200)
+        _ = try TreeRemoval.remove("trash", below: root)
+        #expect(faccessat(root.raw, "trash", F_OK, 0) != 0)
+    }
+
     @Test func stagingIsSwept() throws {
         _ = try store.open()
         try writeFile("\(store.root)/staging/bbbbbbbbbbbb/process/pages-1.img", "half")
