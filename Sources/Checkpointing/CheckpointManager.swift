@@ -22,6 +22,7 @@ public final class CheckpointManager: EngineOperations {
     let control: ControlGroups
     let gate = Monitor(DeletionGate())
     let spares = Monitor(SparePool())
+    let workers = Monitor(WarmWorkers())
     /// The highest number that an incarnation of any sandbox was given by this server.
     let incarnations = Monitor(0)
     let telemetry: Telemetry
@@ -86,6 +87,7 @@ public final class CheckpointManager: EngineOperations {
     public func finish() {
         stopWatchingLives()
         closeSpares()
+        closeWorkers()
         store.endCompaction()
         sweepGroups()
         store.close()

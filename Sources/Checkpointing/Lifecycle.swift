@@ -141,10 +141,18 @@ extension CheckpointManager {
         sandbox.endStranger()
         closeWayOut(of: sandbox)
         if let running {
+            // What it has of the host is not to be busy any more when this returns.
+            let mounts =
+                sandbox.record.spec.volumes.isEmpty
+                ? (try? running.process.mountNamespace())?.release() : nil
             running.kill()
             running.channel.abandon(.disconnected)
             _ = running.process.ended(within: 5000)
             running.groups.remove()
+            startThread {
+                if let mounts { close(mounts) }
+                self.dropDumper(of: running.process)
+            }
         }
         do throws(SnapshotTreeError) { try store.discard(sandbox.directory) } catch {
             let failure = error.message
@@ -216,6 +224,7 @@ extension CheckpointManager {
         running.kill()
         running.channel.abandon(.disconnected)
         _ = running.process.ended(within: 5000)
+        dropDumper(of: running.process)
         closeWayOut(of: sandbox)
         running.groups.remove()
         sandbox.with { $0.running = nil }

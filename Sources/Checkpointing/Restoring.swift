@@ -151,7 +151,7 @@ extension CheckpointManager {
         var puttingBack = PuttingBack(try LostState(readingFrom: store.processPath(snapshot.id)))
         let pid: Int32
         do throws(CriuError) {
-            let worker = try limited.spawnWorker(criu())
+            let worker = try restorer(within: limited)
             pid = try worker.restore(request, from: images, work: work) { notification in
                 if notification.moment == .setupNamespaces, let pid = notification.pid {
                     sandbox.refilling(pid, from: snapshot)

@@ -34,10 +34,11 @@ extension CheckpointManager {
             try working("save", on: sandbox) { () throws(ErrorMessage) in
                 let running = try sandbox.running(for: "save", evenPaused: true)
                 let staging = try mapping { () throws(SnapshotTreeError) in try store.stage() }
+                let attempt = SaveAttempt(
+                    sandbox: sandbox, running: running, staging: staging, request: request, crash: crash,
+                    start: start, cancelled: cancelled)
+                defer { attempt.waitUntilResumed() }
                 do throws(ErrorMessage) {
-                    let attempt = SaveAttempt(
-                        sandbox: sandbox, running: running, staging: staging, request: request, crash: crash,
-                        start: start, cancelled: cancelled)
                     return try attempt.stops ? saveAndStop(attempt) : saveAndGoOn(attempt)
                 } catch {
                     store.abandon(staging)
@@ -55,6 +56,7 @@ extension CheckpointManager {
         try attempt.checkCancelled()
         let info = try publishAndStand(attempt, captured!)
         attempt.sandbox.with { $0.capture = captured }
+        warmDumper(of: attempt.running.process)
         tellSave(info, crash: attempt.crash)
         return info
     }
@@ -93,6 +95,7 @@ extension CheckpointManager {
             guard info != nil else { throw error }
         }
         tellSave(info!, crash: attempt.crash)
+        attempt.waitUntilResumed()
         stop(attempt.sandbox, attempt.running, by: "save")
         return info!
     }
@@ -103,7 +106,7 @@ extension CheckpointManager {
     ) throws(ErrorMessage) {
         try quiesce(attempt)
         defer {
-            if !attempt.stops || attempt.running.process.isAlive { resume(attempt) }
+            if !attempt.stops || attempt.running.process.isAlive { beginResuming(attempt) }
         }
         let network = try opening { () throws(SystemError) in try attempt.running.process.networkNamespace() }
         let images = try opening { () throws(SystemError) in
@@ -124,8 +127,7 @@ extension CheckpointManager {
         let inspection = attempt.inspect()
         attempt.sandbox.dumping(attempt.running.process, into: attempt.staging.processPath)
         do throws(CriuError) {
-            let worker = try CriuWorker.spawn(
-                criu(), in: CriuSurroundings(network: network.raw, umask: 0o077))
+            let worker = try dumper(of: attempt.running.process, in: network)
             try worker.dump(request, into: images, work: work) { notification in
                 if notification.moment == .preDump { try attempt.checkInspection(inspection) }
                 guard notification.moment == .postDump else { return }
@@ -133,11 +135,12 @@ extension CheckpointManager {
                 attempt.hostBoottime = secondsSinceBoot()
                 // First, for whatever fails from here on, the processes run on; and --stop publishes within.
                 try attempt.mendInterruptedCalls(worker: notification.worker, report)
-                attempt.noteWhatIsLost()
                 try attempt.checkCancelled()
                 let instant = monotonicNanoseconds()
                 try frozen(notification)
                 attempt.timings.filesystemMs = milliseconds(since: instant)
+            } meanwhile: { notification in
+                if notification.moment == .frozen { attempt.noteWhatIsLost() }
             }
         } catch {
             throw .cannotSave(attempt.sandbox.name, error, room: Room.lacking(in: attempt.staging.path))
@@ -152,22 +155,31 @@ extension CheckpointManager {
         } catch { throw error.message }
     }
 
-    private func resume(_ attempt: SaveAttempt) {
-        if attempt.running.isPaused {
-            do throws(RuntimeError) { try attempt.running.groups.freeze() } catch {
-                report("sandbox \(attempt.sandbox.name): not paused again after a save: \(error.message)")
+    /// Makes the sandbox what it was before, on a thread of its own: what was dumped is looked into meanwhile.
+    private func beginResuming(_ attempt: SaveAttempt) {
+        let isResumed = Monitor(false)
+        attempt.isResumed = isResumed
+        let (name, running) = (attempt.sandbox.name, attempt.running)
+        startThread {
+            self.resume(name, running)
+            isResumed.with(wake: true) { $0 = true }
+        }
+    }
+
+    private func resume(_ name: String, _ running: LiveSandbox.Running) {
+        if running.isPaused {
+            do throws(RuntimeError) { try running.groups.freeze() } catch {
+                report("sandbox \(name): not paused again after a save: \(error.message)")
             }
             return
         }
         do throws(CommandError) {
-            try attempt.running.channel.resume(
-                pid: attempt.running.process.pid, deadline: monotonicNanoseconds() + Self.commandPatience)
+            try running.channel.resume(
+                pid: running.process.pid, deadline: monotonicNanoseconds() + Self.commandPatience)
         } catch {
             // Who asks next is told why at once, and does not wait for a line that never comes.
-            attempt.running.channel.abandon(error)
-            report(
-                "sandbox \(attempt.sandbox.name): no line to its PID 1 after a save: \(error.message.description)"
-            )
+            running.channel.abandon(error)
+            report("sandbox \(name): no line to its PID 1 after a save: \(error.message.description)")
         }
     }
 
@@ -262,6 +274,8 @@ final class SaveAttempt {
     var lost = LostState()
     /// What is lost for good, one sentence each.
     var warnings: [String] = []
+    /// Whether the sandbox is what it was before, once that is under way.
+    var isResumed: Monitor<Bool>?
     /// What the capture found unchanged since an earlier one's layer.
     var unchanged: (layer: String, captured: LayerCapture.Captured)?
 
@@ -283,6 +297,9 @@ final class SaveAttempt {
     /// Where CRIU writes its log and, at its end, its statistics. A snapshot that is published before CRIU has ended
     /// must not have a file more than its digests name.
     var workPath: String { stops ? "\(sandbox.directory)/criu" : staging.processPath }
+
+    /// Waits until the sandbox is what it was before, where it was quiet.
+    func waitUntilResumed() { isResumed?.wait { $0 ? () : nil } }
 
     func checkCancelled() throws(ErrorMessage) {
         if cancelled.isCancelled {

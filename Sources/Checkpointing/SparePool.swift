@@ -34,8 +34,9 @@ struct SpareKind: Hashable, Sendable {
 
 /// The spares of the base that was asked for last.
 struct SparePool {
-    /// More would only serve bursts, which soon use up any number.
-    static let size = 2
+    /// As many as are made while the first answers its first command on a machine of two processors, and one more;
+    /// bursts soon use up any number.
+    static let size = 4
 
     var kind: SpareKind?
     var ready: [Spare] = []
@@ -100,7 +101,7 @@ extension CheckpointManager {
         if !starts { return }
         startThread {
             // Whoever got the last one has the processors first.
-            usleep(20_000)
+            usleep(5000)
             while let (kind, number) = self.nextToMake() {
                 guard let spare = self.makeSpare(kind, number: number) else { break }
                 let isWanted = self.spares.with { pool in

@@ -198,6 +198,7 @@ extension CheckpointManager {
         running.kill()
         startThread {
             _ = running.process.ended(within: -1)
+            self.dropDumper(of: running.process)
             running.groups.remove()
             self.removeRoot(running.root)
         }

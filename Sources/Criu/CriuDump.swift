@@ -55,13 +55,15 @@ extension CriuWorker {
     /// Writes the tree into the empty directory `images`, log and statistics into `work`.
     ///
     /// CRIU writes its statistics after `.postDump`: who moves the images away by then names another directory.
-    /// `notify` is called at each moment; while it handles `.postDump` every process is stopped. When it throws,
+    /// `notify` is called at each moment, and `meanwhile` after it, while CRIU works on; while `notify` handles
+    /// `.postDump` every process is stopped. When it throws,
     /// the dump fails and the tree runs on. Throws `CriuError` with `.dumpFailed`, `.stoppedByCaller`,
     /// `.deadlinePassed`, `.dumpStuck` or `.workerFailed`; after all but the last two the tree runs as before.
     /// CRIU itself is never killed, for its code would stay in the processes.
     public consuming func dump(
         _ request: DumpRequest, into images: borrowing Descriptor, work: borrowing Descriptor,
-        notify: (CriuNotification) throws -> Void = { _ in }
+        notify: (CriuNotification) throws -> Void = { _ in },
+        meanwhile: (CriuNotification) -> Void = { _ in }
     ) throws(CriuError) {
         let packet = RequestMessage.withOptions(CRIU_REQ_TYPE__DUMP) { options in
             Options.common(&options, images: images.raw, work: work.raw, log: Self.dumpLog)
@@ -83,7 +85,7 @@ extension CriuWorker {
         }
         let conversation = CriuConversation(socket: socket, worker: process)
         var exchange = CriuExchange(conversation, worker: process, deadline: request.deadline)
-        var outcome = try exchange.run(packet, notify)
+        var outcome = try exchange.run(packet, notify, meanwhile: meanwhile)
         if case .silence = outcome {
             // From here on every notification is refused, so the tree is let go as soon as CRIU asks again.
             exchange.deadline = monotonicNanoseconds() + request.grace

@@ -32,16 +32,20 @@ struct CriuExchange {
         self.deadline = deadline
     }
 
-    /// Sends the request and answers notifications until there is a response.
+    /// Sends the request and answers notifications until there is a response; `meanwhile` is called when one has been
+    /// answered and CRIU works on.
     mutating func run(
-        _ packet: [UInt8], _ notify: (CriuNotification) throws -> Void
+        _ packet: [UInt8], _ notify: (CriuNotification) throws -> Void,
+        meanwhile: (CriuNotification) -> Void = { _ in }
     ) throws(CriuError) -> Outcome {
         guard try conversation.send(packet) else { return .end }
-        return try goOn(notify)
+        return try goOn(notify, meanwhile: meanwhile)
     }
 
     /// Answers notifications until there is a response or the deadline passes.
-    mutating func goOn(_ notify: (CriuNotification) throws -> Void) throws(CriuError) -> Outcome {
+    mutating func goOn(
+        _ notify: (CriuNotification) throws -> Void, meanwhile: (CriuNotification) -> Void = { _ in }
+    ) throws(CriuError) -> Outcome {
         while true {
             switch try conversation.next(until: deadline) {
             case .silence:
@@ -54,6 +58,7 @@ struct CriuExchange {
                 guard try conversation.send(RequestMessage.notificationAnswer(success: answer)) else {
                     return .end
                 }
+                if answer, let notification = message.notification { meanwhile(notification) }
             case .message(let message):
                 return message.success ? .success(message) : .failure(message)
             }

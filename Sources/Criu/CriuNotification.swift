@@ -4,6 +4,8 @@ public struct CriuNotification: Equatable, Sendable {
     public enum Moment: String, Sendable {
         /// Before anything; the tree runs.
         case preDump = "pre-dump"
+        /// Every process is stopped, and nothing is written yet (criu/cr-dump.c, `cr_dump_tasks`).
+        case frozen = "query-ext-files"
         /// All is written, every process is still stopped: the frozen window.
         case postDump = "post-dump"
         /// Before anything.

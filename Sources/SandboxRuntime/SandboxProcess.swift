@@ -100,6 +100,15 @@ public final class SandboxProcess: Sendable {
         try Descriptor.open("/proc/\(pid)/ns/net", O_RDONLY)
     }
 
+    /// Its mount namespace.
+    ///
+    /// Whoever holds it while the processes end takes their mounts down by closing it: the last of them would have to do
+    /// that before it is seen to have ended, and the kernel waits for all processors at each (namespace_unlock in
+    /// fs/namespace.c).
+    public func mountNamespace() throws(SystemError) -> Descriptor {
+        try Descriptor.open("/proc/\(pid)/ns/mnt", O_RDONLY)
+    }
+
     /// How many processes live in its pid namespace; itself included.
     public func processCount() -> Int { hostPids().count }
 
