@@ -4,9 +4,6 @@ import Messages
 /// Measures what the number of snapshots costs; the last part of a run, for it leaves them there.
 struct TreePart {
     static let sizes = [100, 1000, 10_000]
-    /// Snapshots that are made from one place before another is drawn.
-    private static let row = 10
-
     let run: Run
     let passes: Int
     /// How long the tree may take to grow.
@@ -18,27 +15,21 @@ struct TreePart {
 
     func measure() throws(ErrorMessage) {
         let wanted = Self.sizes.filter { run.wants(Self.operations($0)) }
-        guard let largest = wanted.last else { return }
+        if wanted.isEmpty { return }
         run.say("measuring trees of \(wanted.map(String.init).joined(separator: ", ")) snapshots")
-        let subject = Subject(run.nextName("tree"), on: run.connection)
-        _ = try subject.create(run.base)
-        var ids = [try subject.save().1.id]
+        let names = (0..<max(2, 2 * run.cores)).map { _ in run.nextName("tree") }
+        let growth = try TreeGrowth(root: run.stage.store, names: names, base: run.base, on: run.connection)
         let until = monotonicNanoseconds() + UInt64(seconds * 1e9)
-        var draw = SystemRandomNumberGenerator()
-        while ids.count < largest {
-            try subject.restore(ids.randomElement(using: &draw)!)
-            for _ in 0..<Self.row where ids.count < largest {
-                try subject.say("echo \(ids.count) > /root/file")
-                ids.append(try subject.save().1.id)
-                if wanted.contains(ids.count) { try measure(ids) }
-            }
-            guard monotonicNanoseconds() < until || ids.count == largest else {
+        for size in wanted {
+            try growth.grow(to: size, until: until)
+            let ids = growth.ids
+            guard ids.count == size else {
                 run.note("the tree did not grow beyond \(ids.count) snapshots in \(Int(seconds)) s")
                 break
             }
+            try measure(ids)
         }
-        // The snapshots go with the whole store: the server would take minutes to empty what they leave.
-        try subject.remove()
+        try growth.end(on: run.connection)
     }
 
     /// Each list comes after changes, as in life; what is deleted was made for that.
