@@ -13,15 +13,14 @@ extension CheckpointManager {
 
     public func tree(
         encodedBy encode: (any Encodable) -> [UInt8]
-    ) throws(ErrorMessage) -> [UInt8] {
-        var json = Array("{\"sandboxes\":".utf8) + encode(all.map { $0.info() })
-        json += Array(",\"snapshots\":[".utf8)
+    ) throws(ErrorMessage) -> [SharedBytes] {
+        let sandboxes = Array("{\"sandboxes\":".utf8) + encode(all.map { $0.info() })
         let standing = standing()
-        try mapping { () throws(SnapshotTreeError) in
-            try store.appendInfos(to: &json, standing: standing) { encode($0) }
+        let list = try mapping { () throws(SnapshotTreeError) in
+            try store.list(standing: standing) { encode($0) }
         }
-        json += Array("]}".utf8)
-        return json
+        return [SharedBytes(sandboxes + Array(",\"snapshots\":[".utf8))] + list
+            + [SharedBytes(Array("]}".utf8))]
     }
 
     public func snapshot(_ reference: String) throws(ErrorMessage) -> SnapshotInfo {

@@ -29,8 +29,9 @@ public protocol EngineOperations: JobOperations, ProcessOperations, FileOperatio
     func fork(_ request: ForkRequest, cancelled: Cancellation) throws(ErrorMessage) -> ForkResult
 
     func tree() throws(ErrorMessage) -> TreeInfo
-    /// The same as JSON; an engine may keep what `encode` made of a snapshot for as long as nothing about it changes.
-    func tree(encodedBy encode: (any Encodable) -> [UInt8]) throws(ErrorMessage) -> [UInt8]
+    /// The same as JSON, in pieces; an engine may keep what `encode` made of a snapshot for as long as nothing about it
+    /// changes.
+    func tree(encodedBy encode: (any Encodable) -> [UInt8]) throws(ErrorMessage) -> [SharedBytes]
     func snapshot(_ reference: String) throws(ErrorMessage) -> SnapshotInfo
     func tag(_ reference: String, _ tag: String) throws(ErrorMessage) -> SnapshotInfo
     func untag(_ tag: String) throws(ErrorMessage)
@@ -92,8 +93,8 @@ public protocol EngineOperations: JobOperations, ProcessOperations, FileOperatio
 
 extension EngineOperations {
     /// The tree, put together anew.
-    public func tree(encodedBy encode: (any Encodable) -> [UInt8]) throws(ErrorMessage) -> [UInt8] {
-        encode(try tree())
+    public func tree(encodedBy encode: (any Encodable) -> [UInt8]) throws(ErrorMessage) -> [SharedBytes] {
+        [SharedBytes(encode(try tree()))]
     }
 }
 

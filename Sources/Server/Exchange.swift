@@ -58,7 +58,7 @@ final class Exchange {
             switch route.action {
             case .upload(let reader): stage = .uploading(try StreamUpload.start(call, reader))
             case .writeFile: stage = .uploading(FileUpload(call))
-            case .answer, .text, .events, .download, .produce, .readFile, .attach:
+            case .answer, .pieces, .text, .events, .download, .produce, .readFile, .attach:
                 stage = .collecting(route, call, [])
             }
         } catch {
@@ -146,6 +146,10 @@ final class Exchange {
                 let (answer, bytes) = try run(call, body)
                 note(nil, answer)
                 return queue(200, bytes)
+            case .pieces(let run):
+                let pieces = try run(call)
+                note(nil)
+                return queue(pieces)
             case .text(let type, let run):
                 let text = try run(call)
                 note(nil)
@@ -217,6 +221,20 @@ extension Exchange {
                 bytes.count, UnsafeMutableRawPointer(mutating: bytes.baseAddress), .RESPMEM_MUST_COPY)
         }
         return send(response, status, [("Content-Type", type)] + headers)
+    }
+
+    /// Sends the pieces from where they lie.
+    private func queue(_ pieces: [SharedBytes]) -> Bool {
+        let vectors = pieces.filter { !$0.bytes.isEmpty }.map {
+            MHD_IoVec(iov_base: $0.bytes.baseAddress, iov_len: $0.bytes.count)
+        }
+        let owner = Unmanaged.passRetained(SentPieces(pieces))
+        let response = vectors.withUnsafeBufferPointer {
+            MHD_create_response_from_iovec(
+                $0.baseAddress, UInt32($0.count), SentPieces.release, owner.toOpaque())
+        }
+        if response == nil { owner.release() }
+        return send(response, 200, [("Content-Type", "application/json")])
     }
 
     private func queue(_ download: StreamDownload, _ type: String) -> Bool {

@@ -60,6 +60,8 @@ struct Route: Sendable {
     enum Action: Sendable {
         /// Read a JSON body, call the engine, answer with JSON.
         case answer(@Sendable (Call, [UInt8]) throws(ErrorMessage) -> (value: any Sendable, json: [UInt8]))
+        /// Answer with JSON that lies in pieces.
+        case pieces(@Sendable (Call) throws(ErrorMessage) -> [SharedBytes])
         /// Answer with text of that media type.
         case text(type: String, @Sendable (Call) throws(ErrorMessage) -> String)
         /// Answer with events, a line of JSON each, for as long as the client likes.
@@ -88,7 +90,7 @@ struct Route: Sendable {
     var takesStream: Bool {
         switch action {
         case .upload, .writeFile: true
-        case .answer, .text, .events, .download, .produce, .readFile, .attach: false
+        case .answer, .pieces, .text, .events, .download, .produce, .readFile, .attach: false
         }
     }
 
@@ -146,11 +148,11 @@ struct Route: Sendable {
     /// A route without a body whose answer comes as JSON; `gives` is what it reads as.
     static func encoded<Answer: Encodable>(
         _ method: String, _ template: String, _ operation: String, gives: Answer.Type,
-        _ body: @escaping @Sendable (Call) throws(ErrorMessage) -> [UInt8]
+        _ body: @escaping @Sendable (Call) throws(ErrorMessage) -> [SharedBytes]
     ) -> Route {
-        let action = Action.answer { (call, _) throws(ErrorMessage) in ((), try body(call)) }
-        return Route(
-            method, template, operation, query: [], takes: nil, gives: "\(Answer.self)", action: action)
+        Route(
+            method, template, operation, query: [], takes: nil, gives: "\(Answer.self)",
+            action: .pieces(body))
     }
 
     /// A POST with a JSON body.

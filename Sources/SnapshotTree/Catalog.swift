@@ -31,7 +31,6 @@ final class Catalog {
     var index = LayerIndex()
     /// What lists say, kept in line by every change.
     var listing = Listing()
-    private let durability: Durability
     // Manifests never change once published, so each is decoded once.
     private var manifests: [String: Manifest] = [:]
     private var cpuFeatures: [String] = []
@@ -39,7 +38,6 @@ final class Catalog {
     /// Opens the catalog, or makes an empty one; throws `damaged` or `versionMismatch`.
     init(path: String, durability: Durability) throws(SnapshotTreeError) {
         database = try Database(path: path)
-        self.durability = durability
         // The store is ours alone, so the journal's index need not be shared with anybody: mapped from a file, it kills
         // the process with SIGBUS once a quota of btrfs is used up (sqlite.org/wal.html, "Use of WAL Without
         // Shared-Memory").
@@ -74,18 +72,6 @@ final class Catalog {
             listing.forget()
             throw error
         }
-    }
-
-    /// Runs `body` as a transaction that has reached the disk when this returns, unless nothing is to be flushed.
-    ///
-    /// In WAL mode `synchronous=NORMAL` leaves the newest commits to the next checkpoint.
-    func durableTransaction(
-        _ body: () throws(SnapshotTreeError) -> Void
-    ) throws(SnapshotTreeError) {
-        if durability == .none { return try transaction(body) }
-        try database.execute("PRAGMA synchronous=FULL")
-        defer { try? database.execute("PRAGMA synchronous=\(Self.synchronous(durability))") }
-        _ = try transaction(body)
     }
 
     private static func synchronous(_ durability: Durability) -> String {

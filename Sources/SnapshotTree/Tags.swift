@@ -23,7 +23,7 @@ extension SnapshotTree {
                 guard owner == id else { throw .tagTaken(tag, by: owner) }
                 return
             }
-            try catalog.durableTransaction { () throws(SnapshotTreeError) in
+            try catalog.transaction { () throws(SnapshotTreeError) in
                 try catalog.insertTag(tag, of: id)
                 try writeTags(of: id, catalog)
             }
@@ -35,7 +35,7 @@ extension SnapshotTree {
     public func untag(_ tag: String) throws(SnapshotTreeError) -> String {
         try locked { (catalog) throws(SnapshotTreeError) in
             guard let id = try catalog.owner(of: tag) else { throw .unknownTag(tag) }
-            try catalog.durableTransaction { () throws(SnapshotTreeError) in
+            try catalog.transaction { () throws(SnapshotTreeError) in
                 try catalog.removeTag(tag)
                 try writeTags(of: id, catalog)
             }
@@ -43,7 +43,8 @@ extension SnapshotTree {
         }
     }
 
-    /// Keeps the tags beside the snapshot too, so that a rebuilt catalog has them.
+    /// Writes the tags down beside the snapshot, on the disk. They count after a crash, so the catalog need not be on
+    /// the disk too.
     private func writeTags(of id: String, _ catalog: Catalog) throws(SnapshotTreeError) {
         let text = try catalog.tags(of: id).map { "\($0)\n" }.joined()
         try wrapping { () throws(SystemError) in

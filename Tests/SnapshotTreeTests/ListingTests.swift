@@ -23,12 +23,12 @@ import Testing
     private func list(
         _ tree: SnapshotTree, _ standing: [String: [String]] = [:]
     ) throws -> (text: String, made: Int) {
-        var json: [UInt8] = []
         var made = 0
-        try tree.appendInfos(to: &json, standing: standing) { info in
+        let pieces = try tree.list(standing: standing) { info in
             made += 1
             return Array("\(Self.words(info))\n".utf8)
         }
+        let json = pieces.flatMap { Array($0.bytes) }
         return (String(decoding: json, as: UTF8.self), made)
     }
 
@@ -73,11 +73,16 @@ import Testing
         var leaves: [SnapshotInfo] = []
         for number in 0..<150 { leaves.append(try tree.publish(parent: root, layer: "\(number)")) }
         try expect(tree, made: 151...151, "at first")
+        try expect(tree, [leaves[1].id: ["box"], leaves[149].id: ["box"]], made: 2...2, "in both blocks")
+        try expect(tree, made: 2...2, "in none")
         for leaf in leaves.prefix(120) { _ = try tree.delete(leaf.id) }
         try expect(tree, made: 1...1, "after deletions")
         _ = try tree.publish(parent: leaves[140], layer: "more")
         try tree.tag(leaves[130].id, as: "kept")
         try expect(tree, made: 3...3, "after more")
+        for leaf in leaves[120..<140] { _ = try tree.delete(leaf.id) }
+        _ = try tree.delete(root.id, keepingChildren: true)
+        try expect(tree, made: 10...10, "the first of all went, and everybody's parent")
     }
 
     @Test func aNewServerListsTheSame() throws {
