@@ -67,6 +67,7 @@ let package = Package(
         .target(
             name: "CCriuImages", dependencies: ["CProtobufC"], linkerSettings: linked(["protobuf-c"])),
         .target(name: "CFloor"),
+        .target(name: "CTwin", cSettings: gnu),
         // Level 1
         module("LinuxSystem", ["CLinux"]),
         module("Messages", []),
@@ -82,12 +83,13 @@ let package = Package(
         module(
             "SnapshotTree", ["LinuxSystem", "Messages", "Digests", "LocalArchive", "CLinux", "CSQLite"],
             libraries: ["sqlite3"]),
+        module("Twins", ["LinuxSystem", "CLinux", "CTwin"]),
         // Level 3
         module(
             "Checkpointing",
             [
                 "LinuxSystem", "Messages", "Digests", "CLinux", "SandboxRuntime", "SnapshotTree", "Criu",
-                "CriuImages", "LocalArchive", "Telemetry",
+                "CriuImages", "LocalArchive", "Telemetry", "Twins",
             ]),
         // Level 4
         module(
@@ -103,7 +105,7 @@ let package = Package(
             name: "ckpt",
             dependencies: [
                 "Client", "CommandInterface", "LocalArchive", "LinuxSystem", "Messages", "CLinux", "Server",
-                "Checkpointing", "Telemetry", "Benchmark",
+                "Checkpointing", "Telemetry", "Benchmark", "CTwin",
             ],
             cSettings: gnu, swiftSettings: strict,
             linkerSettings: standardLibrary),

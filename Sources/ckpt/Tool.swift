@@ -1,3 +1,4 @@
+import CTwin
 import CommandInterface
 import Glibc
 import Messages
@@ -7,6 +8,8 @@ func runTool(_ words: [String]) -> Int32 {
     // A reader that goes away shows as EPIPE, which is dealt with where it happens.
     signal(SIGPIPE, SIG_IGN)
     Interrupt.install()
+    // What Twins.TwinHolder starts.
+    if words == ["__hold-twins"] { ctwin_hold(3) }
     if words.first == "__complete" { return printCompletions(Array(words.dropFirst())) }
     let commands = Command.groups.flatMap(\.commands)
     let parsed: ParsedWords

@@ -1,0 +1,119 @@
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "ctwin.h"
+#include "sets.h"
+
+static void noticed(int signal) { (void)signal; }
+
+/// A twin that was killed from elsewhere has to be let go by us, or its namespace would never end.
+static void reap_twins(void) {
+    int status;
+    for (pid_t pid; (pid = waitpid(-1, &status, __WALL | WNOHANG)) > 0;) {
+        if (WIFSTOPPED(status)) continue;
+        for (struct set *set = sets; set; set = set->next) {
+            if (set->init.kept.pid == pid) set->init.kept.held = false;
+            for (size_t i = 0; i < set->count; i++)
+                if (set->list[i].kept.pid == pid) set->list[i].kept.held = false;
+        }
+    }
+}
+
+static bool is_whole(const struct set *set) {
+    if (!set->init.kept.held) return false;
+    for (size_t i = 0; i < set->count; i++)
+        if (!set->list[i].kept.held) return false;
+    return true;
+}
+
+static enum ctwin_answer make(const struct ctwin_request *request, struct ctwin_reply *reply) {
+    if (!set_make(request->set, request->init)) return CTWIN_REFUSED;
+    reply->processes = (uint32_t)live_count + 1;
+    return CTWIN_DONE;
+}
+
+static enum ctwin_answer clear(const struct ctwin_request *request) {
+    struct set *set = set_find(request->set);
+    if (!set || !is_whole(set)) {
+        refuse("its twins are gone");
+        return CTWIN_REFUSED;
+    }
+    bool is_touched = false;
+    if (live_clear(request->init, &is_touched)) return CTWIN_DONE;
+    return is_touched ? CTWIN_BROKEN : CTWIN_REFUSED;
+}
+
+static enum ctwin_answer revive(const struct ctwin_request *request, struct ctwin_reply *reply) {
+    struct set *set = set_find(request->set);
+    if (!set || !init_task.held || !set_revive(set)) return CTWIN_BROKEN;
+    reply->processes = (uint32_t)live_count + 1;
+    is_cleared = false;
+    live_release();
+    return CTWIN_DONE;
+}
+
+static void answer(int socket, const struct ctwin_request *request) {
+    struct ctwin_reply reply = {0};
+    why[0] = 0;
+    tasks_gather();
+    switch (request->kind) {
+    case CTWIN_MAKE:
+        reply.answer = make(request, &reply);
+        break;
+    case CTWIN_GO:
+        live_release();
+        break;
+    case CTWIN_CLEAR:
+        reply.answer = clear(request);
+        break;
+    case CTWIN_REVIVE:
+        reply.answer = revive(request, &reply);
+        break;
+    case CTWIN_DROP: {
+        struct set *set = set_find(request->set);
+        if (set) set_drop(set);
+        break;
+    }
+    default:
+        reply.answer = CTWIN_REFUSED;
+    }
+    tasks_part();
+    memcpy(reply.text, why, sizeof reply.text);
+    if (reply.answer == CTWIN_DONE) reply.text[0] = 0;
+    send(socket, &reply, sizeof reply, MSG_NOSIGNAL);
+}
+
+void ctwin_hold(int socket) {
+    // Of stops wait(2) tells.
+    struct sigaction action = {.sa_handler = noticed}, death = {.sa_handler = noticed, .sa_flags = SA_NOCLDSTOP};
+    sigaction(SIGALRM, &action, NULL);
+    sigaction(SIGCHLD, &death, NULL);
+    prctl(PR_SET_NAME, "ckpt-twins");
+    sigset_t child, none;
+    sigemptyset(&none);
+    sigemptyset(&child);
+    sigaddset(&child, SIGCHLD);
+    // Else one that ends between the look and the wait would be missed.
+    sigprocmask(SIG_SETMASK, &child, NULL);
+    for (;;) {
+        reap_twins();
+        struct pollfd waiting = {.fd = socket, .events = POLLIN};
+        int ready = ppoll(&waiting, 1, NULL, &none);
+        if (ready <= 0) continue;
+        struct ctwin_request request;
+        ssize_t got = recv(socket, &request, sizeof request, MSG_DONTWAIT);
+        if (got < 0 && (errno == EAGAIN || errno == EINTR)) continue;
+        if (got != sizeof request) break;
+        answer(socket, &request);
+    }
+    // The server is gone. What stands still goes on; where a rollback was cut short there is nothing that could.
+    if (is_cleared) kill(init_task.pid, SIGKILL);
+    live_release();
+    _exit(0);
+}

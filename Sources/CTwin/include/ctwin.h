@@ -1,0 +1,52 @@
+// The holder of a sandbox's twins: a process of its own that stops the sandbox's processes, forks each of them by
+// ptrace(2) and keeps the copies stopped, so that they are the sandbox's memory of one instant.
+//
+// It is no thread of the server, for a process that is traced while its tracer dies runs on with whatever registers it
+// has just then. The holder outlives a server that is killed for as long as it has something half done, then lets the
+// sandbox's processes go and ends; the kernel ends the twins with it (PTRACE_O_EXITKILL).
+#ifndef CTWIN_H
+#define CTWIN_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+/// What the holder is asked on its socket (SOCK_SEQPACKET), one reply for each.
+enum ctwin_request_kind {
+    /// Stops all processes and makes twins as set `set`; they stand still afterwards.
+    CTWIN_MAKE = 1,
+    /// Lets the processes that MAKE stopped go on.
+    CTWIN_GO = 2,
+    /// Ends every process but PID 1, which stands still afterwards, and the twins.
+    CTWIN_CLEAR = 3,
+    /// After CLEAR: brings back the processes of set `set`, and lets them and PID 1 go on.
+    CTWIN_REVIVE = 4,
+    /// Ends the twins of set `set`.
+    CTWIN_DROP = 5,
+};
+
+struct ctwin_request {
+    uint32_t kind;
+    /// The host's pid of the sandbox's PID 1.
+    int32_t init;
+    uint64_t set;
+};
+
+enum ctwin_answer {
+    CTWIN_DONE = 0,
+    /// Nothing has changed, and `text` says why.
+    CTWIN_REFUSED = 1,
+    /// Something is half done: what runs in the sandbox is not to be trusted any more.
+    CTWIN_BROKEN = 2,
+};
+
+struct ctwin_reply {
+    uint32_t answer;
+    /// Processes that were copied or brought back, PID 1 included.
+    uint32_t processes;
+    char text[400];
+};
+
+/// Serves requests on the socket until its other end is closed. Never returns.
+void ctwin_hold(int socket) __attribute__((noreturn));
+
+#endif

@@ -1,0 +1,157 @@
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "look.h"
+#include "sets.h"
+
+struct set *sets;
+struct task init_task, live[MOST];
+size_t live_count;
+
+bool is_twin(pid_t pid) {
+    for (struct set *set = sets; set; set = set->next) {
+        if (set->init.kept.pid == pid) return true;
+        for (size_t i = 0; i < set->count; i++)
+            if (set->list[i].kept.pid == pid) return true;
+    }
+    return false;
+}
+
+size_t live_children(pid_t init, pid_t *children, size_t limit) {
+    static pid_t all[65536];
+    size_t count = proc_children(init, all, sizeof all / sizeof *all), kept = 0;
+    for (size_t i = 0; i < count && i < sizeof all / sizeof *all; i++) {
+        if (is_twin(all[i])) continue;
+        if (kept < limit) children[kept] = all[i];
+        kept++;
+    }
+    return kept;
+}
+
+static void end_copy(struct twin *twin) {
+    if (twin->kept.held) {
+        kill(twin->kept.pid, SIGKILL);
+        while (waitpid(twin->kept.pid, NULL, __WALL) < 0 && errno == EINTR) {}
+    }
+    twin->kept.held = false;
+    files_free(&twin->files);
+}
+
+static void set_free(struct set *set) {
+    end_copy(&set->init);
+    for (size_t i = 0; i < set->count; i++) end_copy(&set->list[i]);
+    free(set->list);
+    free(set);
+}
+
+void set_drop(struct set *set) {
+    for (struct set **at = &sets; *at; at = &(*at)->next)
+        if (*at == set) {
+            *at = set->next;
+            break;
+        }
+    set_free(set);
+}
+
+struct set *set_find(uint64_t number) {
+    for (struct set *set = sets; set; set = set->next)
+        if (set->number == number) return set;
+    return NULL;
+}
+
+void live_release(void) {
+    for (size_t i = 0; i < live_count; i++) task_release(&live[i]);
+    live_count = 0;
+    task_release(&init_task);
+}
+
+/// Stops PID 1 and then its children: then nobody is left who could make another.
+static bool hold_all(pid_t init) {
+    pid_t children[MOST];
+    if (!task_hold(&init_task, init)) return false;
+    size_t count = live_children(init, children, MOST);
+    if (count > MOST) return refuse("it has more than %d processes", MOST);
+    for (live_count = 0; live_count < count; live_count++)
+        if (!task_hold(&live[live_count], children[live_count])) return false;
+    if (live_children(init, children, MOST) != count) return refuse("a process was starting");
+    return true;
+}
+
+/// What a fork does not inherit and can be given again.
+static bool ask_for_the_rest(struct twin *twin, struct task *task) {
+    for (int which = ITIMER_REAL; which <= ITIMER_PROF; which++)
+        if (task_call_with(task, SYS_getitimer, (unsigned long)which, &twin->timers[which], sizeof *twin->timers, true,
+                           0))
+            return refuse("process %d: its timers cannot be read", task->pid);
+    struct {
+        int option;
+        void *to;
+        size_t size;
+    } const asked[] = {
+        {PR_GET_PDEATHSIG, &twin->death_signal, sizeof twin->death_signal},
+        {PR_GET_CHILD_SUBREAPER, &twin->is_subreaper, sizeof twin->is_subreaper},
+        {PR_GET_TID_ADDRESS, &twin->clear_at, sizeof twin->clear_at},
+    };
+    for (size_t i = 0; i < sizeof asked / sizeof *asked; i++)
+        if (task_call_with(task, SYS_prctl, (unsigned long)asked[i].option, asked[i].to, asked[i].size, true, 0))
+            return refuse("process %d: its attributes cannot be read", task->pid);
+    if (twin->is_subreaper) return refuse("process %d takes up orphans", task->pid);
+    void *list = NULL;
+    if (syscall(SYS_get_robust_list, task->pid, &list, &twin->robust_size))
+        return refuse("process %d: its robust futexes cannot be read", task->pid);
+    twin->robust_list = (unsigned long)list;
+    return true;
+}
+
+/// Forks a process that is held; the copy never runs an instruction of its own but what it is made to.
+static bool copy(struct twin *twin, struct task *task, unsigned long flags) {
+    pid_t born;
+    long pid = task_fork(task, flags, 0, &born);
+    if (pid < 0) return refuse("process %d cannot be forked: %s", task->pid, strerror((int)-pid));
+    if (!task_adopt(&twin->kept, born, task)) return false;
+    twin->kept_inner = (pid_t)pid;
+    // In the original's session it would keep the original's pid from being used again.
+    if (task_call(&twin->kept, SYS_setsid, 0, 0, 0, 0) < 0) return refuse("a twin cannot leave the session");
+    return task_keep(&twin->kept);
+}
+
+static bool copy_child(struct twin *twin, struct task *task) {
+    twin->inner = proc_inner(task->pid);
+    if (!can_be_copied(task, init_task.pid) || !files_note(&twin->files, task->pid, false)) return false;
+    // As its sibling it is PID 1's child, and sends no signal to the original.
+    return ask_for_the_rest(twin, task) && copy(twin, task, CLONE_PARENT | SIGCHLD);
+}
+
+static bool copy_all(struct set *set) {
+    if (!init_can_be_copied(&init_task) || !files_note(&set->init.files, init_task.pid, true)) return false;
+    for (size_t i = 0; i < live_count; i++) {
+        set->count = i + 1;
+        if (!copy_child(&set->list[i], &live[i])) return false;
+    }
+    // Who is a namespace's PID 1 has no siblings (fork(2), CLONE_PARENT).
+    return copy(&set->init, &init_task, SIGCHLD);
+}
+
+bool set_make(uint64_t number, pid_t init) {
+    struct set *set = calloc(1, sizeof *set);
+    if (set) set->list = calloc(MOST, sizeof *set->list);
+    if (!set || !set->list) {
+        free(set);
+        return refuse("out of memory");
+    }
+    set->number = number;
+    if (hold_all(init) && copy_all(set)) {
+        set->next = sets;
+        sets = set;
+        return true;
+    }
+    live_release();
+    set_free(set);
+    return false;
+}

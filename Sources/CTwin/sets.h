@@ -1,0 +1,56 @@
+// Sets of twins: all processes of a sandbox at one instant.
+#ifndef CTWIN_SETS_H
+#define CTWIN_SETS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/time.h>
+#include <sys/types.h>
+
+#include "files.h"
+#include "task.h"
+
+/// A process as it was, and the copy of it that is kept.
+struct twin {
+    struct task kept;  // the copy; its registers and mask are those of the original
+    pid_t kept_inner;
+    pid_t inner;  // the original's
+    struct files files;
+    struct itimerval timers[3];
+    unsigned long robust_list, robust_size, clear_at;
+    int death_signal, is_subreaper;
+};
+
+struct set {
+    uint64_t number;
+    struct twin init;  // PID 1's memory and descriptors
+    struct twin *list;
+    size_t count;
+    struct set *next;
+};
+extern struct set *sets;
+
+enum { MOST = 64 };  // processes besides PID 1
+
+/// PID 1 and the others, while they stand still.
+extern struct task init_task, live[MOST];
+extern size_t live_count;
+/// Whether the sandbox's processes were ended and are not back.
+extern bool is_cleared;
+
+bool set_make(uint64_t number, pid_t init);
+void live_release(void);
+struct set *set_find(uint64_t number);
+void set_drop(struct set *set);
+bool is_twin(pid_t pid);
+/// The children of PID 1 that are no twins; more than `limit` where there are too many.
+size_t live_children(pid_t init, pid_t *children, size_t limit);
+
+/// Stops PID 1 and ends all else but twins; `is_touched` tells whether something was ended when it fails.
+bool live_clear(pid_t init, bool *is_touched);
+bool set_revive(struct set *set);
+
+/// Gives PID 1's memory the contents that its copy has.
+bool memory_of_init(struct task *init, const struct task *kept);
+
+#endif

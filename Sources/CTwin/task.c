@@ -1,0 +1,260 @@
+#include "task.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "look.h"
+
+// Not in every <sys/ptrace.h> (<linux/ptrace.h>).
+enum { SUSPEND_SECCOMP = 1 << 21 };
+#define GET_SIGMASK ((enum __ptrace_request)0x420a)
+#define SET_SIGMASK ((enum __ptrace_request)0x420b)
+enum { BIRTHS = PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE };
+
+char why[400];
+static cpu_set_t ours, one;
+static bool gathered;
+static time_t gathered_at;
+
+bool refuse(const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(why, sizeof why, format, arguments);
+    va_end(arguments);
+    return false;
+}
+
+static time_t now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return time.tv_sec;
+}
+
+void tasks_gather(void) {
+    int here = sched_getcpu();
+    gathered_at = now();
+    gathered = here >= 0 && sched_getaffinity(0, sizeof ours, &ours) == 0;
+    if (!gathered) return;
+    CPU_ZERO(&one);
+    CPU_SET(here, &one);
+    sched_setaffinity(0, sizeof one, &one);
+    // Wakes a wait(2) for a process that does not stop.
+    struct itimerval often = {{0, 250000}, {0, 250000}};
+    setitimer(ITIMER_REAL, &often, NULL);
+}
+
+void tasks_part(void) {
+    struct itimerval never = {{0, 0}, {0, 0}};
+    setitimer(ITIMER_REAL, &never, NULL);
+    if (gathered) sched_setaffinity(0, sizeof ours, &ours);
+    gathered = false;
+}
+
+bool out_of_time(void) { return now() - gathered_at > PATIENCE; }
+
+static void bring_here(struct task *task) {
+    if (sched_getaffinity(task->pid, sizeof task->cpus, &task->cpus)) CPU_ZERO(&task->cpus);
+    if (gathered && CPU_COUNT(&task->cpus)) sched_setaffinity(task->pid, sizeof one, &one);
+}
+
+static void send_home(const struct task *task) {
+    if (CPU_COUNT(&task->cpus)) sched_setaffinity(task->pid, sizeof task->cpus, &task->cpus);
+}
+
+static bool failed(const struct task *task, const char *what) {
+    return refuse("process %d: %s: %s", task->pid, what, strerror(errno));
+}
+
+/// Waits for its next stop; its status goes to `status`.
+static bool wait_stop(const struct task *task, int *status) {
+    while (waitpid(task->pid, status, __WALL) < 0) {
+        if (errno != EINTR) return failed(task, "waitpid");
+        if (out_of_time()) return refuse("process %d did not stop within %d s", task->pid, PATIENCE);
+    }
+    if (!WIFSTOPPED(*status)) return refuse("process %d ended meanwhile", task->pid);
+    return true;
+}
+
+static bool take_registers(struct task *task) {
+    // A step's own signal has to come: where it is blocked the kernel takes away its handler (kernel/signal.c,
+    // force_sig_info_to_task).
+    static const uint64_t all = ~(1ull << (SIGTRAP - 1));
+    if (ptrace(PTRACE_GETREGS, task->pid, 0L, &task->registers)) return failed(task, "its registers");
+    // What is to hold again after sigsuspend(2), ppoll(2) and the like (kernel/ptrace.c, PTRACE_GETSIGMASK).
+    if (ptrace(GET_SIGMASK, task->pid, sizeof task->mask, &task->mask)) return failed(task, "its signal mask");
+    // A signal would come before a step.
+    if (ptrace(SET_SIGMASK, task->pid, sizeof all, &all)) return failed(task, "its signal mask");
+    return true;
+}
+
+bool task_hold(struct task *task, pid_t pid) {
+    *task = (struct task){.pid = pid};
+    if (ptrace(PTRACE_SEIZE, pid, 0L, (long)(BIRTHS | SUSPEND_SECCOMP))) return failed(task, "cannot be traced");
+    task->held = true;
+    bring_here(task);
+    if (ptrace(PTRACE_INTERRUPT, pid, 0L, 0L)) {
+        failed(task, "cannot be stopped");
+        send_home(task);
+        ptrace(PTRACE_DETACH, pid, 0L, 0L);
+        task->held = false;
+        return false;
+    }
+    int status;
+    bool stands = false;
+    while (!stands) {
+        if (!wait_stop(task, &status)) break;
+        stands = status >> 16 == PTRACE_EVENT_STOP;
+        // A signal that came first is handed on.
+        if (!stands && ptrace(PTRACE_CONT, pid, 0L, (long)WSTOPSIG(status))) break;
+    }
+    if (stands && WSTOPSIG(status) != SIGTRAP) stands = refuse("process %d is stopped by a signal", pid);
+    if (stands && take_registers(task)) {
+        task->instruction = find_system_call(task);
+        if (task->instruction) return true;
+        refuse("process %d: no system call instruction was found in its memory", pid);
+        task_release(task);
+        return false;
+    }
+    send_home(task);
+    ptrace(PTRACE_DETACH, pid, 0L, 0L);
+    task->held = false;
+    return false;
+}
+
+bool task_adopt(struct task *task, pid_t pid, const struct task *parent) {
+    *task = *parent;
+    task->pid = pid;
+    task->held = true;
+    int status;
+    if (!wait_stop(task, &status)) {
+        task->held = false;
+        return false;
+    }
+    // It has the parent's place, and is to have its true one.
+    if (gathered) sched_setaffinity(pid, sizeof one, &one);
+    return true;
+}
+
+static long step(struct task *task, pid_t *born) {
+    int status;
+    if (ptrace(PTRACE_SINGLESTEP, task->pid, 0L, 0L)) return -errno;
+    for (;;) {
+        if (!wait_stop(task, &status)) return -ESRCH;
+        int event = status >> 16;
+        if (event == 0 && WSTOPSIG(status) == SIGTRAP) break;
+        if (born && (event == PTRACE_EVENT_FORK || event == PTRACE_EVENT_VFORK || event == PTRACE_EVENT_CLONE)) {
+            unsigned long pid = 0;
+            ptrace(PTRACE_GETEVENTMSG, task->pid, 0L, &pid);
+            *born = (pid_t)pid;
+        }
+        if (ptrace(PTRACE_SINGLESTEP, task->pid, 0L, 0L)) return -errno;
+    }
+    struct user_regs_struct registers;
+    if (ptrace(PTRACE_GETREGS, task->pid, 0L, &registers)) return -errno;
+    return (long)registers.rax;
+}
+
+static long call(struct task *task, long number, const unsigned long arguments[5], pid_t *born) {
+    struct user_regs_struct registers = task->registers;
+    registers.rip = task->instruction;
+    registers.rax = (unsigned long)number;
+    // Else the kernel would take the interrupted call for this one and start it again.
+    registers.orig_rax = -1UL;
+    registers.rdi = arguments[0];
+    registers.rsi = arguments[1];
+    registers.rdx = arguments[2];
+    registers.r10 = arguments[3];
+    registers.r8 = arguments[4];
+    if (ptrace(PTRACE_SETREGS, task->pid, 0L, &registers)) return -errno;
+    return step(task, born);
+}
+
+long task_call(struct task *task, long number, unsigned long a, unsigned long b, unsigned long c, unsigned long d) {
+    const unsigned long arguments[5] = {a, b, c, d, 0};
+    return call(task, number, arguments, NULL);
+}
+
+// clone(2), for clone3(2) would need a structure in the process's memory.
+long task_fork(struct task *task, unsigned long flags, unsigned long clear_at, pid_t *born) {
+    const unsigned long arguments[5] = {flags, 0, 0, clear_at, 0};
+    *born = 0;
+    long pid = call(task, SYS_clone, arguments, born);
+    if (pid >= 0 && *born == 0) return -ECHILD;
+    return pid;
+}
+
+long task_call_with(struct task *task, long number, unsigned long before, void *bytes, size_t size, bool pointer_last,
+                    unsigned long after) {
+    // Below the red zone (System V ABI, 3.2.2).
+    unsigned long place = (task->registers.rsp - 128 - SCRATCH) & -64UL;
+    char own[SCRATCH];
+    if (size > SCRATCH || !memory_read(task->pid, place, own, size)) return -EFAULT;
+    if (!memory_write(task->pid, place, bytes, size)) return -EFAULT;
+    long result = pointer_last ? task_call(task, number, before, place, after, 0)
+                               : task_call(task, number, place, before, after, 0);
+    bool got = memory_read(task->pid, place, bytes, size);
+    if (!memory_write(task->pid, place, own, size) || !got) return -EFAULT;
+    return result;
+}
+
+void task_release(struct task *task) {
+    if (!task->held) return;
+    ptrace(PTRACE_SETREGS, task->pid, 0L, &task->registers);
+    ptrace(SET_SIGMASK, task->pid, sizeof task->mask, &task->mask);
+    send_home(task);
+    ptrace(PTRACE_DETACH, task->pid, 0L, 0L);
+    task->held = false;
+}
+
+void task_bring(const struct task *task) {
+    if (gathered && CPU_COUNT(&task->cpus)) sched_setaffinity(task->pid, sizeof one, &one);
+}
+
+void task_send(const struct task *task) { send_home(task); }
+
+static bool set_options(const struct task *task, long options) {
+    if (ptrace(PTRACE_SETOPTIONS, task->pid, 0L, options)) return failed(task, "PTRACE_SETOPTIONS");
+    return true;
+}
+
+bool task_keep(struct task *task) {
+    send_home(task);
+    return set_options(task, BIRTHS | SUSPEND_SECCOMP | PTRACE_O_EXITKILL);
+}
+
+bool task_leave(struct task *task) { return set_options(task, BIRTHS | SUSPEND_SECCOMP); }
+
+// What the kernel leaves in rax of a call that it means to begin again (include/linux/errno.h).
+static bool is_interrupted(long result) {
+    return result == -512 || result == -513 || result == -514 || result == -516;
+}
+
+void rewind_call(struct user_regs_struct *registers) {
+    if ((long)registers->orig_rax >= 0 && is_interrupted((long)registers->rax)) {
+        registers->rip -= 2;
+        registers->rax = registers->orig_rax;
+    }
+    registers->orig_rax = -1UL;
+}
+
+bool memory_read(pid_t pid, unsigned long address, void *to, size_t size) {
+    struct iovec local = {to, size}, remote = {(void *)address, size};
+    if (process_vm_readv(pid, &local, 1, &remote, 1, 0) == (ssize_t)size) return true;
+    return refuse("process %d: its memory at %lx cannot be read", pid, address);
+}
+
+bool memory_write(pid_t pid, unsigned long address, const void *from, size_t size) {
+    struct iovec local = {(void *)from, size}, remote = {(void *)address, size};
+    if (process_vm_writev(pid, &local, 1, &remote, 1, 0) == (ssize_t)size) return true;
+    return refuse("process %d: its memory at %lx cannot be written", pid, address);
+}

@@ -1,0 +1,65 @@
+// One process that the holder has stopped (x86-64).
+#ifndef CTWIN_TASK_H
+#define CTWIN_TASK_H
+
+#include <sched.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/user.h>
+
+struct task {
+    pid_t pid;  // the host's
+    struct user_regs_struct registers;  // as it was stopped
+    uint64_t mask;                      // its signal mask, as it was stopped
+    unsigned long instruction;          // a `syscall` in its memory
+    cpu_set_t cpus;                     // where it may run
+    bool held;
+};
+
+/// Why something was refused or went wrong; the last one counts. Returns false.
+bool refuse(const char *format, ...) __attribute__((format(printf, 1, 2)));
+extern char why[400];
+
+/// Stays on one processor, and takes the tasks that are held from now on there too: each call passes from us to the task
+/// and back, which costs ten times as much between two.
+void tasks_gather(void);
+void tasks_part(void);
+
+/// Whether more than `PATIENCE` seconds passed since tasks_gather.
+enum { PATIENCE = 10 };
+bool out_of_time(void);
+
+/// Stops a process outside of any system call of its own.
+bool task_hold(struct task *task, pid_t pid);
+/// Takes up a process that was born traced.
+bool task_adopt(struct task *task, pid_t pid, const struct task *parent);
+/// Has it make a system call; the kernel's answer, a negative errno where it failed.
+long task_call(struct task *task, long number, unsigned long a, unsigned long b, unsigned long c, unsigned long d);
+/// The same for one that makes a process, which stands still; its host pid goes to `born`.
+long task_fork(struct task *task, unsigned long flags, unsigned long clear_at, pid_t *born);
+/// Lets it go on as it was stopped.
+void task_release(struct task *task);
+/// Brings one that is kept to our processor for some calls, and sends it away again.
+void task_bring(const struct task *task);
+void task_send(const struct task *task);
+/// Does not let it die with us any more.
+bool task_leave(struct task *task);
+/// Gives it back the processors it may use, and keeps it stopped; it dies with us from now on.
+bool task_keep(struct task *task);
+
+/// The same registers for a copy: a call that was interrupted is begun again, since a copy does not inherit what the
+/// kernel knew of it.
+void rewind_call(struct user_regs_struct *registers);
+
+/// Memory of a process; false with `why` set.
+bool memory_read(pid_t pid, unsigned long address, void *to, size_t size);
+bool memory_write(pid_t pid, unsigned long address, const void *from, size_t size);
+
+/// A call with one argument that points to `size` bytes, at most SCRATCH, which come from and go back to `bytes`. What
+/// lies there in the process's memory is put back.
+enum { SCRATCH = 512 };
+long task_call_with(struct task *task, long number, unsigned long before, void *bytes, size_t size, bool pointer_last,
+                    unsigned long after);
+
+#endif

@@ -1,0 +1,111 @@
+import CLinux
+import CTwin
+import Glibc
+public import LinuxSystem
+
+/// Why twins were not made, or a sandbox not brought back to them.
+public enum TwinError: Error, Sendable {
+    /// Nothing has changed; the sentence says what stands against it.
+    case refused(String)
+    /// What runs in the sandbox is not to be trusted any more.
+    case broken(String)
+}
+
+/// The process that holds the twins of one sandbox (Sources/CTwin).
+///
+/// Its calls must not overlap. When the value goes, the process and with it the twins end.
+public final class TwinHolder: Sendable {
+    private let socket: Descriptor
+    private let holder: Int32
+
+    /// The word after the program's name that makes it a holder of twins.
+    public static let command = "__hold-twins"
+
+    /// Starts one from the program at `executable`, which calls `ctwin_hold(3)` at that word.
+    public init(executable: String) throws(SystemError) {
+        var ends: [Int32] = [-1, -1]
+        let kind = Int32(SOCK_SEQPACKET.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
+        try retrying("socketpair") { socketpair(AF_UNIX, kind, 0, &ends) }
+        socket = Descriptor(owning: ends[0])
+        holder = try Self.spawn(executable, Descriptor(owning: ends[1]))
+    }
+
+    deinit {
+        shutdown(socket.raw, Int32(SHUT_RDWR))
+        // It ends by itself: its socket is closed.
+        while waitpid(holder, nil, 0) < 0 && errno == EINTR {}
+    }
+
+    private static func spawn(
+        _ executable: String, _ socket: consuming Descriptor
+    ) throws(SystemError) -> Int32 {
+        let words: [UnsafeMutablePointer<CChar>?] = [strdup(executable), strdup(command), nil]
+        defer { words.forEach { free($0) } }
+        let kept = [socket.raw]
+        let empty: [UnsafeMutablePointer<CChar>?] = [nil]
+        var failure = clinux_spawn_failure()
+        let pid = words.withUnsafeBufferPointer { words in
+            empty.withUnsafeBufferPointer { empty in
+                kept.withUnsafeBufferPointer { kept in
+                    var worker = clinux_worker()
+                    worker.path = UnsafePointer(words[0])
+                    worker.argv = words.baseAddress
+                    worker.envp = empty.baseAddress
+                    (worker.kept, worker.kept_count) = (kept.baseAddress, 1)
+                    worker.netns_fd = -1
+                    worker.umask = 0o077
+                    return clinux_spawn_worker(&worker, &failure)
+                }
+            }
+        }
+        guard pid > 0 else { throw SystemError(call: "spawn", code: failure.code, subject: executable) }
+        return pid
+    }
+
+    /// Stops every process of the sandbox and copies it, as set `set`; all stand still until `go`. Returns how many
+    /// there are, PID 1 included. `initProcess` is the host's pid of PID 1, here and below.
+    public func make(_ set: UInt64, of initProcess: Int32) throws(TwinError) -> Int {
+        Int(try ask(CTWIN_MAKE, initProcess, set).processes)
+    }
+
+    /// Lets the processes that `make` stopped go on.
+    public func go() throws(TwinError) { _ = try ask(CTWIN_GO) }
+
+    /// Ends every process but PID 1, which stands still then, and the twins.
+    public func clear(for set: UInt64, of initProcess: Int32) throws(TwinError) {
+        _ = try ask(CTWIN_CLEAR, initProcess, set)
+    }
+
+    /// After `clear`: forks the twins of a set under the pids of the originals, makes PID 1 what it was, and lets all go
+    /// on.
+    public func revive(_ set: UInt64, of initProcess: Int32) throws(TwinError) {
+        _ = try ask(CTWIN_REVIVE, initProcess, set)
+    }
+
+    /// Ends the twins of a set.
+    public func drop(_ set: UInt64) { _ = try? ask(CTWIN_DROP, 0, set) }
+
+    private func ask(
+        _ kind: ctwin_request_kind, _ initProcess: Int32 = 0, _ set: UInt64 = 0
+    ) throws(TwinError) -> ctwin_reply {
+        var request = ctwin_request(kind: kind.rawValue, init: initProcess, set: set)
+        var reply = ctwin_reply()
+        let size = MemoryLayout<ctwin_reply>.size
+        let number = socket.raw
+        do throws(SystemError) {
+            try retrying("send") {
+                send(number, &request, MemoryLayout<ctwin_request>.size, Int32(MSG_NOSIGNAL))
+            }
+            let got = try retrying("recv") { recv(number, &reply, size, 0) }
+            guard got == size else { throw SystemError(call: "recv", code: EPIPE) }
+        } catch {
+            throw .broken("the process that holds the twins is gone (\(error.description))")
+        }
+        let text = withUnsafeBytes(of: reply.text) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+        switch reply.answer {
+        case CTWIN_DONE.rawValue: return reply
+        case CTWIN_REFUSED.rawValue: throw .refused(text)
+        default: throw .broken(text)
+        }
+    }
+}
