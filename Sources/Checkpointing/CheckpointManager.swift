@@ -26,6 +26,10 @@ public final class CheckpointManager: EngineOperations {
     /// The highest number that an incarnation of any sandbox was given by this server.
     let incarnations = Monitor(0)
     let telemetry: Telemetry
+    /// What makes a snapshot where the caller does not say.
+    let engine: Engine
+    /// ckpt's own program.
+    let executable: String
     let lives = Monitor(LifeWatch())
     let putRight = Monitor(PutRight())
     /// Notes what is amiss and was mended, or could not be.
@@ -35,11 +39,14 @@ public final class CheckpointManager: EngineOperations {
     ///
     /// `executable` is ckpt's own path: ckpt-init and CRIU are found beside it. `durability` is kept in the store for
     /// later servers; nil is what was chosen before. `Workplace.enter` must have been called. `telemetry` is told what
-    /// happens.
+    /// happens. `engine` makes snapshots where the caller does not say.
     public init(
-        root: String, executable: String, durability: Durability? = nil, telemetry: Telemetry
+        root: String, executable: String, durability: Durability? = nil, engine: Engine = .criu,
+        telemetry: Telemetry
     ) throws(ErrorMessage) {
         self.root = root
+        self.engine = engine
+        self.executable = executable
         self.telemetry = telemetry
         report = { telemetry.log.write(.warning, $0) }
         workspace = "\(root)/runtime"
@@ -132,6 +139,7 @@ public final class CheckpointManager: EngineOperations {
 
     /// The snapshot a reference means; a sandbox's name means the one it stands on.
     func resolve(_ reference: String) throws(ErrorMessage) -> SnapshotTree.Record {
+        try checkDurable(reference)
         do throws(SnapshotTreeError) {
             return try store.resolve(reference: reference) { name in
                 self.registry.with { $0[name] }?.record.position

@@ -45,6 +45,8 @@ final class LiveSandbox: Sendable {
         var isPaused = false
         /// How many of the kernel's kills for want of memory were told of.
         var oomKillsTold: UInt64 = 0
+        /// Stopped copies of its processes, where there are any.
+        var twins: SandboxTwins?
 
         /// Ends every process, those that stand still too: only v2 lets a frozen process be killed.
         func kill() {
@@ -229,8 +231,8 @@ final class LiveSandbox: Sendable {
         let process = running?.process ?? stranger?.process
         var info = SandboxInfo(
             name: name, state: isPaused ? .paused : record.state, pid: process?.pid,
-            spec: record.spec, created: record.created, snapshot: record.position,
-            processes: process?.processCount() ?? 0,
+            spec: record.spec, created: record.created, snapshot: running?.twins?.position ?? record.position,
+            processes: max(0, (process?.processCount() ?? 0) - (running?.twins?.processes ?? 0)),
             sessions: running.map { isPaused ? [] : sessions(on: $0.channel) } ?? [],
             reason: stranger?.why.message ?? record.reason,
             ports: ports.isEmpty ? nil : ports)

@@ -22,6 +22,17 @@ extension CheckpointManager {
         let sandbox = try find(name)
         return try sandbox.exclusively { () throws(ErrorMessage) in
             sandbox.noticeDeath()
+            if let twin = findTwin(request.snapshot ?? name) {
+                guard twin.sandbox === sandbox else {
+                    throw ErrorMessage(
+                        .wrongState,
+                        "snapshot \(twin.id) is a twin of sandbox \(twin.sandbox.name), which alone has it",
+                        hint: "ckpt save --engine criu \(twin.sandbox.name) makes one for any sandbox")
+                }
+                return try working("restore", on: sandbox) { () throws(ErrorMessage) in
+                    try restoreTwin(twin.id, of: sandbox, request, start: start)
+                }
+            }
             guard let reference = request.snapshot ?? sandbox.record.position else {
                 throw ErrorMessage(
                     .unknownSnapshot,

@@ -33,13 +33,25 @@ extension CheckpointManager {
         return try sandbox.exclusively { () throws(ErrorMessage) in
             try working("save", on: sandbox) { () throws(ErrorMessage) in
                 let running = try sandbox.running(for: "save", evenPaused: true)
+                let wish = twinWish(request, crash)
+                var obstacle = wish.obstacle
+                if wish.isWanted, obstacle == nil {
+                    switch try saveTwin(sandbox, running, request, start: start) {
+                    case .made(let info): return info
+                    case .refused(let why): obstacle = why
+                    }
+                }
+                let ended = endTwins(of: sandbox)
                 let staging = try mapping { () throws(SnapshotTreeError) in try store.stage() }
                 let attempt = SaveAttempt(
                     sandbox: sandbox, running: running, staging: staging, request: request, crash: crash,
                     start: start, cancelled: cancelled)
                 defer { attempt.waitUntilResumed() }
                 do throws(ErrorMessage) {
-                    return try attempt.stops ? saveAndStop(attempt) : saveAndGoOn(attempt)
+                    if let ended { attempt.warnings.append(ended) }
+                    var info = try attempt.stops ? saveAndStop(attempt) : saveAndGoOn(attempt)
+                    if wish.isWanted { (info.engine, info.engineReason) = (.criu, obstacle) }
+                    return info
                 } catch {
                     store.abandon(staging)
                     throw error

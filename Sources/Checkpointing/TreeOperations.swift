@@ -8,7 +8,7 @@ extension CheckpointManager {
     public func tree() throws(ErrorMessage) -> TreeInfo {
         let standing = standing()
         let infos = try mapping { () throws(SnapshotTreeError) in try store.infos(standing: standing) }
-        return TreeInfo(snapshots: infos, sandboxes: all.map { $0.info() })
+        return TreeInfo(snapshots: infos + twinInfos(), sandboxes: all.map { $0.info() })
     }
 
     public func tree(
@@ -19,12 +19,17 @@ extension CheckpointManager {
         let list = try mapping { () throws(SnapshotTreeError) in
             try store.list(standing: standing) { encode($0) }
         }
+        let isEmpty = list.allSatisfy { $0.bytes.isEmpty }
+        let twins = twinInfos().enumerated().flatMap { number, twin in
+            (number == 0 && isEmpty ? [] : [UInt8(ascii: ",")]) + encode(twin)
+        }
         return [SharedBytes(sandboxes + Array(",\"snapshots\":[".utf8))] + list
-            + [SharedBytes(Array("]}".utf8))]
+            + [SharedBytes(twins + Array("]}".utf8))]
     }
 
     public func snapshot(_ reference: String) throws(ErrorMessage) -> SnapshotInfo {
-        try info(of: resolve(reference))
+        if let twin = twinInfo(reference) { return twin }
+        return try info(of: resolve(reference))
     }
 
     private func info(of record: SnapshotTree.Record) throws(ErrorMessage) -> SnapshotInfo {
@@ -46,6 +51,7 @@ extension CheckpointManager {
     public func delete(
         _ reference: String, subtree: Bool, keepingChildren: Bool
     ) throws(ErrorMessage) -> DeleteResult {
+        if let result = try deleteTwin(reference, subtree: subtree) { return result }
         let start = monotonicNanoseconds()
         let record = try resolve(reference)
         let work = telemetry.began("deleteSnapshot", snapshot: record.id)

@@ -14,7 +14,11 @@ public func sheet(of snapshot: SnapshotInfo, now: Double, style: Style) -> [Stri
     sheet.add("children", snapshot.children.joined(separator: " "))
     sheet.add("sandboxes here", snapshot.standing.joined(separator: " "))
     sheet.add("processes", "\(snapshot.processes)")
-    sheet.add("process image", sizeText(bytes: snapshot.processBytes))
+    if snapshot.durable == false {
+        sheet.add("kept", "in memory alone, as a twin: until its sandbox's processes end, or the server")
+    } else {
+        sheet.add("process image", sizeText(bytes: snapshot.processBytes))
+    }
     if let storage = snapshot.storage { sheet.add("on disk", storageText(storage)) }
     if let memory = snapshot.memory { sheet.add("memory", memoryText(memory)) }
     sheet.add("new layer", snapshot.layerBytes == 0 ? "none" : sizeText(bytes: snapshot.layerBytes))

@@ -107,6 +107,10 @@ public struct TreeDrawing {
         }
         row.message = style.clean(snapshot.message ?? "")
         row.age = ageText(seconds: now - snapshot.created)
+        if snapshot.durable == false {
+            row.head.append(" twin", .faint)
+            return row
+        }
         row.size = sizeText(bytes: snapshot.processBytes) + " + " + sizeText(bytes: snapshot.layerBytes)
         if let storage = snapshot.storage {
             row.size += ", \(sizeText(bytes: storage.sharedBytes)) shared"

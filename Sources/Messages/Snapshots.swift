@@ -23,9 +23,13 @@ public struct SaveRequest: Codable, Sendable {
     public var stop: Bool?
     /// What this snapshot survives; the server's own setting when nil.
     public var durability: Durability?
+    /// What makes it; the server's own setting when nil.
+    public var engine: Engine?
     public init(
-        tag: String? = nil, message: String? = nil, stop: Bool? = nil, durability: Durability? = nil
+        tag: String? = nil, message: String? = nil, stop: Bool? = nil, durability: Durability? = nil,
+        engine: Engine? = nil
     ) {
+        self.engine = engine
         self.tag = tag
         self.message = message
         self.stop = stop
@@ -111,6 +115,12 @@ public struct SnapshotInfo: Codable, Sendable {
     public var origin: OriginInfo?
     /// Bytes on disk at the time of its saving: if nothing were shared, of its own, and shared with others.
     public var storage: DiskShare?
+    /// What made it, where that was not CRIU; in a save's own answer always where twins were asked for.
+    public var engine: Engine?
+    /// False for a twin: it is in memory alone, and goes with its sandbox's processes and with the server.
+    public var durable: Bool?
+    /// Why it is no twin although one was asked for, one sentence; only in a save's own answer.
+    public var engineReason: String?
 
     public init(
         id: String, parent: String?, children: [String], tags: [String], message: String?, sandbox: String,
@@ -167,6 +177,8 @@ public struct RestoreResult: Codable, Sendable {
     public var snapshot: String?
     /// What could not be put back into its processes, one sentence each.
     public var warnings: [String]?
+    /// What made the snapshot, where that was not CRIU.
+    public var engine: Engine?
     public var timings: Timings
     public init(sandbox: SandboxInfo, snapshot: String?, timings: Timings) {
         self.sandbox = sandbox

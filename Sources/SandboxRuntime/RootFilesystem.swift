@@ -45,6 +45,21 @@ public struct RootFilesystem: Sendable {
         return ([part.key[...]] + below).joined(separator: "/")
     }
 
+    /// The overlays, each with its upper directory and what lies below it, topmost first, over `layers`, which are given
+    /// topmost first too; nil where something else can be written to, or an overlay cannot.
+    public func overlays(
+        over layers: [String]
+    ) -> [(key: String, path: String, upper: String, lowers: [String])]? {
+        var overlays: [(key: String, path: String, upper: String, lowers: [String])] = []
+        for mount in view.mounts {
+            guard case .overlay(let lowers, readOnly: false) = mount.kind else { return nil }
+            overlays.append(
+                (mount.key, mount.path, "\(upper)/\(mount.key)", layers.map { "\($0)/\(mount.key)" } + lowers)
+            )
+        }
+        return overlays
+    }
+
     /// Where the server mounts one of the mounts.
     private func place(of mount: RootMount) -> String {
         mount.path.isEmpty ? mountPoint : "\(mountPoint)-\(mount.key)"

@@ -145,6 +145,7 @@ public enum Sample {
             layerBytes: 1 << 16, standing: ["box"], processes: 3, timings: timings, memory: memory)
         info.origin = origin
         info.storage = diskShare
+        (info.engine, info.durable, info.engineReason) = (.twin, false, "it has several threads")
         info.warnings = ["process 14 (redis-server) loses something"]
         info.crash = crash
         return info
@@ -153,6 +154,7 @@ public enum Sample {
     public static let restoreResult: RestoreResult = {
         var result = RestoreResult(sandbox: sandboxInfo, snapshot: "snap0", timings: timings)
         result.warnings = ["the CPU affinity of process 14 (redis-server) could not be put back"]
+        result.engine = .twin
         return result
     }()
 
@@ -256,7 +258,9 @@ public enum Sample {
         CreateRequest(name: "box", spec: spec), sandboxInfo, publishedPort,
         SandboxList(sandboxes: [sandboxInfo]),
         KillRequest(signal: 9), logRecord, LogList(records: [logRecord]),
-        SaveRequest(tag: "good", message: "before the test", stop: true, durability: .always), memory,
+        SaveRequest(
+            tag: "good", message: "before the test", stop: true, durability: .always, engine: .twin),
+        memory,
         snapshotInfo, crash,
         DebugRequest(snapshot: "good"), debugSession, debugSession.processes[0],
         saveProblem, checkResult, storedObject, ObjectList(objects: [storedObject]),

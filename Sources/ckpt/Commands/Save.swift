@@ -19,6 +19,10 @@ extension Command {
                     "durability", value: "LEVEL", .choice(Durability.allCases.map(\.rawValue)),
                     "What this snapshot survives: none, deferred, snapshot, always (default: as the server is set)"
                 ),
+                OptionDescription(
+                    "engine", value: "ENGINE", .choice(Engine.allCases.map(\.rawValue)),
+                    "What makes it: criu, or twin where that is exact, an experiment (default: as the server is set)"
+                ),
                 OptionDescription("stop", "Leave the sandbox stopped at this very instant"),
             ],
             examples: [
@@ -34,7 +38,8 @@ extension Command {
         let request = SaveRequest(
             tag: call.words.value("tag"), message: call.words.value("message"),
             stop: call.words.has("stop") ? true : nil,
-            durability: call.words.value("durability").flatMap(Durability.init(rawValue:)))
+            durability: call.words.value("durability").flatMap(Durability.init(rawValue:)),
+            engine: call.words.value("engine").flatMap(Engine.init(rawValue:)))
         let client = call.client()
         let snapshot = try call.waiting(
             "saving \(name)", .operation("save", sandbox: name), interrupted: .givenUp
@@ -43,6 +48,7 @@ extension Command {
         }
         try call.console.print(snapshot, lines: [snapshot.id])
         snapshot.warnings?.forEach { call.console.note("warning: \($0)") }
+        if let why = snapshot.engineReason { call.console.note("made by CRIU, not as a twin: \(why)") }
         call.console.noteTimings(snapshot.timings)
         return 0
     }

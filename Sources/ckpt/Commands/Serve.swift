@@ -32,6 +32,10 @@ extension Command {
                     "durability", value: "LEVEL", .choice(Durability.allCases.map(\.rawValue)),
                     "What survives a power cut; kept for later servers of the root (default: deferred)"),
                 OptionDescription(
+                    "engine", value: "ENGINE", .choice(Engine.allCases.map(\.rawValue)),
+                    "What makes a snapshot where save does not say: criu, or twin, an experiment (default: CKPT_ENGINE, "
+                        + "else criu)"),
+                OptionDescription(
                     "log-level", value: "LEVEL", .choice(LogLevel.allCases.map(\.rawValue)),
                     "Log from this level on: debug has every request; default: info"),
                 OptionDescription(
@@ -72,6 +76,7 @@ extension Command {
         }
         DescriptorLimit.raise()
         clinux_give_back_large_pieces()
+        let engine = try chosenEngine(call.words)
         let ready = ReadyReport(descriptor: call.words.value("ready-fd").flatMap { Int32($0) })
         let access = try call.words.value("group").map { try Access(group: $0) } ?? .owner
         var manager: CheckpointManager?
@@ -89,7 +94,8 @@ extension Command {
             }
             let durability = call.words.value("durability").flatMap(Durability.init(rawValue:))
             let made = try CheckpointManager(
-                root: root, executable: executablePath(), durability: durability, telemetry: telemetry)
+                root: root, executable: executablePath(), durability: durability, engine: engine,
+                telemetry: telemetry)
             manager = made
             return made
         }
@@ -112,9 +118,20 @@ private func inheritedSocket(_ call: Invocation, _ ready: ReadyReport) throws ->
 
 /// The options that a server in the background is to have as well.
 private func backgroundOptions(_ words: ParsedWords) -> [String] {
-    ["durability", "log-level", "log-format", "log-to", "metrics-listen", "group"].flatMap { name in
+    ["durability", "engine", "log-level", "log-format", "log-to", "metrics-listen", "group"].flatMap { name in
         words.value(name).map { ["--\(name)", $0] } ?? []
     }
+}
+
+/// What makes snapshots where the caller does not say.
+private func chosenEngine(_ words: ParsedWords) throws -> Engine {
+    guard let word = words.value("engine") ?? getenv("CKPT_ENGINE").map({ String(cString: $0) }) else {
+        return .criu
+    }
+    guard let engine = Engine(rawValue: word) else {
+        throw ErrorMessage(.badValue, "CKPT_ENGINE is no engine: \(word)", hint: "criu or twin")
+    }
+    return engine
 }
 
 /// How the server logs; one that was started by another command has nobody to read its stderr.

@@ -12,7 +12,7 @@ enum SnapshotSchema {
     /// Records an issue for each snapshot that cannot be inspected or does not fit.
     static func check(_ ckpt: Ckpt) {
         for snapshot in (try? ckpt.tree())?.snapshots ?? []
-        where snapshot.processes > 0 && !ckpt.damaged.contains(snapshot.id) {
+        where snapshot.processes > 0 && snapshot.durable != false && !ckpt.damaged.contains(snapshot.id) {
             do {
                 let result = try ckpt.call(["inspect", snapshot.id, "--json"])
                 guard result.status == 0 else {

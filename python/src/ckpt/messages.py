@@ -1554,6 +1554,9 @@ class RestoreResult(Message):
     warnings: list[str] = field(default_factory=list)
     """What could not be put back into its processes, one sentence each."""
 
+    engine: Literal["criu", "twin"] | None = None
+    """What made the snapshot, where that was not CRIU."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetiredSnapshot(Message):
@@ -1875,6 +1878,15 @@ class SnapshotInfo(Message):
     origin: OriginInfo | None = None
 
     storage: DiskShare | None = None
+
+    engine: Literal["criu", "twin"] | None = None
+    """What made it, where that was not CRIU; in a save's answer always where a twin was asked for."""
+
+    durable: bool | None = None
+    """False for a twin: it is in memory alone, and goes with the sandbox's processes and the server."""
+
+    engine_reason: str | None = None
+    """Why it is no twin although one was asked for; only in a save's own answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

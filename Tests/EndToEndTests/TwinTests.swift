@@ -1,0 +1,230 @@
+import Foundation
+import Messages
+import Testing
+
+/// Snapshots that are stopped copies of the processes.
+@Suite struct TwinTests {
+    private static let twins = ["CKPT_ENGINE": "twin"]
+
+    /// Saves, and expects a twin.
+    private func twin(_ box: Sandbox, sourceLocation: SourceLocation = #_sourceLocation) throws -> String {
+        let info = try box.ckpt.json(SnapshotInfo.self, ["save", box.name])
+        #expect(info.engine == .twin, "\(info.engineReason ?? "")", sourceLocation: sourceLocation)
+        #expect(info.durable == false, sourceLocation: sourceLocation)
+        return info.id
+    }
+
+    /// Everything that bash can tell of itself.
+    private func state(_ box: Sandbox) throws -> String {
+        try box.say(
+            """
+            echo $x $$ $PWD; f; cat /root/d/*; ls -lA --time-style=full-iso /root /root/d; jobs; ulimit -a; umask; trap
+            cat /proc/$$/fdinfo/{3,4,5} | grep -E 'pos|flags'; readlink /proc/$$/fd/*; cat <&5
+            exec 5<&-; exec 5<>/root/d/read; grep -E '^(Sig|Shd|Cap|Seccomp|NoNew|PPid|Uid|Groups|Cpus_a)' /proc/$$/status
+            """)
+    }
+
+    @Test func aSessionGoesBackAHundredTimes() throws {
+        try withCkpt(environment: Self.twins) { ckpt in
+            let box = try ckpt.create("idle")
+            try box.say(
+                """
+                mkdir /root/d; cd /root/d; x=1; f() { echo "f:$x"; }; trap 'echo usr' USR1; umask 027
+                for n in kept gone appended; do echo original > $n; done; echo unread > read
+                exec 3<>kept 4>>appended 5<>read; read -n 3 <&3
+                """)
+            let before = try state(box)
+            let id = try twin(box)
+            let wreck = """
+                x=2; cd /; f() { echo other; }; umask 0; trap - USR1; exec 6</etc/passwd; echo much >&3; echo more >&4
+                rm /root/d/gone; mv /root/d/read /root/moved; mkdir /root/new; ln -s a /root/new/b; rm /etc/hostname
+                echo x >> /etc/passwd; chmod 700 /root/d; head -c 200000 /dev/urandom > /root/d/kept
+                """
+            let passwd = try box.sh("md5sum /etc/passwd")
+            for round in 1...100 {
+                if round % 10 == 1 {
+                    try box.say(wreck)
+                } else {
+                    try box.say("x=\(round); cd /tmp; echo $x > f")
+                }
+                try box.restore(round % 2 == 0 ? id : nil)
+                if round % 10 > 2 { continue }
+                #expect(try state(box) == before, "round \(round)")
+                #expect(
+                    try box.sh("md5sum /etc/passwd; cat /etc/hostname | wc -l; ls /tmp") == "\(passwd)\n1")
+                // PID 1, bash, their copies, and what asks.
+                let processes = try box.sh("a=(/proc/[0-9]*); echo ${#a[@]}; ls /proc/1/fd | wc -l")
+                #expect(processes.hasPrefix("5\n"), "round \(round): \(processes)")
+            }
+            #expect(try box.info().processes == 2)
+            #expect(try box.info().snapshot == id)
+        }
+    }
+
+    @Test func everyKindOfFileComesBack() throws {
+        try withCkpt(environment: Self.twins) { ckpt in
+            let box = try ckpt.create("files")
+            try box.install("fidelity.py")
+            let python = "/usr/bin/python3 /root/fidelity.py"
+            func manifest() throws -> [String] {
+                try box.exec(
+                    "/usr/bin/python3", "/root/fidelity.py", "manifest", "/fidelity", "/etc", "/root",
+                    deadline: 120
+                ).lines.filter { !$0.contains("__pycache__") }
+            }
+            try box.say("here=1")
+            try box.sh("\(python) make /etc/debian_version /etc/skel")
+            let first = try manifest()
+            #expect(first.count > 380)
+            let firstID = try twin(box)
+            try box.sh("\(python) again; rm -rf /etc/skel; mkdir /etc/skel; echo twice > /etc/skel/twice")
+            let second = try manifest()
+            #expect(second != first)
+            let secondID = try twin(box)
+            for (id, expected) in [
+                (secondID, second), (firstID, first), (firstID, first), (secondID, second),
+            ] {
+                try box.sh("\(python) wreck; rm -rf /etc/skel; echo back > /etc/debian_version")
+                try box.restore(id)
+                let now = try manifest()
+                let differing = Set(now).symmetricDifference(expected).prefix(8).joined(separator: "\n")
+                #expect(now.sorted() == expected.sorted(), "\(differing)")
+            }
+            #expect(try box.sh("stat -c %b /fidelity/sparse/file").count < 5, "holes were filled")
+        }
+    }
+
+    @Test func aJobGoesBackAndForth() throws {
+        try withCkpt(environment: Self.twins) { ckpt in
+            let box = try ckpt.create("job")
+            try box.install("counting.py")
+            try ckpt.ok("exec", "-d", "--cwd", "/root", "job", "--", "/usr/bin/python3", "/root/counting.py")
+            func ask(_ what: String) throws -> String {
+                try box.sh(
+                    "echo \(what) > ask.tmp; mv ask.tmp /root/ask; until [ -e /root/answer ]; do sleep .005; done; cat /root/answer; rm /root/answer"
+                )
+            }
+            var states: [(id: String, state: String)] = []
+            for _ in 1...3 {
+                let state = try ask("state")
+                states.append((try twin(box), state))
+                #expect(try ask("change") == "changed")
+            }
+            #expect(Set(states.map(\.state)).count == 3)
+            for step in [0, 2, 1, 1, 0, 2] {
+                try box.restore(states[step].id)
+                #expect(try ask("state") == states[step].state, "back to \(step)")
+                #expect(try ask("change") == "changed")
+            }
+            #expect(try box.sh("ls /root | grep -c ^d") == "3")
+        }
+    }
+
+    @Test func sessionsThatCameAndWentAreAsTheyWere() throws {
+        try withCkpt(environment: Self.twins) { ckpt in
+            let box = try ckpt.create("many")
+            try box.say("x=first")
+            try box.say("x=second", "second")
+            let id = try twin(box)
+            for round in 1...4 {
+                try box.say("x=third", "third")
+                #expect(try box.session("exit 3", "second").status == 3)
+                #expect(try box.session("kill -9 $$").status == 137)
+                try ckpt.ok("exec", "-d", "many", "--", "sleep", "1000")
+                try box.restore(id)
+                #expect(try box.say("echo $x") == "first", "round \(round)")
+                #expect(try box.say("echo $x", "second") == "second", "round \(round)")
+                #expect(try box.info().sessions.sorted() == ["main", "second"])
+                #expect(try box.sh("pgrep -c sleep; true") == "0")
+            }
+        }
+    }
+
+    @Test func whatCannotBeATwinIsMadeByCRIUInTheSameCall() throws {
+        try withCkpt(environment: Self.twins) { ckpt in
+            let box = try ckpt.create("other")
+            func refused(_ text: String, _ why: String, undo: String, _ options: String...) throws {
+                try box.say(text)
+                let info = try ckpt.json(SnapshotInfo.self, ["save", "other"] + options)
+                #expect(info.engine == .criu && info.durable != false, "\(text)")
+                #expect(info.engineReason?.contains(why) == true, "\(text): \(info.engineReason ?? "a twin")")
+                try box.say("x=lost")
+                try box.restore(info.id)
+                #expect(try box.say("echo $x") == "kept", "\(text)")
+                try box.say(undo)
+            }
+            try refused("x=kept; sleep 1000 &", "has children", undo: "kill %1; wait")
+            try refused("exec 7<>/dev/ptmx", "ptmx open (descriptor 7)", undo: "exec 7<&-")
+            try refused("mkfifo /root/p; exec 7<>/root/p", "/root/p open", undo: "exec 7<&-")
+            try refused("exec 7< <(sleep 1000)", "has children", undo: "exec 7<&-; kill $!; wait")
+            try refused("exec 7>/root/l; flock 7", "lock", undo: "exec 7>&-")
+            try refused(":", "a tag", undo: ":", "--tag", "named")
+            try refused(":", "disk", undo: ":", "--durability", "none")
+            _ = try twin(box)
+            let reason = try ckpt.ok("save", "--tag", "again", "other").stderr
+            #expect(reason.contains("made by CRIU, not as a twin") && reason.contains("1 of it was ended"))
+            let stopped = try ckpt.json(SnapshotInfo.self, ["save", "--stop", "other"])
+            #expect(stopped.engine == .criu)
+        }
+    }
+
+    @Test func twinsAreToldAndGoWithWhatTheyAreTwinsOf() throws {
+        try withCkpt(environment: Self.twins) { ckpt in
+            let box = try ckpt.create("told")
+            try box.say("x=1")
+            let saved = try ckpt.json(SnapshotInfo.self, ["save", "--engine", "criu", "told"])
+            #expect(saved.engine == nil && saved.durable == nil)
+            let durable = saved.id
+            let first = try twin(box)
+            let second = try twin(box)
+            #expect(try ckpt.show(second).parent == first && ckpt.show("told").id == second)
+            #expect(try ckpt.show(first).parent == durable)
+            #expect(try ckpt.show(first).children == [second])
+            let drawn = try ckpt.ok("tree").stdout
+            #expect(
+                drawn.contains("\(first.prefix(8)) twin") && drawn.contains("\(second.prefix(8)) ● told twin")
+            )
+            #expect(try ckpt.ok("show", second).stdout.contains("in memory alone"))
+            #expect(try ckpt.tree().snapshots.map(\.id) == [durable, first, second])
+            for arguments in [
+                ["fork", first], ["fork", "told"], ["tag", first, "named"], ["inspect", second],
+            ] {
+                let result = try ckpt.call(arguments)
+                #expect(
+                    result.status == 125 && result.stderr.contains("is a twin"), "\(arguments): \(result)")
+            }
+            #expect(try ckpt.call(["delete", second]).stderr.contains("stands on"))
+            try ckpt.ok("delete", first)
+            #expect(try ckpt.show(second).parent == durable)
+            #expect(try box.sh("a=(/proc/[0-9]*); echo ${#a[@]}") == "5")
+            try box.say("x=2")
+            try box.restore(durable)
+            #expect(try box.say("echo $x") == "1")
+            #expect(try ckpt.call(["show", second]).status == 125, "an ordinary restore ends twins")
+            #expect(try box.sh("a=(/proc/[0-9]*); echo ${#a[@]}") == "3")
+            _ = try twin(box)
+            try ckpt.ok("reset", "told")
+            #expect(try ckpt.tree().snapshots.map(\.id) == [durable])
+        }
+    }
+
+    @Test func aServerThatIsKilledLosesTwinsAndNothingElse() throws {
+        try withCkpt(environment: Self.twins) { ckpt in
+            let box = try ckpt.create("crash")
+            try box.say("x=1; echo kept > /root/f")
+            let durable = try box.save("--engine", "criu")
+            let id = try twin(box)
+            try box.say("x=2")
+            let server = try #require(ckpt.serverPID)
+            kill(server, SIGKILL)
+            #expect(eventually { !Leftovers.isAlive(server) })
+            #expect(try box.say("echo $x; cat /root/f") == "2\nkept")
+            #expect(try ckpt.call(["restore", "crash", id]).status == 125)
+            try box.waitFor("a=(/proc/[0-9]*); [ ${#a[@]} = 3 ]")
+            #expect(try box.info().snapshot == durable)
+            _ = try twin(box)
+            try box.restore()
+            #expect(try box.say("echo $x") == "2")
+        }
+    }
+}
