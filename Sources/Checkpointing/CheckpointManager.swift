@@ -217,7 +217,9 @@ public final class CheckpointManager: EngineOperations {
         }
         guard record.state == .running else { return }
         do throws(ErrorMessage) {
-            guard let identity = record.process, let process = SandboxProcess(identity) else {
+            let found = record.process.flatMap { SandboxProcess($0) }
+            let filling = try takeUpFilling(of: sandbox, record, found)
+            guard let process = found else {
                 throw ErrorMessage(.wrongState, "its PID 1 ended while no server ran")
             }
             let view = try view(of: record)
@@ -229,10 +231,11 @@ public final class CheckpointManager: EngineOperations {
             sandbox.with { state in
                 state.running = LiveSandbox.Running(
                     process: process, channel: channel, root: root, groups: groups, isPaused: isPaused,
-                    oomKillsTold: groups.oomKills ?? 0)
+                    filling: filling, oomKillsTold: groups.oomKills ?? 0)
                 state.warnings = record.warnings ?? []
             }
             takeUpWayOut(of: sandbox, record, process)
+            if let filling { watch(filling, of: sandbox) }
             runsOn(sandbox, process.pid, isPaused: isPaused)
         } catch {
             // It is as well as it was: the next server may be the right one for it again.

@@ -37,7 +37,7 @@ extension CheckpointManager {
                     })
             }
             let each = try leasing(snapshot) { () throws(ErrorMessage) in
-                try startAll(made, from: snapshot, work, cancelled)
+                try startAll(made, from: snapshot, request.arrivalOfMemory, work, cancelled)
             }
             try cancelled.check()
             var timings = Timings(totalMs: milliseconds(since: start))
@@ -59,8 +59,8 @@ extension CheckpointManager {
 
     /// Restores into every sandbox, a few at a time; the milliseconds each took.
     private func startAll(
-        _ made: [LiveSandbox], from snapshot: SnapshotTree.Record, _ work: LongOperation,
-        _ cancelled: Cancellation
+        _ made: [LiveSandbox], from snapshot: SnapshotTree.Record, _ memory: MemoryMode,
+        _ work: LongOperation, _ cancelled: Cancellation
     ) throws(ErrorMessage) -> [Double] {
         struct Progress {
             var next = 0
@@ -82,7 +82,7 @@ extension CheckpointManager {
                 let start = monotonicNanoseconds()
                 do throws(ErrorMessage) {
                     try cancelled.check()
-                    try self.startFork(made[index], from: snapshot)
+                    try self.startFork(made[index], from: snapshot, memory)
                     progress.with {
                         $0.each[index] = milliseconds(since: start)
                         $0.done += 1
@@ -101,11 +101,13 @@ extension CheckpointManager {
         return progress.with { $0.each }
     }
 
-    private func startFork(_ sandbox: LiveSandbox, from snapshot: SnapshotTree.Record) throws(ErrorMessage) {
+    private func startFork(
+        _ sandbox: LiveSandbox, from snapshot: SnapshotTree.Record, _ memory: MemoryMode
+    ) throws(ErrorMessage) {
         try sandbox.exclusively { () throws(ErrorMessage) in
             try makeDirectory(of: sandbox)
             var timings = Timings(totalMs: 0)
-            _ = try bringToLife(snapshot, in: sandbox, &timings)
+            _ = try bringToLife(snapshot, in: sandbox, memory: memory, &timings)
         }
     }
 

@@ -148,6 +148,7 @@ extension CheckpointManager {
             running.kill()
             running.channel.abandon(.disconnected)
             _ = running.process.ended(within: 5000)
+            running.filling?.end()
             running.groups.remove()
             startThread {
                 if let mounts { close(mounts) }
@@ -225,6 +226,7 @@ extension CheckpointManager {
         running.channel.abandon(.disconnected)
         _ = running.process.ended(within: 5000)
         dropDumper(of: running.process)
+        running.filling?.end()
         closeWayOut(of: sandbox)
         running.groups.remove()
         sandbox.with { $0.running = nil }

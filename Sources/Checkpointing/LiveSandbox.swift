@@ -43,6 +43,8 @@ final class LiveSandbox: Sendable {
         var groups: SandboxGroups
         /// Whether its processes stand still on request; the channel to PID 1 is down meanwhile.
         var isPaused = false
+        /// Brings the rest of its memory back, while that is not all there.
+        var filling: MemoryFilling?
         /// How many of the kernel's kills for want of memory were told of.
         var oomKillsTold: UInt64 = 0
         /// Stopped copies of its processes, where there are any.
@@ -179,9 +181,10 @@ final class LiveSandbox: Sendable {
             state.record.state = .dead
             state.record.process = nil
             state.record.reason =
-                kills > 0
-                ? "its PID 1 was killed, and memory had run out (\(kills) processes were killed for that)"
-                : "its PID 1 was killed from outside"
+                running.filling?.whyLost
+                ?? (kills > 0
+                    ? "its PID 1 was killed, and memory had run out (\(kills) processes were killed for that)"
+                    : "its PID 1 was killed from outside")
             try? state.record.write(to: directory, durable: isDurable)
             return (running, state.wayOut)
         }
@@ -237,6 +240,7 @@ final class LiveSandbox: Sendable {
             reason: stranger?.why.message ?? record.reason,
             ports: ports.isEmpty ? nil : ports)
         info.warnings = warnings
+        info.memoryToCome = running?.filling.flatMap { $0.progress?.left }
         info.oomKills = running?.groups.oomKills
         return info
     }

@@ -45,7 +45,8 @@ extension CheckpointManager {
                 try leasing(snapshot) { () throws(ErrorMessage) in
                     try checkBeforeUse(snapshot, thoroughly: request.verify, sandbox.with { $0.work })
                     return try bringToLife(
-                        snapshot, in: sandbox, stopped: request.suspended ?? false, &timings)
+                        snapshot, in: sandbox, stopped: request.suspended ?? false,
+                        memory: request.arrivalOfMemory, &timings)
                 }
             }
             timings.totalMs = milliseconds(since: start)
@@ -63,7 +64,7 @@ extension CheckpointManager {
     /// PID 1 standing still at the snapshot's instant; what could not be put back.
     func bringToLife(
         _ snapshot: SnapshotTree.Record, in sandbox: LiveSandbox, stopped: Bool = false,
-        _ timings: inout Timings
+        memory: MemoryMode = .whole, _ timings: inout Timings
     ) throws(ErrorMessage) -> [String] {
         let began = monotonicNanoseconds()
         sandbox.phase("files")
@@ -81,8 +82,7 @@ extension CheckpointManager {
             throw error
         }
         timings.filesystemMs = milliseconds(since: began)
-        let process: SandboxProcess
-        let warnings: [String]
+        let tree: RestoredTree
         let before = sandbox.with { ($0.running, $0.record, $0.wayOut) }
         var limiting: LimitedRestore?
         do throws(ErrorMessage) {
@@ -90,9 +90,11 @@ extension CheckpointManager {
             let limited = try LimitedRestore(
                 snapshot.spec.limits, named: groupName(of: sandbox, incarnation), in: control)
             limiting = limited
-            (process, warnings) = try restoreBeside(
-                snapshot, of: sandbox, onto: root, within: limited, stopped: stopped)
-            if stopped { process.resume() }
+            tree = try restoreBeside(
+                TreeToRestore(
+                    snapshot: snapshot, sandbox: sandbox, root: root, limited: limited, stopped: stopped,
+                    memory: memory, incarnation: incarnation))
+            if stopped { tree.process.resume() }
             timings.criuMs = milliseconds(since: instant)
         } catch {
             limiting?.groups.remove()
@@ -101,24 +103,20 @@ extension CheckpointManager {
             throw error
         }
         try takeOver(
-            sandbox, process, in: limiting!.groups, root: root, incarnation: incarnation,
+            sandbox, tree.process, in: limiting!.groups, root: root, incarnation: incarnation,
             layers: mounted, position: snapshot.id, warnings: limiting!.warnings,
-            as: (snapshot.spec, ground))
-        for warning in warnings { report("sandbox \(sandbox.name), snapshot \(snapshot.id): \(warning)") }
-        return warnings
+            as: (snapshot.spec, ground), filling: tree.filling)
+        for warning in tree.warnings {
+            report("sandbox \(sandbox.name), snapshot \(snapshot.id): \(warning)")
+        }
+        return tree.warnings
     }
 
     /// Restores the tree beside what runs, or in its place: on the host's network nobody can listen on a port twice.
-    private func restoreBeside(
-        _ snapshot: SnapshotTree.Record, of sandbox: LiveSandbox, onto root: RootFilesystem,
-        within limited: LimitedRestore, stopped: Bool
-    ) throws(ErrorMessage) -> (SandboxProcess, warnings: [String]) {
+    private func restoreBeside(_ tree: TreeToRestore) throws(ErrorMessage) -> RestoredTree {
         var isAddressTaken = false
-        do throws(ErrorMessage) {
-            return try restoreTree(
-                snapshot, of: sandbox, onto: root, within: limited, stopped: stopped,
-                isAddressTaken: &isAddressTaken)
-        } catch {
+        let sandbox = tree.sandbox
+        do throws(ErrorMessage) { return try restoreTree(tree, isAddressTaken: &isAddressTaken) } catch {
             guard isAddressTaken, sandbox.record.spec.net == .host, let running = sandbox.with({ $0.running })
             else { throw error }
             sandbox.with { $0.isEnding = true }
@@ -126,11 +124,7 @@ extension CheckpointManager {
             running.kill()
             _ = running.process.ended(within: 5000)
             running.groups.remove()
-            do throws(ErrorMessage) {
-                return try restoreTree(
-                    snapshot, of: sandbox, onto: root, within: limited, stopped: stopped,
-                    isAddressTaken: &isAddressTaken)
-            } catch {
+            do throws(ErrorMessage) { return try restoreTree(tree, isAddressTaken: &isAddressTaken) } catch {
                 running.channel.abandon(.rolledBack)
                 sandbox.with { $0.running = nil }
                 try? sandbox.update { record in
@@ -143,34 +137,58 @@ extension CheckpointManager {
         }
     }
 
+    /// Restores the tree with its memory behind it, where that is wanted and can be; else all at once.
     private func restoreTree(
-        _ snapshot: SnapshotTree.Record, of sandbox: LiveSandbox, onto root: RootFilesystem,
-        within limited: LimitedRestore, stopped: Bool, isAddressTaken: inout Bool
-    ) throws(ErrorMessage) -> (SandboxProcess, warnings: [String]) {
+        _ tree: TreeToRestore, isAddressTaken: inout Bool
+    ) throws(ErrorMessage) -> RestoredTree {
+        let lazy: LazyRestore?
+        var why: SystemError?
+        do throws(SystemError) { lazy = try lazyRestore(of: tree) } catch { (lazy, why) = (nil, error) }
+        if let lazy {
+            defer { lazy.removeView() }
+            do throws(ErrorMessage) {
+                return try restoreTree(tree, with: lazy, isAddressTaken: &isAddressTaken)
+            } catch {
+                guard let failure = lazy.failure else { throw error }
+                why = failure
+            }
+        }
+        var restored = try restoreTree(tree, with: nil, isAddressTaken: &isAddressTaken)
+        guard let why else { return restored }
+        let warning = "its memory could not come in behind it, so it was waited for: \(why)"
+        if tree.memory == .lazy { restored.warnings.append(warning) } else { report(warning) }
+        return restored
+    }
+
+    private func restoreTree(
+        _ tree: TreeToRestore, with lazy: LazyRestore?, isAddressTaken: inout Bool
+    ) throws(ErrorMessage) -> RestoredTree {
+        let (snapshot, sandbox, root) = (tree.snapshot, tree.sandbox, tree.root)
         let (directory, spec) = (sandbox.directory, snapshot.spec)
         let images = try opening { () throws(SystemError) in
-            try Descriptor.open(store.processPath(snapshot.id), O_RDONLY | O_DIRECTORY)
+            try Descriptor.open(lazy?.view ?? store.processPath(snapshot.id), O_RDONLY | O_DIRECTORY)
         }
         let work = try opening { () throws(SystemError) in
             try Files.makeDirectory("\(directory)/criu")
             return try Descriptor.open("\(directory)/criu", O_RDONLY | O_DIRECTORY)
         }
         let request = Criu.RestoreRequest(
-            root: root.mountPoint, network: spec.net == .host ? .shared : .own, leaveStopped: stopped,
+            root: root.mountPoint, network: spec.net == .host ? .shared : .own, leaveStopped: tree.stopped,
             external: Self.externalsForRestore(root),
             deadline: monotonicNanoseconds() + Self.restoreLimit)
         var puttingBack = PuttingBack(try LostState(readingFrom: store.processPath(snapshot.id)))
         let pid: Int32
         do throws(CriuError) {
-            let worker = try restorer(within: limited)
+            let worker = try restorer(within: tree.limited)
             pid = try worker.restore(request, from: images, work: work) { notification in
                 if notification.moment == .setupNamespaces, let pid = notification.pid {
                     sandbox.refilling(pid, from: snapshot)
                 }
                 try setUpNetwork(at: notification, of: sandbox, spec)
-                try limited.act(at: notification)
+                try tree.limited.act(at: notification)
                 // Within the CPUs that the sandbox may use.
                 puttingBack.act(at: notification)
+                try lazy?.act(at: notification)
             }
         } catch {
             isAddressTaken = error.refusals.contains { $0.id == "address-in-use" }
@@ -178,7 +196,12 @@ extension CheckpointManager {
                 commands(of: snapshot.id)
             }
         }
-        do throws(SystemError) { return (try SandboxProcess(pid: pid), puttingBack.warnings) } catch {
+        do throws(SystemError) {
+            // A refusal right before the tree runs is not heeded, so it was ended.
+            try lazy?.checkBegun()
+            return RestoredTree(
+                process: try SandboxProcess(pid: pid), warnings: puttingBack.warnings, filling: lazy?.filling)
+        } catch {
             // It may live all the same: descriptors or memory have run out. It is our child, so the pid is still its own.
             Glibc.kill(pid, SIGKILL)
             waitpid(pid, nil, 0)

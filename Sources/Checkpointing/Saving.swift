@@ -32,6 +32,7 @@ extension CheckpointManager {
         }
         return try sandbox.exclusively { () throws(ErrorMessage) in
             try working("save", on: sandbox) { () throws(ErrorMessage) in
+                try awaitMemory(of: sandbox, cancelled)
                 let running = try sandbox.running(for: "save", evenPaused: true)
                 let wish = twinWish(request, crash)
                 var obstacle = wish.obstacle

@@ -105,7 +105,7 @@ extension CheckpointManager {
     func takeOver(
         _ sandbox: LiveSandbox, _ process: SandboxProcess, in groups: SandboxGroups = SandboxGroups(),
         root: RootFilesystem, incarnation: Int, layers: [String], position: String?, warnings: [String] = [],
-        as other: (spec: SandboxSpec, ground: Ground)? = nil
+        as other: (spec: SandboxSpec, ground: Ground)? = nil, filling: MemoryFilling? = nil
     ) throws(ErrorMessage) {
         sandbox.noticeKills()
         let before = sandbox.with { ($0.running, $0.record) }
@@ -115,7 +115,7 @@ extension CheckpointManager {
             let channel = if let moved { moved } else { try connect(sandbox, process) }
             sandbox.with { state in
                 state.running = LiveSandbox.Running(
-                    process: process, channel: channel, root: root, groups: groups)
+                    process: process, channel: channel, root: root, groups: groups, filling: filling)
                 state.capture = nil
                 state.warnings = warnings
                 state.lastSample = nil
@@ -141,12 +141,14 @@ extension CheckpointManager {
             leadOutAgain(sandbox, of: before.0, before.1, had: nil)
             process.kill()
             _ = process.ended(within: 5000)
+            filling?.end()
             groups.remove()
             removeRoot(root)
             throw error
         }
         if let old = before.0 { end(old) } else { removeOldRoots(of: sandbox) }
         sandbox.endStranger()
+        if let filling { watch(filling, of: sandbox) }
         wakeLifeWatch()
     }
 
@@ -199,6 +201,7 @@ extension CheckpointManager {
         startThread {
             _ = running.process.ended(within: -1)
             self.dropDumper(of: running.process)
+            running.filling?.end()
             running.groups.remove()
             self.removeRoot(running.root)
         }
@@ -213,8 +216,9 @@ extension CheckpointManager {
     func removeOldRoots(of sandbox: LiveSandbox) -> Int {
         var count = 0
         let incarnation = sandbox.record.incarnation
+        let prefixes = ["upper-", "work-", MemoryFilling.prefix]
         for name in (try? Files.names(in: sandbox.directory)) ?? []
-        where (name.hasPrefix("upper-") || name.hasPrefix("work-")) && !name.hasSuffix("-\(incarnation)") {
+        where prefixes.contains(where: name.hasPrefix) && !name.hasSuffix("-\(incarnation)") {
             discard("\(sandbox.directory)/\(name)")
             count += 1
         }

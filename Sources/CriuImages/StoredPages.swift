@@ -27,6 +27,9 @@ final class StoredPages: Sendable {
         let inode: ino_t
     }
 
+    /// The name of a level's pages file, in that level's directory.
+    func name(level: Int) -> String { levels[level].map.pagesName }
+
     /// The pages file of a level.
     func file(level: Int) -> FileIdentity { levels[level].pages.identity }
 

@@ -51,6 +51,8 @@ public struct SandboxInfo: Codable, Sendable {
     public var warnings: [String]
     /// Processes that the kernel killed because the limit of memory was reached; nil where nobody counts.
     public var oomKills: UInt64?
+    /// Bytes of its memory that are still to come after a restore that did not wait for them; nil where all is there.
+    public var memoryToCome: Int64?
     /// What it uses; told by `ps` and for one sandbox that runs.
     public var usage: SandboxUsage?
 

@@ -155,6 +155,17 @@ public struct TreeInfo: Codable, Sendable {
     }
 }
 
+/// When the memory of restored processes is there.
+public enum MemoryMode: String, Codable, Hashable, Sendable, CaseIterable {
+    /// Much memory comes in behind, little of it before; all of it before where something is to look into the processes
+    /// at once.
+    case auto
+    /// What can come in behind them does.
+    case lazy
+    /// All of it before they run.
+    case whole
+}
+
 /// `POST /v1/sandboxes/{name}/restore`.
 public struct RestoreRequest: Codable, Sendable {
     /// The snapshot, by any reference; the one the sandbox last came from when nil.
@@ -163,10 +174,15 @@ public struct RestoreRequest: Codable, Sendable {
     public var verify: Bool?
     /// Leaves every process but PID 1 as SIGSTOP would, at the snapshot's very instant; SIGCONT lets them go on.
     public var suspended: Bool?
-    public init(snapshot: String? = nil, verify: Bool? = nil, suspended: Bool? = nil) {
+    /// When its memory is to be there; `auto` when nil.
+    public var memory: MemoryMode?
+    public init(
+        snapshot: String? = nil, verify: Bool? = nil, suspended: Bool? = nil, memory: MemoryMode? = nil
+    ) {
         self.snapshot = snapshot
         self.verify = verify
         self.suspended = suspended
+        self.memory = memory
     }
 }
 
@@ -197,11 +213,17 @@ public struct ForkRequest: Codable, Sendable {
     public var prefix: String?
     /// Reads all that is stored of the snapshot first; without that only small files are read.
     public var verify: Bool?
-    public init(source: String, count: Int? = nil, prefix: String? = nil, verify: Bool? = nil) {
+    /// When their memory is to be there; `auto` when nil.
+    public var memory: MemoryMode?
+    public init(
+        source: String, count: Int? = nil, prefix: String? = nil, verify: Bool? = nil,
+        memory: MemoryMode? = nil
+    ) {
         self.source = source
         self.count = count
         self.prefix = prefix
         self.verify = verify
+        self.memory = memory
     }
 }
 

@@ -10,6 +10,7 @@ public final class SandboxProcess: Sendable {
         public let pid: Int32
         /// Field 22 of /proc/PID/stat, clock ticks since boot (proc(5)).
         public let startTime: UInt64
+        public init(pid: Int32, startTime: UInt64) { (self.pid, self.startTime) = (pid, startTime) }
     }
 
     public let identity: Identity
@@ -91,8 +92,11 @@ public final class SandboxProcess: Sendable {
     }
 
     /// Lets it go on after a stop.
-    public func resume() {
-        _ = clinux_pidfd_send_signal(handle.raw, SIGCONT)
+    public func resume() { signal(SIGCONT) }
+
+    /// Sends it a signal.
+    public func signal(_ number: Int32) {
+        _ = clinux_pidfd_send_signal(handle.raw, number)
     }
 
     /// Its network namespace.

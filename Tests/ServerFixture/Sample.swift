@@ -69,6 +69,7 @@ public enum Sample {
             processes: 3, sessions: ["main"], reason: "killed from outside", ports: [publishedPort])
         info.warnings = ["--io-max cannot be set"]
         info.oomKills = 1
+        info.memoryToCome = 1 << 30
         info.usage = sandboxUsage
         return info
     }()
@@ -266,11 +267,12 @@ public enum Sample {
         saveProblem, checkResult, storedObject, ObjectList(objects: [storedObject]),
         ExportRequest(withAncestors: true, have: [storedObject], level: 3), importResult,
         TreeInfo(snapshots: [snapshotInfo], sandboxes: [sandboxInfo]),
-        RestoreRequest(snapshot: "snap0", verify: true, suspended: true), diskShare, origin, usage,
+        RestoreRequest(snapshot: "snap0", verify: true, suspended: true, memory: .whole), diskShare, origin,
+        usage,
         usageReport, damage,
         verifyReport, VerifyRequest(snapshots: ["snap0"]), UsageRequest(snapshots: ["snap0"]),
         restoreResult,
-        ForkRequest(source: "snap0", count: 2, prefix: "try", verify: true),
+        ForkRequest(source: "snap0", count: 2, prefix: "try", verify: true, memory: .lazy),
         ForkResult(sandboxes: [sandboxInfo], snapshot: "snap0", timings: timings, eachMs: [1.5]),
         DeleteResult(deleted: ["snap0"], freedBytes: 7), gcRequest, gcResult,
         HandoverInfo(pid: 1, listener: 9, metricsListener: 10), ShutdownRequest(keepSocket: true),

@@ -14,6 +14,7 @@
 #include "criu_spawn.h"
 #include "daemon.h"
 #include "network.h"
+#include "pager.h"
 #include "sandbox_spawn.h"
 #include "task_attributes.h"
 

@@ -18,6 +18,10 @@ extension Command {
                 OptionDescription(
                     "name", value: "PREFIX", .newSandbox,
                     "Call them PREFIX-1, PREFIX-2 …; a single one just PREFIX where that is free"),
+                OptionDescription(
+                    "memory", value: "WHEN", .choice(MemoryMode.allCases.map(\.rawValue)),
+                    "lazy lets processes run before all their memory is back, whole waits for it; auto, "
+                        + "the default, chooses by its size"),
                 OptionDescription("verify", "Read and check all that is stored of the snapshot before"),
             ],
             examples: [
@@ -31,7 +35,8 @@ extension Command {
         let source = call.words.operand("SNAPSHOT|NAME")
         let request = ForkRequest(
             source: source, count: call.words.number("number"), prefix: call.words.value("name"),
-            verify: call.words.has("verify") ? true : nil)
+            verify: call.words.has("verify") ? true : nil,
+            memory: call.words.value("memory").flatMap(MemoryMode.init(rawValue:)))
         let client = call.client()
         let result = try call.waiting("forking \(source)", .operation("fork"), interrupted: .givenUp) {
             try client.fork(request)

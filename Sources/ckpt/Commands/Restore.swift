@@ -16,6 +16,10 @@ extension Command {
             options: [
                 OptionDescription("verify", "Read and check all that is stored of the snapshot before"),
                 OptionDescription(
+                    "memory", value: "WHEN", .choice(MemoryMode.allCases.map(\.rawValue)),
+                    "lazy lets processes run before all their memory is back, whole waits for it; auto, "
+                        + "the default, chooses by its size"),
+                OptionDescription(
                     "suspended", "Let no process run on from there; ckpt kill -s CONT lets all of them"),
             ],
             examples: [
@@ -28,7 +32,8 @@ extension Command {
         let name = call.words.operand("NAME")
         let request = RestoreRequest(
             snapshot: call.words.optionalOperand("SNAPSHOT"), verify: call.words.has("verify") ? true : nil,
-            suspended: call.words.has("suspended") ? true : nil)
+            suspended: call.words.has("suspended") ? true : nil,
+            memory: call.words.value("memory").flatMap(MemoryMode.init(rawValue:)))
         let client = call.client()
         let result = try call.waiting(
             "restoring \(name)", .operation("restore", sandbox: name), interrupted: .goesOn

@@ -1613,6 +1613,9 @@ class SandboxInfo(Message):
     oom_kills: int | None = None
     """Processes killed because the limit of memory was reached."""
 
+    memory_to_come: int | None = None
+    """Bytes of its memory that are still to come after a restore; missing where all is there."""
+
     usage: SandboxUsage | None = None
 
 

@@ -75,13 +75,14 @@ class AsyncSnapshot:
         return self.info
 
     async def fork(
-        self, n: int = 1, *, prefix: str | None = None, verify: bool = False
+        self, n: int = 1, *, prefix: str | None = None, verify: bool = False, memory: str | None = None
     ) -> list[AsyncSandbox]:
         """Starts `n` (1 to 1,000) new sandboxes from it, all of them or none.
 
-        Names are PREFIX-1, PREFIX-2 …, made up when `prefix` is missing. Raises `CannotRestore`, `NoSpace`.
+        Names are PREFIX-1, PREFIX-2 …, made up when `prefix` is missing. `memory` is as in
+        `Sandbox.restore`. Raises `CannotRestore`, `NoSpace`.
         """
-        return await forked(self._client, self.id, n, prefix, verify)
+        return await forked(self._client, self.id, n, prefix, verify, memory)
 
     async def parent(self) -> AsyncSnapshot | None:
         """The snapshot that its sandbox came from."""
@@ -211,11 +212,11 @@ def reference(snapshot: AsyncSnapshot | str | None) -> str | None:
 
 
 async def forked(
-    client: AsyncClient, source: str, n: int, prefix: str | None, verify: bool
+    client: AsyncClient, source: str, n: int, prefix: str | None, verify: bool, memory: str | None
 ) -> list[AsyncSandbox]:
     """New sandboxes from a snapshot by any reference."""
     from .sandbox import AsyncSandbox
 
-    body = {"source": source, "count": n, "prefix": prefix, "verify": verify}
+    body = {"source": source, "count": n, "prefix": prefix, "verify": verify, "memory": memory}
     answer = await client._transport.call("POST", "/v1/fork", body, repeatable=False)
     return [AsyncSandbox._made(info["name"], client) for info in answer["sandboxes"]]

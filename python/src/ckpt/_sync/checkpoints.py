@@ -37,17 +37,19 @@ class Checkpoints(SandboxCore):
         *,
         verify: bool = False,
         suspended: bool = False,
+        memory: str | None = None,
     ) -> RestoreResult:
         """Rolls the sandbox back, in place, to a snapshot: same name, same PIDs, same open files.
 
         `snapshot` is one, or any reference to one (id, unique prefix of it, tag, `TAG~N`); the one that the
         sandbox last came from when missing. A stopped or dead sandbox runs again afterwards. `verify` reads
         and checks all that is stored of it first. `suspended` lets no process run on from there: SIGCONT
-        does, or SIGKILL leaves the files of that very instant alone.
+        does, or SIGKILL leaves the files of that very instant alone. `memory` is `"lazy"` to let processes run
+        before all of their memory is back, `"whole"` to wait for it, or `"auto"`, the default, by its size.
 
         Raises `SnapshotNotFound`, `CannotRestore`.
         """
-        body = {"snapshot": reference(snapshot), "verify": verify, "suspended": suspended}
+        body = {"snapshot": reference(snapshot), "verify": verify, "suspended": suspended, "memory": memory}
         return RestoreResult.from_json(self._call("POST", "/restore", body, repeatable=False))
 
     def reset(self) -> RestoreResult:
@@ -55,16 +57,16 @@ class Checkpoints(SandboxCore):
         return RestoreResult.from_json(self._call("POST", "/reset", repeatable=False))
 
     def fork(
-        self, n: int = 1, *, prefix: str | None = None, verify: bool = False
+        self, n: int = 1, *, prefix: str | None = None, verify: bool = False, memory: str | None = None
     ) -> list[Sandbox]:
         """Starts `n` (1 to 1,000) new sandboxes from the snapshot that this one stands on.
 
-        What it did since then is not in them: `save` first. Raises `SnapshotNotFound` where it was never
-        saved.
+        What it did since then is not in them: `save` first. `memory` is as in `restore`. Raises
+        `SnapshotNotFound` where it was never saved.
         """
         from .snapshot import forked
 
-        return forked(self._client, self._name, n, prefix, verify)
+        return forked(self._client, self._name, n, prefix, verify, memory)
 
     def check(self) -> CheckResult:
         """Says whether the sandbox can be saved now, and what would be lost, without stopping it."""

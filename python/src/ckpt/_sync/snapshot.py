@@ -76,13 +76,14 @@ class Snapshot:
         return self.info
 
     def fork(
-        self, n: int = 1, *, prefix: str | None = None, verify: bool = False
+        self, n: int = 1, *, prefix: str | None = None, verify: bool = False, memory: str | None = None
     ) -> list[Sandbox]:
         """Starts `n` (1 to 1,000) new sandboxes from it, all of them or none.
 
-        Names are PREFIX-1, PREFIX-2 …, made up when `prefix` is missing. Raises `CannotRestore`, `NoSpace`.
+        Names are PREFIX-1, PREFIX-2 …, made up when `prefix` is missing. `memory` is as in
+        `Sandbox.restore`. Raises `CannotRestore`, `NoSpace`.
         """
-        return forked(self._client, self.id, n, prefix, verify)
+        return forked(self._client, self.id, n, prefix, verify, memory)
 
     def parent(self) -> Snapshot | None:
         """The snapshot that its sandbox came from."""
@@ -212,11 +213,11 @@ def reference(snapshot: Snapshot | str | None) -> str | None:
 
 
 def forked(
-    client: Client, source: str, n: int, prefix: str | None, verify: bool
+    client: Client, source: str, n: int, prefix: str | None, verify: bool, memory: str | None
 ) -> list[Sandbox]:
     """New sandboxes from a snapshot by any reference."""
     from .sandbox import Sandbox
 
-    body = {"source": source, "count": n, "prefix": prefix, "verify": verify}
+    body = {"source": source, "count": n, "prefix": prefix, "verify": verify, "memory": memory}
     answer = client._transport.call("POST", "/v1/fork", body, repeatable=False)
     return [Sandbox._made(info["name"], client) for info in answer["sandboxes"]]

@@ -1,0 +1,92 @@
+#define _GNU_SOURCE
+#include "criu_spawn.h"
+#include "pager.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+// Linux 6.1, <linux/userfaultfd.h>.
+#ifndef USERFAULTFD_IOC_NEW
+#define USERFAULTFD_IOC_NEW _IO(0xAA, 0x00)
+#endif
+
+int clinux_userfault_try(int device) { return ioctl(device, USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK); }
+
+int clinux_userfault_register(int userfault, const uint64_t *ranges, int count) {
+    struct uffdio_api api = {.api = UFFD_API,
+                             .features = UFFD_FEATURE_EVENT_FORK | UFFD_FEATURE_EVENT_REMAP |
+                                         UFFD_FEATURE_EVENT_REMOVE | UFFD_FEATURE_EVENT_UNMAP};
+    if (ioctl(userfault, UFFDIO_API, &api)) return errno;
+    for (int i = 0; i < count; i++) {
+        struct uffdio_register range = {.range = {ranges[2 * i], ranges[2 * i + 1] - ranges[2 * i]},
+                                        .mode = UFFDIO_REGISTER_MODE_MISSING};
+        if (ioctl(userfault, UFFDIO_REGISTER, &range)) return errno;
+    }
+    return 0;
+}
+
+pid_t clinux_pager_spawn(int socket, int *code) {
+    char *const arguments[] = {"ckpt-pager", "__pager", NULL};
+    char *const environment[] = {"LC_ALL=C", NULL};
+    struct clinux_worker worker = {.path = "/proc/self/exe",
+                                   .argv = arguments,
+                                   .envp = environment,
+                                   .kept = &socket,
+                                   .kept_count = 1,
+                                   .netns_fd = -1,
+                                   .umask = 077};
+    struct clinux_spawn_failure failure;
+    pid_t pid = clinux_spawn_worker(&worker, &failure);
+    *code = pid < 0 ? failure.code : 0;
+    return pid;
+}
+
+int clinux_any_page_there(int pagemap, uint64_t start, uint64_t end) {
+    // Documentation/admin-guide/mm/pagemap.rst: swapped, present.
+    const uint64_t there = 1ULL << 62 | 1ULL << 63;
+    enum { page = 4096, most = 4096 };
+    uint64_t entries[most];
+    while (start < end) {
+        uint64_t count = (end - start) / page < most ? (end - start) / page : most;
+        ssize_t got = pread(pagemap, entries, count * sizeof *entries, (off_t)(start / page * sizeof *entries));
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0) {
+            if (got == 0) errno = EIO;
+            return -1;
+        }
+        count = (uint64_t)got / sizeof *entries;
+        for (uint64_t i = 0; i < count; i++)
+            if (entries[i] & there) return 1;
+        start += count * page;
+    }
+    return 0;
+}
+
+int clinux_send_descriptors(int socket, const void *bytes, int length, const int *descriptors, int count) {
+    enum { most = 64 };
+    if (count > most) return E2BIG;
+    union {
+        struct cmsghdr aligned;
+        char bytes[CMSG_SPACE(most * sizeof(int))];
+    } control;
+    memset(&control, 0, sizeof control);
+    struct iovec vector = {(void *)bytes, (size_t)length};
+    struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1};
+    if (count > 0) {
+        message.msg_control = &control;
+        message.msg_controllen = CMSG_SPACE((size_t)count * sizeof(int));
+        struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+        header->cmsg_level = SOL_SOCKET;
+        header->cmsg_type = SCM_RIGHTS;
+        header->cmsg_len = CMSG_LEN((size_t)count * sizeof(int));
+        memcpy(CMSG_DATA(header), descriptors, (size_t)count * sizeof(int));
+    }
+    while (sendmsg(socket, &message, MSG_NOSIGNAL) < 0)
+        if (errno != EINTR) return errno;
+    return 0;
+}
