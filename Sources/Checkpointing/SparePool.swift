@@ -101,7 +101,7 @@ extension CheckpointManager {
         if !starts { return }
         startThread {
             // Whoever got the last one has the processors first.
-            usleep(5000)
+            usleep(20_000)
             while let (kind, number) = self.nextToMake() {
                 guard let spare = self.makeSpare(kind, number: number) else { break }
                 let isWanted = self.spares.with { pool in

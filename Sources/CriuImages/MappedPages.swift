@@ -24,12 +24,30 @@ final class MappedPages {
             throw CriuImageError(name, "cannot be mapped", cause: .last("mmap", name))
         }
         start = UnsafeRawPointer(mapped)
-        while madvise(mapped, length, Self.populateForReading) != 0 {
-            if errno == EINTR || errno == EAGAIN { continue }
-            let error = SystemError.last("madvise(MADV_POPULATE_READ)", name)
-            munmap(mapped, length)
-            throw CriuImageError(name, "cannot be read", cause: error)
+        let address = UInt(bitPattern: mapped)
+        let codes = Pieces.map((length + pageSize - 1) / pageSize, least: Self.leastPiece) {
+            Self.populate(address, $0, length)
         }
+        guard let code = codes.first(where: { $0 != 0 }) else { return }
+        munmap(mapped, length)
+        throw CriuImageError(
+            name, "cannot be read",
+            cause: SystemError(call: "madvise(MADV_POPULATE_READ)", code: code, subject: name))
+    }
+
+    /// 128 MiB: less is there in a few milliseconds.
+    private static let leastPiece = 32768
+
+    /// Brings some pages of a mapping in; 0, or an errno.
+    private static func populate(_ address: UInt, _ numbers: Range<Int>, _ length: Int) -> Int32 {
+        let from = numbers.lowerBound * pageSize
+        let count = min(numbers.upperBound * pageSize, length) - from
+        while madvise(UnsafeMutableRawPointer(bitPattern: address + UInt(from)), count, populateForReading)
+            != 0
+        {
+            if errno != EINTR && errno != EAGAIN { return errno }
+        }
+        return 0
     }
 
     /// MADV_POPULATE_READ of <linux/mman.h>.

@@ -1,5 +1,6 @@
 import Digests
 import Glibc
+import LinuxSystem
 
 /// What is to become of each page of a fresh dump.
 struct PageComparison {
@@ -20,24 +21,35 @@ struct PageComparison {
     /// Compares the pages of `map` with those of the parent's chain.
     ///
     /// `zeroFilled` are the areas in which a page of zeros need not be kept, by address.
-    init(_ map: PageMap, _ pages: MappedPages, zeroFilled: [Range<UInt64>], parent: PageChain?) {
+    /// Each thread that takes part gets `least` pages or more.
+    init(
+        _ map: PageMap, _ pages: MappedPages, zeroFilled: [Range<UInt64>], parent: PageChain?,
+        least: Int = leastPiece
+    ) {
         fates = [UInt16](repeating: Self.kept, count: map.pageCount)
         shared = [Int](repeating: 0, count: parent?.levels.count ?? 0)
-        guard let parent else {
-            let hash = DigestStream()
-            for (run, first) in zip(map.runs, Self.firsts(map)) {
-                markZeros(run, first, pages, zeroFilled)
-                hash.update(UnsafeRawBufferPointer(start: pages.page(first), count: run.count * pageSize))
-            }
-            digest = hash.digest
-            return
+        let firsts = Self.firsts(map)
+        let inherited = parent.map { Inherited($0) }
+        let tallies = fates.withUnsafeMutableBufferPointer { fates in
+            let marking = PageMarking(
+                runs: map.runs, firsts: firsts, pages: pages, zeroFilled: zeroFilled, inherited: inherited,
+                fates: fates.baseAddress)
+            return Pieces.map(map.pageCount, least: least) { marking.mark($0) }
         }
-        let inherited = Inherited(parent)
-        for (run, first) in zip(map.runs, Self.firsts(map)) {
-            markZeros(run, first, pages, zeroFilled)
-            markEqual(run, first, pages, inherited)
+        for tally in tallies {
+            zeros += tally.zeros
+            for (level, count) in tally.shared.enumerated() { shared[level] += count }
         }
+        if parent != nil { return }
+        let hash = DigestStream()
+        for (run, first) in zip(map.runs, firsts) {
+            hash.update(UnsafeRawBufferPointer(start: pages.page(first), count: run.count * pageSize))
+        }
+        digest = hash.digest
     }
+
+    /// So many pages keep a thread busy for longer than it takes to start: 32 MiB.
+    static let leastPiece = 8192
 
     /// For each run, the number of its first page.
     static func firsts(_ map: PageMap) -> [Int] {
@@ -60,39 +72,80 @@ struct PageComparison {
         for index in fates.indices where fates[index] == Self.zero { fates[index] = Self.kept }
         zeros = 0
     }
+}
 
-    private mutating func markZeros(
-        _ run: PageMap.Run, _ first: Int, _ pages: MappedPages, _ areas: [Range<UInt64>]
-    ) {
-        var area = areas.partitioningIndex { $0.upperBound > run.start }
-        while area < areas.count, areas[area].lowerBound < run.end {
-            let from = Int(max(areas[area].lowerBound, run.start) - run.start) / pageSize
-            let to = Int(min(areas[area].upperBound, run.end) - run.start) / pageSize
-            for page in first + from..<first + to where isZeroPage(pages.page(page)) {
-                fates[page] = Self.zero
-                zeros += 1
+/// Finds out what is to become of pages; several threads do, each of pages of its own.
+private struct PageMarking: @unchecked Sendable {
+    // Sendable because all is read only but the fates, of which no two threads have the same.
+    let runs: [PageMap.Run]
+    let firsts: [Int]
+    let pages: MappedPages
+    let zeroFilled: [Range<UInt64>]
+    let inherited: Inherited?
+    let fates: UnsafeMutablePointer<UInt16>?
+
+    /// How many pages are which.
+    struct Tally: Sendable {
+        var zeros = 0
+        var shared: [Int]
+    }
+
+    /// A part of a run: its addresses, and the number of its first page.
+    private struct Part {
+        let start: UInt64
+        let end: UInt64
+        let first: Int
+    }
+
+    /// Marks the pages with these numbers.
+    func mark(_ numbers: Range<Int>) -> Tally {
+        var tally = Tally(shared: [Int](repeating: 0, count: inherited?.pages.count ?? 0))
+        guard let fates else { return tally }
+        var index = firsts.partitioningIndex { $0 > numbers.lowerBound } - 1
+        while index >= 0, index < runs.count, firsts[index] < numbers.upperBound {
+            let (run, first) = (runs[index], firsts[index])
+            let from = max(first, numbers.lowerBound)
+            let to = min(first + run.count, numbers.upperBound)
+            let part = Part(
+                start: run.start + UInt64(from - first) * Page.size,
+                end: run.start + UInt64(to - first) * Page.size, first: from)
+            markZeros(part, fates, &tally)
+            if let inherited { markEqual(part, inherited, fates, &tally) }
+            index += 1
+        }
+        return tally
+    }
+
+    private func markZeros(_ part: Part, _ fates: UnsafeMutablePointer<UInt16>, _ tally: inout Tally) {
+        var area = zeroFilled.partitioningIndex { $0.upperBound > part.start }
+        while area < zeroFilled.count, zeroFilled[area].lowerBound < part.end {
+            let from = Int(max(zeroFilled[area].lowerBound, part.start) - part.start) / pageSize
+            let to = Int(min(zeroFilled[area].upperBound, part.end) - part.start) / pageSize
+            for page in part.first + from..<part.first + to where isZeroPage(pages.page(page)) {
+                fates[page] = PageComparison.zero
+                tally.zeros += 1
             }
             area += 1
         }
     }
 
-    private mutating func markEqual(
-        _ run: PageMap.Run, _ first: Int, _ pages: MappedPages, _ inherited: Inherited
+    private func markEqual(
+        _ part: Part, _ inherited: Inherited, _ fates: UnsafeMutablePointer<UInt16>, _ tally: inout Tally
     ) {
-        var other = inherited.runs.partitioningIndex { $0.end > run.start }
-        while other < inherited.runs.count, inherited.runs[other].start < run.end {
+        var other = inherited.runs.partitioningIndex { $0.end > part.start }
+        while other < inherited.runs.count, inherited.runs[other].start < part.end {
             let theirs = inherited.runs[other]
-            let from = max(theirs.start, run.start)
-            let count = Int(min(theirs.end, run.end) - from) / pageSize
-            let page = first + Int(from - run.start) / pageSize
+            let from = max(theirs.start, part.start)
+            let count = Int(min(theirs.end, part.end) - from) / pageSize
+            let page = part.first + Int(from - part.start) / pageSize
             let slot = inherited.firsts[other] + Int(from - theirs.start) / pageSize
-            for offset in 0..<count where fates[page + offset] == Self.kept {
+            for offset in 0..<count where fates[page + offset] == PageComparison.kept {
                 let place = inherited.slots[slot + offset]
                 if place.isNone { continue }
                 let twin = inherited.pages[place.level].page(place.page)
                 guard memcmp(pages.page(page + offset), twin, pageSize) == 0 else { continue }
                 fates[page + offset] = UInt16(place.level)
-                shared[place.level] += 1
+                tally.shared[place.level] += 1
             }
             other += 1
         }

@@ -135,6 +135,26 @@ private func at(_ number: UInt64) -> UInt64 { 0x10000 + number * 4096 }
         #expect(try row.pages(1, "pagemap-shmem-77.img") == content.filter { $0.key != 0x3000 })
     }
 
+    /// Several threads compare what is large.
+    @Test(arguments: [1, 2, 7]) func piecesFindWhatOneFinds(least: Int) throws {
+        let row = try Generations()
+        var memory: [UInt64: [UInt8]] = [:]
+        for number in 0..<200 as Range<UInt64> where number % 9 != 4 {
+            memory[at(number)] = filled(UInt8(number % 5))
+        }
+        _ = try row.save(memory, parent: nil)
+        for number in 0..<200 as Range<UInt64> where number % 7 == 3 { memory[at(number)] = filled(77) }
+        _ = try row.save(memory, parent: 0)
+        let (older, newer) = (try row.chain(0).levels[0], try row.chain(1))
+        func compare(_ least: Int) -> PageComparison {
+            PageComparison(
+                older.map, older.pages, zeroFilled: [at(0)..<at(150)], parent: newer, least: least)
+        }
+        let (whole, parts) = (compare(1 << 30), compare(least))
+        #expect(parts.fates == whole.fates && parts.zeros == whole.zeros && parts.shared == whole.shared)
+        #expect(whole.shared.reduce(0, +) > 50 && whole.keptCount > 10)
+    }
+
     @Test func damagedParentLeavesTheDumpWhole() throws {
         let row = try Generations()
         let memory = [at(0): filled(1), at(3): filled(2)]
