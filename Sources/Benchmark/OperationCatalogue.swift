@@ -12,7 +12,7 @@ struct OperationCatalogue {
             (workload.isEmpty ? [] : ["save-first", "save-first-frozen"])
             + [
                 "exec", "session-builtin", "session-echo", "read-4k", "write-4k", "save", "save-frozen",
-                "save-durable", "restore", "fork-1",
+                "save-criu", "save-durable", "restore", "restore-criu", "fork-1",
             ] + crowds.map { "fork-\($0)" } + ["reset", "rm"]
         return names.map { workload.isEmpty ? $0 : "\(workload)/\($0)" }
     }
@@ -51,9 +51,9 @@ struct OperationCatalogue {
             return floors.median(name)
         case "reset": return sum(floors.median("kill"), floors.median("start"))
         case "rm": return floors.median("kill")
-        case "save", "save-first", "save-durable": return criu("criu-dump")
+        case "save", "save-first", "save-criu", "save-durable": return criu("criu-dump")
         case "save-frozen", "save-first-frozen": return criu("criu-frozen")
-        case "restore", "fork-1": return criu("criu-restore")
+        case "restore", "restore-criu", "fork-1": return criu("criu-restore")
         case _ where name.hasPrefix("fork-"):
             guard let restore = criu("criu-restore"), let count = Double(name.dropFirst(5)) else {
                 return nil

@@ -31,7 +31,10 @@ struct WorkloadPart {
         try subject.ask()
         let first = try save(subject, "save-first")
         var floor: FloorPart?
-        if wants("save", "save-first", "save-frozen", "save-durable", "restore", "fork-1") || wantsCrowds {
+        let besideCriu = wants(
+            "save", "save-first", "save-frozen", "save-criu", "save-durable", "restore", "restore-criu",
+            "fork-1")
+        if besideCriu || wantsCrowds {
             floor = try FloorPart(run, workload)
         }
         let pace = Pace(pace.least, pace.most, seconds: pace.seconds, passes: run.passes)
@@ -59,6 +62,7 @@ struct WorkloadPart {
         let (took, snapshot) = try subject.save(request)
         add(name, took)
         if let frozen = snapshot.timings?.frozenMs { add("\(name)-frozen", frozen) }
+        if name == "save", let criu = snapshot.timings?.criuMs { add("save-criu", criu) }
         return snapshot
     }
 
@@ -81,11 +85,16 @@ struct WorkloadPart {
 
     /// From the same snapshot each time, so that no chain grows.
     private func saves(_ subject: Subject, _ first: String) throws(ErrorMessage) {
-        guard wants("restore", "save", "save-frozen", "save-durable") else { return }
+        guard wants("restore", "restore-criu", "save", "save-frozen", "save-criu", "save-durable") else {
+            return
+        }
         let call = try subject.restore(first)
+        if let criu = try run.connection.decode(RestoreResult.self).timings.criuMs {
+            add("restore-criu", criu)
+        }
         add("restore", call + (try subject.ask()))
         var made: [String] = []
-        if wants("save", "save-frozen") {
+        if wants("save", "save-frozen", "save-criu") {
             try subject.say("echo 1 > /root/changed")
             made.append(try save(subject, "save").id)
         }

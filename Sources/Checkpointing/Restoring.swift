@@ -50,6 +50,7 @@ extension CheckpointManager {
                 }
             }
             timings.totalMs = milliseconds(since: start)
+            if let running = sandbox.with({ $0.running }) { warmDumper(of: running.process) }
             var result = RestoreResult(sandbox: sandbox.info(), snapshot: snapshot.id, timings: timings)
             if !warnings.isEmpty { result.warnings = warnings }
             telemetry.emit(.restored) { event in

@@ -29,7 +29,7 @@ import Testing
 
     private static let selected = [
         "create", "exec", "session-builtin", "session-echo", "read-4k", "write-4k", "save", "save-frozen",
-        "save-durable", "restore", "fork-1", "reset", "rm",
+        "save-criu", "save-durable", "restore", "restore-criu", "fork-1", "reset", "rm",
     ]
 
     private func arguments(_ names: [String]) -> [String] {

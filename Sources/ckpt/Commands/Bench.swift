@@ -14,8 +14,9 @@ extension Command {
                     + "executes bash, commands on pipes to that bash, and CRIU driven by hand on the same "
                     + "processes. BUDGET is worked out from the floors. On a busy machine the figures say little.",
                 "Operations whose names have no slash are on an idle bash; save-frozen is how long everything stands "
-                    + "still, save-durable a save that survives a power cut when it returns, and restore and fork "
-                    + "last until everything has answered.",
+                    + "still, save-criu and restore-criu what CRIU takes of it for PID 1 and all below it, save-durable a "
+                    + "save that survives a power cut when it returns, and restore and fork last until everything "
+                    + "has answered.",
             ],
             options: [
                 OptionDescription("quick", "End within 50 seconds: fewer workloads and samples"),
