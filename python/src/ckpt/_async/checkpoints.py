@@ -43,8 +43,8 @@ class AsyncCheckpoints(AsyncSandboxCore):
         `snapshot` is one, or any reference to one (id, unique prefix of it, tag, `TAG~N`); the one that the
         sandbox last came from when missing. A stopped or dead sandbox runs again afterwards. `verify` reads
         and checks all that is stored of it first. `suspended` lets no process run on from there: SIGCONT
-        does, or SIGKILL leaves the files of that very instant alone. `memory` is `"lazy"` to let processes run
-        before all of their memory is back, `"whole"` to wait for it, or `"auto"`, the default, by its size.
+        does, or SIGKILL leaves the files of that very instant alone. `memory` is `"lazy"` to let processes
+        run before all of their memory is back, `"whole"` to wait for it, or `"auto"`, the default, by its size.
 
         Raises `SnapshotNotFound`, `CannotRestore`.
         """
