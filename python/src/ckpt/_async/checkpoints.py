@@ -44,7 +44,8 @@ class AsyncCheckpoints(AsyncSandboxCore):
         sandbox last came from when missing. A stopped or dead sandbox runs again afterwards. `verify` reads
         and checks all that is stored of it first. `suspended` lets no process run on from there: SIGCONT
         does, or SIGKILL leaves the files of that very instant alone. `memory` is `"lazy"` to let processes
-        run before all of their memory is back, `"whole"` to wait for it, or `"auto"`, the default, by its size.
+        run before all of their memory is back, `"whole"` to wait for it, or `"auto"`, the default, by its
+        size.
 
         Raises `SnapshotNotFound`, `CannotRestore`.
         """
