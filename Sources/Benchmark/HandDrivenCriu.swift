@@ -23,7 +23,7 @@ struct HandDrivenCriu {
         images = "\(directory)/images"
         work = "\(directory)/work"
         do {
-            try Workplace.enter(root: directory)
+            _ = try Workplace.enter { () throws(ErrorMessage) in directory }
             for path in [images, work] { try Files.makeDirectory(path) }
             binary = try CriuBinary.find()
             _ = try binary.prime()

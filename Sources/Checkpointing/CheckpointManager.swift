@@ -11,6 +11,7 @@ public import Telemetry
 /// Calls are synchronous and may come on any number of threads. Operations on one sandbox wait for each other;
 /// operations on different sandboxes do not.
 public final class CheckpointManager: EngineOperations {
+    /// The store's directory: that of the root, or of its pool.
     let root: String
     /// A tmpfs of the server's own, below the store.
     let workspace: String
@@ -37,12 +38,13 @@ public final class CheckpointManager: EngineOperations {
 
     /// Opens the store at `root`, takes up every sandbox that still runs, and sweeps what a crash left.
     ///
+    /// `root` is the directory that `Workplace.enter` told, `servedAs` the root that callers name.
     /// `executable` is ckpt's own path: ckpt-init and CRIU are found beside it. `durability` is kept in the store for
     /// later servers; nil is what was chosen before. `Workplace.enter` must have been called. `telemetry` is told what
     /// happens. `engine` makes snapshots where the caller does not say.
     public init(
-        root: String, executable: String, durability: Durability? = nil, engine: Engine = .criu,
-        telemetry: Telemetry
+        root: String, servedAs served: String, executable: String, durability: Durability? = nil,
+        engine: Engine = .criu, telemetry: Telemetry
     ) throws(ErrorMessage) {
         self.root = root
         self.engine = engine
@@ -50,7 +52,7 @@ public final class CheckpointManager: EngineOperations {
         self.telemetry = telemetry
         report = { telemetry.log.write(.warning, $0) }
         workspace = "\(root)/runtime"
-        control = ControlGroups(store: ControlGroups.storeName(root: root))
+        control = ControlGroups(store: ControlGroups.storeName(root: served))
         do throws(RuntimeError) {
             let override = getenv("CKPT_INIT").map { String(cString: $0) }
             initProgram = try InitProgram(executable: executable, stateRoot: root, override: override)

@@ -22,7 +22,7 @@ struct StoreCheckup {
         self.place = place
     }
 
-    func checks() -> [DoctorCheck] { [room(), filesystem()] }
+    func checks() -> [DoctorCheck] { [room(), filesystem()] + (StorePool(holding: root)?.checks() ?? []) }
 
     /// Bytes and inodes that are left.
     private func room() -> DoctorCheck {
@@ -86,7 +86,9 @@ struct StoreCheckup {
                 name: "filesystem", status: .ok, detail: "\(name), copies share their blocks (reflink)")
             : DoctorCheck(
                 name: "filesystem", status: .warning, detail: "\(name), no reflinks",
-                hint: "btrfs or XFS copies large files in no time and stores what is equal once")
+                hint:
+                    "btrfs or XFS copies large files in no time and stores what is equal once: put the root there, "
+                    + "or give a new one a pool of its own with ckpt serve --store-size 20g")
     }
 
     private struct Abilities {

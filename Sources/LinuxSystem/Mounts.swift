@@ -112,6 +112,12 @@ public enum Mount {
         try call("ckpt", target, "tmpfs", 0, "mode=0700,size=\(size)")
     }
 
+    /// Mounts the filesystem on a block device, which is told what is not needed any more.
+    public static func filesystem(_ type: String, on device: String, at target: String) throws(SystemError) {
+        // btrfs does by itself, in the background, since Linux 6.2.
+        try call(device, target, type, UInt(MS_NOATIME), type == "btrfs" ? nil : "discard")
+    }
+
     /// Mounts a proc of the caller's pid namespace on `target`, with a superblock that nobody can write to.
     public static func readOnlyProc(at target: String) throws(SystemError) {
         let flags = UInt(MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC)

@@ -25,7 +25,8 @@ public enum Pasta {
         let program = try path()
         let (told, said) = ("\(directory)/pasta.pid", "\(directory)/pasta.log")
         unlink(told)
-        let child = try spawn([program] + arguments(pid, ports, told: told), errors: said)
+        let words = [program] + arguments(pid, ports, told: told)
+        let child = try system { () throws(SystemError) in try spawnProgram(words, errors: said) }
         let process = try SandboxProcess.adopt(child)
         // It writes its pid once everything is bound and attached.
         let deadline = monotonicNanoseconds() + patience
@@ -69,37 +70,6 @@ public enum Pasta {
     private static var hardwareAddress: String {
         SandboxNetwork.hardwareAddress.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined(
             separator: ":")
-    }
-
-    private static func spawn(_ words: [String], errors: String) throws(RuntimeError) -> Int32 {
-        var actions = posix_spawn_file_actions_t()
-        posix_spawn_file_actions_init(&actions)
-        var attributes = posix_spawnattr_t()
-        posix_spawnattr_init(&attributes)
-        let argv = words.map { strdup($0) } + [nil]
-        let variables: [String] = ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"]
-        let environment = variables.map { strdup($0) } + [nil]
-        defer {
-            posix_spawn_file_actions_destroy(&actions)
-            posix_spawnattr_destroy(&attributes)
-            (argv + environment).forEach { free($0) }
-        }
-        posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
-        posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0)
-        posix_spawn_file_actions_addopen(&actions, 2, errors, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
-        posix_spawn_file_actions_addclosefrom_np(&actions, 3)
-        var (all, none) = (sigset_t(), sigset_t())
-        sigfillset(&all)
-        sigemptyset(&none)
-        posix_spawnattr_setsigdefault(&attributes, &all)
-        posix_spawnattr_setsigmask(&attributes, &none)
-        posix_spawnattr_setflags(
-            &attributes,
-            Int16(POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK) | Int16(POSIX_SPAWN_SETSID))
-        var pid: Int32 = 0
-        let code = posix_spawn(&pid, words[0], &actions, &attributes, argv, environment)
-        if code != 0 { throw .system(SystemError(call: "posix_spawn", code: code, subject: words[0])) }
-        return pid
     }
 
     /// The last thing it said; what it says of a missing system logger is no reason.

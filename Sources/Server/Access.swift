@@ -84,7 +84,7 @@ public struct Access: Sendable {
 
     /// Whether a directory is a store's, or empty but for what a client leaves that starts a server.
     private static func isStore(_ names: [String]) -> Bool {
-        names.contains("format") && names.contains("snapshots")
+        names.contains("format") && names.contains("snapshots") || names.contains("pool.img")
             || names.allSatisfy { $0.hasPrefix("server.") }
     }
 }

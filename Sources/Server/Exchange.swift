@@ -223,11 +223,19 @@ extension Exchange {
         return send(response, status, [("Content-Type", type)] + headers)
     }
 
+    /// Bytes of an answer that may wait in the kernel for their reader.
+    private static let mostWaiting = 16 << 20
+
     /// Sends the pieces from where they lie.
     private func queue(_ pieces: [SharedBytes]) -> Bool {
         let vectors = pieces.filter { !$0.bytes.isEmpty }.map {
             MHD_IoVec(iov_base: $0.bytes.baseAddress, iov_len: $0.bytes.count)
         }
+        // Whoever reads it on a busy machine is not waited for at every 200 KB. Only root may, and it is no matter.
+        var room = Int32(min(pieces.reduce(0) { $0 + $1.bytes.count }, Self.mostWaiting))
+        setsockopt(
+            ckpt_http_socket(connection), SOL_SOCKET, SO_SNDBUFFORCE, &room,
+            socklen_t(MemoryLayout<Int32>.size))
         let owner = Unmanaged.passRetained(SentPieces(pieces))
         let response = vectors.withUnsafeBufferPointer {
             MHD_create_response_from_iovec(

@@ -13,6 +13,7 @@
 #include "clock_watch.h"
 #include "criu_spawn.h"
 #include "daemon.h"
+#include "loop_device.h"
 #include "network.h"
 #include "pager.h"
 #include "sandbox_spawn.h"

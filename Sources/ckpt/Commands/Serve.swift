@@ -19,6 +19,8 @@ extension Command {
                     + "after its save has returned; with snapshot before; with always every other change is too. At "
                     + "every level a crash of the server loses nothing, and a power cut leaves a snapshot whole or "
                     + "takes it whole.",
+                "--store-size makes ROOT/pool.img on the first start, a sparse file with XFS or btrfs in it, and mounts "
+                    + "it for the server alone; a larger size grows it. Later servers find it without the option.",
                 "--replace and --upgrade let the server that runs finish its operations, and take over its socket, on "
                     + "which callers wait meanwhile. Under systemd, systemctl restart does the same.",
                 "One that was started by another command logs to server.log in its root, of 8 MiB at most and as "
@@ -35,6 +37,10 @@ extension Command {
                     "engine", value: "ENGINE", .choice(Engine.allCases.map(\.rawValue)),
                     "What makes a snapshot where save does not say: criu, or twin, an experiment (default: CKPT_ENGINE, "
                         + "else criu)"),
+                OptionDescription(
+                    "store-size", value: "SIZE", .spec(.size),
+                    "Keep the store in a filesystem of its own with reflinks, of this size at most; also "
+                        + "CKPT_STORE_SIZE"),
                 OptionDescription(
                     "log-level", value: "LEVEL", .choice(LogLevel.allCases.map(\.rawValue)),
                     "Log from this level on: debug has every request; default: info"),
@@ -60,7 +66,8 @@ extension Command {
             examples: [
                 Example("ckpt serve --root /srv/ckpt", "Serve another root, in the foreground"),
                 Example("ckpt serve --durability snapshot", "Every save is on the disk when it returns"),
-                Example("ckpt serve --log-format json", "Log for a program that reads stderr"),
+                Example(
+                    "ckpt serve --store-size 20g", "Save large files in no time where the root lies on ext4"),
                 Example(
                     "ckpt serve --metrics-listen 127.0.0.1:9464", "Let a Prometheus on this machine scrape it"
                 ),
@@ -86,16 +93,14 @@ extension Command {
         try Server.serve(
             root: root, access: access, inherited: inherited, ready: ready, logging: logging, metrics: port
         ) { (telemetry) throws(ErrorMessage) in
-            do throws(SystemError) { try Workplace.enter(root: root) } catch {
-                throw ErrorMessage(
-                    error.code == EPERM ? .notPermitted : .internal,
-                    "the server cannot have mounts of its own",
-                    hint: error.code == EPERM ? "run ckpt as root" : nil, cause: error.description)
+            let size = try storeSize(call.words)
+            let store = try Workplace.enter { () throws(ErrorMessage) in
+                try StorePool.place(root: root, size: size)
             }
             let durability = call.words.value("durability").flatMap(Durability.init(rawValue:))
             let made = try CheckpointManager(
-                root: root, executable: executablePath(), durability: durability, engine: engine,
-                telemetry: telemetry)
+                root: store, servedAs: root, executable: executablePath(), durability: durability,
+                engine: engine, telemetry: telemetry)
             manager = made
             return made
         }
@@ -118,7 +123,10 @@ private func inheritedSocket(_ call: Invocation, _ ready: ReadyReport) throws ->
 
 /// The options that a server in the background is to have as well.
 private func backgroundOptions(_ words: ParsedWords) -> [String] {
-    ["durability", "engine", "log-level", "log-format", "log-to", "metrics-listen", "group"].flatMap { name in
+    let names = [
+        "durability", "engine", "store-size", "log-level", "log-format", "log-to", "metrics-listen", "group",
+    ]
+    return names.flatMap { name in
         words.value(name).map { ["--\(name)", $0] } ?? []
     }
 }
@@ -132,6 +140,15 @@ private func chosenEngine(_ words: ParsedWords) throws -> Engine {
         throw ErrorMessage(.badValue, "CKPT_ENGINE is no engine: \(word)", hint: "criu or twin")
     }
     return engine
+}
+
+/// How large a pool the store is to have.
+private func storeSize(_ words: ParsedWords) throws(ErrorMessage) -> ByteSize? {
+    if let size = words.value("store-size") { return try ByteSize(size) }
+    guard let size = environmentValue("CKPT_STORE_SIZE"), !size.isEmpty else { return nil }
+    do throws(ErrorMessage) { return try ByteSize(size) } catch {
+        throw ErrorMessage(.badValue, "CKPT_STORE_SIZE is \(size)", hint: error.hint, cause: error.message)
+    }
 }
 
 /// How the server logs; one that was started by another command has nobody to read its stderr.
