@@ -264,6 +264,11 @@ public final class CheckpointManager: EngineOperations {
             try channel.connect(pid: process.pid, deadline: monotonicNanoseconds() + 10_000_000_000)
         } catch {
             if error.message.code == .versionMismatch { throw error.message }
+            // It was on its way out, and its control groups could not be told any more (proc_cgroup_show in the
+            // kernel's kernel/cgroup/cgroup.c).
+            if case .disconnected = error, process.ended(within: 1000) {
+                throw ErrorMessage(.wrongState, "its PID 1 ended while no server ran")
+            }
             channel.abandon(error)
             report("sandbox \(sandbox.name): no line to its PID 1: \(error.message.description)")
         }

@@ -90,6 +90,8 @@ extension CheckpointManager {
                 spec, from: (request.stdoutOffset ?? 0, request.stderrOffset ?? 0),
                 deadline: monotonicNanoseconds() + Self.commandPatience)
         } catch {
+            // PID 1 closes its line some milliseconds before it can be seen to have ended.
+            if case .disconnected = error { _ = running.process.ended(within: 1000) }
             _ = try sandbox.running(for: "run a command")
             throw error.message
         }

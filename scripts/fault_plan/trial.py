@@ -102,6 +102,8 @@ class Trial:
             self.check_cause(code)
         if killed and self.fault == "client":
             world.wait_for_requests()
+        if killed and self.fault in ("init", "all"):
+            world.wait_for_ends()
         infos = {info["name"]: info for info in world.json("ps")["sandboxes"]}
         operation.check(world, worked, killed)
         self.check_box(infos, worked, killed)

@@ -14,6 +14,26 @@ MARK = "fault-plan"
 ASK = 'echo "$mark $n $(cat /root/file) $(kill -0 $child 2>/dev/null && echo lives)"'
 
 
+# Sandboxes that a server keeps ready.
+SPARES = 4
+
+
+def is_waiting_worker(pid):
+    """Whether it is a CRIU that waits for its one request: recvfrom(2) on descriptor 3 (criu swrk).
+
+    One that was killed meanwhile is reaped when it is wanted.
+    """
+    comm, call = (lines(f"/proc/{pid}/comm") or [""])[0], (lines(f"/proc/{pid}/syscall") or [""])[0]
+    state = (lines(f"/proc/{pid}/stat") or [""])[0].rpartition(")")[2].split()[:1]
+    return comm == "criu" and (call.startswith("45 0x3 ") or state == ["Z"])
+
+
+def is_ending(pid):
+    """Whether a process was told to exit and has not been reaped (PF_EXITING of the kernel's include/linux/sched.h)."""
+    fields = (lines(f"/proc/{pid}/stat") or [""])[0].rpartition(")")[2].split()
+    return len(fields) > 6 and int(fields[6]) & 4 != 0
+
+
 class Violation(Exception):
     """Something that must hold does not."""
 
@@ -162,12 +182,17 @@ class World:
         """Whether its sandboxes that are kept ready are there, and it holds the process of each."""
         running = sum(info["state"] == "running" for info in self.json("ps")["sandboxes"])
         held = self.descriptors().get("anon_inode:[pidfd]", 0)
-        return self.spares() >= 2 and held >= running + self.spares()
+        return self.spares() >= SPARES and held >= running + self.spares()
 
     def wait_for_requests(self):
         """Waits until the server has done with what a client that is gone had asked for."""
         time.sleep(0.2)
         eventually(lambda: self.connections() == 0 and not os.listdir(f"{self.root}/staging"), 30)
+
+    def wait_for_ends(self):
+        """Waits until no sandbox is told to run whose PID 1 is just ending."""
+        running = lambda: [info["pid"] for info in self.json("ps")["sandboxes"] if info["state"] == "running"]
+        eventually(lambda: not any(is_ending(pid) for pid in running()), 10)
 
     def connections(self):
         """How many clients' connections the server holds, those of clients that are gone among them (proc_net_unix(5))."""
@@ -194,9 +219,10 @@ class World:
         # One of the server's own, made at first use, which tells when the clock was set.
         clock = "anon_inode:[timerfd]"
         counts[clock] = max(0, counts.get(clock, 0) - 1)
-        # One for each sandbox that is kept ready, of which there are two at times.
+        # One for each sandbox that is kept ready, and for each CRIU that waits, of which there are some at times.
         pidfd = "anon_inode:[pidfd]"
         counts[pidfd] = counts.get(pidfd, 0) - self.spares()
+        counts["socket:"] = counts.get("socket:", 0) - self.waiting_workers()
         return counts
 
     def processes(self):
@@ -214,9 +240,19 @@ class World:
                 status = lines(f"/proc/{pid}/stat")
                 text = " ".join(lines(f"/proc/{pid}/cmdline"))
                 parent = int(status[0].rpartition(")")[2].split()[1]) if status and status[0] else 0
+                if parent == self.server() and is_waiting_worker(pid):
+                    continue
                 if parent == self.server() or self.root in text or self.holds_root(pid):
                     found.append((pid, comm))
         return found
+
+    def waiting_workers(self):
+        """How many CRIUs the server has ready that nobody has asked for anything."""
+        children = " ".join(
+            (lines(f"/proc/{self.server()}/task/{task}/children") or [""])[0]
+            for task in os.listdir(f"/proc/{self.server()}/task")
+        )
+        return sum(is_waiting_worker(pid) for pid in children.split())
 
     def holds_root(self, pid):
         try:
@@ -259,7 +295,7 @@ class World:
             extra = [pid for pid in inits if pid not in wanted]
             missing = [pid for pid in wanted if pid not in inits]
             spares = self.spares()
-            if others or missing or len(extra) > spares or spares > 2:
+            if others or missing or len(extra) > spares or spares > SPARES:
                 return f"others {others}, PID 1s that nobody names {extra} ({spares} spares), missing {missing}"
             return None
 

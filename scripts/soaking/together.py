@@ -99,7 +99,11 @@ def criu_of(server):
 
 def stopped_worker(server, path, call):
     """A call whose CRIU worker stands still from its first moments: the call, and how to let it go."""
+    # One that waits already could be taken by anybody; the server makes do without it.
+    time.sleep(0.1)
     before = set(criu_of(server))
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
     under_way = InBackground(path, call)
     while under_way.is_under_way:
         for pid in set(criu_of(server)) - before:
