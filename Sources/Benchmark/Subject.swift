@@ -1,3 +1,4 @@
+import Glibc
 import Messages
 
 /// A sandbox of the product that is measured, with its requests made beforehand.
@@ -57,6 +58,15 @@ final class Subject {
     func restore(_ snapshot: String) throws(ErrorMessage) -> Double {
         let request = RestoreRequest(snapshot: snapshot)
         return try connection.exchange(TightConnection.request("POST", path("restore"), json: request))
+    }
+
+    /// Waits until all of its memory is there after a restore.
+    func awaitMemory() throws(ErrorMessage) {
+        while true {
+            try connection.exchange(TightConnection.request("GET", "/v1/sandboxes/\(name)"))
+            if !connection.answerHas("\"memoryToCome\":") { return }
+            usleep(2000)
+        }
     }
 
     @discardableResult

@@ -93,6 +93,8 @@ struct WorkloadPart {
             add("restore-criu", criu)
         }
         add("restore", call + (try subject.ask()))
+        // What comes in behind is not the save's.
+        try subject.awaitMemory()
         var made: [String] = []
         if wants("save", "save-frozen", "save-criu") {
             try subject.say("echo 1 > /root/changed")
@@ -105,6 +107,7 @@ struct WorkloadPart {
             if made.isEmpty { made.append(snapshot.id) }
         }
         try subject.restore(first)
+        try subject.awaitMemory()
         for id in made { try run.connection.delete(id) }
     }
 

@@ -20,31 +20,15 @@
 #include <time.h>
 #include <unistd.h>
 
-// A process that lives on with missing pages whose userfaultfd nobody has any more would be given zeros by the kernel. So
-// there are always two of us that hold all descriptors in one table (CLONE_FILES): the one that fills, and a keeper that
-// does nothing but wait for the end of the other. Where that ends too early the keeper ends the sandbox.
-
-enum { most_waiting = 4096, patience = 30000 };
-
-struct waiting {
-    struct space *space;
-    uint64_t address;
+enum {
+    // Milliseconds without any progress before it is given up.
+    patience = 30000,
+    // Milliseconds in which nothing comes from behind: who was just woken needs the processors for its first
+    // steps.
+    head_start = 10,
 };
 
-static struct {
-    int directory, file, sandbox, keeper;
-    char name[256];
-    // What the keeper has to know is in memory that both have.
-    volatile int *told;
-    struct space **spaces;
-    size_t count;
-    uint64_t total, told_left;
-    struct waiting waiting[most_waiting];
-    size_t waiting_count;
-    volatile int is_cached;
-    // Bytes a second that may come from behind; 0 knows no bound.
-    volatile uint64_t pace;
-} pager = {.directory = -1, .file = -1, .sandbox = -1, .keeper = -1};
+struct pager pager = {.directory = -1, .file = -1, .sandbox = -1, .keeper = -1};
 
 static uint64_t milliseconds(void) {
     struct timespec now;
@@ -52,56 +36,9 @@ static uint64_t milliseconds(void) {
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-static void end_sandbox(const char *reason) {
-    // Before anybody can see it end.
-    ssize_t written = pwrite(pager.file, reason, strlen(reason), clinux_pager_reason_offset);
-    (void)written;
-    syscall(SYS_pidfd_send_signal, pager.sandbox, SIGKILL, NULL, 0);
-    struct pollfd entry = {pager.sandbox, POLLIN, 0};
-    while (poll(&entry, 1, -1) < 0 && errno == EINTR) {
-    }
-}
-
-static void fail(const char *what, int code) {
-    char reason[256];
-    snprintf(reason, sizeof reason, "%s: %s\n", what, strerror(code));
-    end_sandbox(reason);
-    *pager.told = 1;
-    _exit(1);
-}
-
-static void finish(void) {
-    for (size_t i = 0; i < pager.count; i++) space_free(pager.spaces[i]);
-    // Nobody may take memory for whole whose pages are still asked for.
-    unlinkat(pager.directory, pager.name, 0);
-    *pager.told = 1;
-    _exit(0);
-}
-
-static void keep(int filler) {
-    prctl(PR_SET_NAME, "ckpt-keeper");
-    struct pollfd entry = {filler, POLLIN, 0};
-    while (poll(&entry, 1, -1) < 0 && errno == EINTR) {
-    }
-    if (!*pager.told) end_sandbox("the process that brought its memory back ended\n");
-    _exit(0);
-}
-
-// Not with vfork's bargain, for both go on: a copy of this memory and the same table of descriptors.
-static void start_keeper(void) {
-    if (pager.keeper >= 0) close(pager.keeper);
-    int self = (int)syscall(SYS_pidfd_open, getpid(), 0);
-    if (self < 0) fail("no handle of a process", errno);
-    long pid = syscall(SYS_clone, CLONE_FILES | SIGCHLD, NULL, NULL, NULL, 0L);
-    if (pid == 0) keep(self);
-    if (pid < 0) fail("no process", errno);
-    pager.keeper = (int)syscall(SYS_pidfd_open, pid, 0);
-    if (pager.keeper < 0) fail("no handle of a process", errno);
-}
-
 static void add_space(struct space *space) {
     struct space **spaces = space ? realloc(pager.spaces, (pager.count + 1) * sizeof *spaces) : NULL;
-    if (!spaces) fail("no memory to fill memory", ENOMEM);
+    if (!spaces) pager_fail("no memory to fill memory", ENOMEM);
     pager.spaces = spaces;
     spaces[pager.count++] = space;
 }
@@ -126,7 +63,7 @@ static int settle(struct space *space, enum outcome outcome) {
         return 0;
     }
     if (outcome == broken)
-        fail(errno == EFAULT ? "a part of its memory cannot be read from the store"
+        pager_fail(errno == EFAULT ? "a part of its memory cannot be read from the store"
                              : "a part of its memory cannot be brought back",
              errno == EFAULT ? EIO : errno);
     return 1;
@@ -134,7 +71,7 @@ static int settle(struct space *space, enum outcome outcome) {
 
 static void wait_for(struct space *space, uint64_t address) {
     // More threads than this wait in the kernel until there is room here again.
-    if (pager.waiting_count == most_waiting) fail("too many threads wait for their memory", EAGAIN);
+    if (pager.waiting_count == most_waiting) pager_fail("too many threads wait for their memory", EAGAIN);
     pager.waiting[pager.waiting_count++] = (struct waiting){space, address};
 }
 
@@ -147,10 +84,12 @@ static void heed(struct space *space, const struct uffd_msg *message) {
         failed = space_move(space, message->arg.remap.from, message->arg.remap.to, message->arg.remap.len);
         break;
     case UFFD_EVENT_REMOVE:
-    case UFFD_EVENT_UNMAP: failed = space_cut(space, message->arg.remove.start, message->arg.remove.end); break;
+    case UFFD_EVENT_UNMAP:
+        failed = space_cut(space, message->arg.remove.start, message->arg.remove.end);
+        break;
     default: break;
     }
-    if (failed) fail("no memory to fill memory", ENOMEM);
+    if (failed) pager_fail("no memory to fill memory", ENOMEM);
 }
 
 // Reads all that the kernel has to tell of one space, one by one: what a fork copies is what is missing then.
@@ -163,7 +102,7 @@ static void listen_to(struct space *space) {
         } else if (got < 0 && errno == EINTR) {
             continue;
         } else if (got < 0 && errno != EAGAIN && errno != ESRCH) {
-            fail("userfaultfd", errno);
+            pager_fail("userfaultfd", errno);
         } else {
             return;
         }
@@ -172,6 +111,8 @@ static void listen_to(struct space *space) {
 
 static void serve_waiting(void) {
     size_t count = pager.waiting_count;
+    if (count == 0) return;
+    pager.asked = milliseconds();
     struct waiting waiting[most_waiting];
     memcpy(waiting, pager.waiting, count * sizeof *waiting);
     pager.waiting_count = 0;
@@ -190,7 +131,7 @@ static void look_around(int timeout) {
     size_t count = pager.count;
     struct pollfd *entries = calloc(count + 2, sizeof *entries);
     struct space **spaces = calloc(count + 1, sizeof *spaces);
-    if (!entries || !spaces) fail("no memory to fill memory", ENOMEM);
+    if (!entries || !spaces) pager_fail("no memory to fill memory", ENOMEM);
     entries[0] = (struct pollfd){pager.sandbox, POLLIN, 0};
     entries[1] = (struct pollfd){pager.keeper, POLLIN, 0};
     for (size_t i = 0; i < count; i++) {
@@ -198,11 +139,11 @@ static void look_around(int timeout) {
         entries[i + 2] = (struct pollfd){spaces[i]->userfault, POLLIN, 0};
     }
     if (poll(entries, count + 2, timeout) > 0) {
-        if (entries[0].revents) finish();
+        if (entries[0].revents) pager_finish();
         if (entries[1].revents) {
             while (waitpid(-1, NULL, WNOHANG) > 0) {
             }
-            start_keeper();
+            pager_start_keeper();
         }
         for (size_t i = 0; i < count; i++)
             if (entries[i + 2].revents & POLLIN) listen_to(spaces[i]);
@@ -231,7 +172,7 @@ static void serve(void) {
     uint64_t left = all_left(), since = milliseconds();
     const uint64_t all = left, began = since;
     size_t next = 0;
-    int timeout = 0;
+    int timeout = 0, has_read_ahead = 0;
     tell(left);
     while (pager.count > 0) {
         look_around(timeout);
@@ -243,9 +184,17 @@ static void serve(void) {
         if (pager.waiting_count > 0) timeout = 1;
         uint64_t now = milliseconds(), pace = pager.pace;
         enum outcome outcome = changing;
-        if (pace == 0 || (now - began) * pace / 1000 > all - (left < all ? left : all)) {
+        if (now - began < head_start && pace == 0) {
+            timeout = 1;
+            since = now;
+        } else if (!has_read_ahead) {
+            has_read_ahead = 1;
+            read_ahead_of(pager.spaces, pager.count, &pager.is_cached);
+        } else if (pace == 0 || (now - began) * pace / 1000 > all - (left < all ? left : all)) {
             struct space *space = pager.spaces[next++ % pager.count];
-            outcome = space_fill_behind(space, !pager.is_cached);
+            // Whoever faults meanwhile waits for so much.
+            uint64_t step = now - pager.asked < 5 ? 64 << 10 : 512 << 10;
+            outcome = space_fill_behind(space, step, !pager.is_cached);
             if (settle(space, outcome) && outcome != filled) timeout = 1;
         } else {
             since = now;
@@ -256,9 +205,10 @@ static void serve(void) {
         left = still;
         if (pager.told_left > left + (16 << 20)) tell(left);
         if (now - since > patience)
-            fail("the rest of its memory cannot be brought back", outcome == no_memory ? ENOMEM : ETIMEDOUT);
+            pager_fail("the rest of its memory cannot be brought back",
+                       outcome == no_memory ? ENOMEM : ETIMEDOUT);
     }
-    finish();
+    pager_finish();
 }
 
 static void hurry(int signal) {
@@ -289,7 +239,6 @@ int clinux_pager_run(int socket) {
     pager.count = plan.words[1];
     pager.pace = plan.words[4];
     signal(SIGUSR1, hurry);
-    read_ahead_of(pager.spaces, pager.count, &pager.is_cached);
     if (pager_answer(socket, "ok")) return 1;
     // The sandbox's PID 1 and the open file, and then a userfaultfd for each process.
     for (size_t have = 0; have < pager.count;) {
@@ -301,9 +250,9 @@ int clinux_pager_run(int socket) {
             pager.sandbox = descriptors[used++];
             pager.file = descriptors[used++];
         }
-        for (; used < count && have < pager.count; used++) pager.spaces[have++]->userfault = descriptors[used];
+        while (used < count && have < pager.count) pager.spaces[have++]->userfault = descriptors[used++];
     }
-    start_keeper();
+    pager_start_keeper();
     if (pager_answer(socket, "ok")) return 1;
     close(socket);
     serve();

@@ -16,7 +16,8 @@ struct parts {
     struct part list[];
 };
 
-// Brings the files into the page cache and our page tables, well ahead of who copies: that never waits for the disk then.
+// Brings the files into the page cache and our page tables, well ahead of who copies: that never waits for
+// the disk then.
 static void *read_ahead(void *argument) {
     struct parts *parts = argument;
     for (size_t i = 0; i < parts->count; i++)

@@ -55,15 +55,15 @@ enum outcome {
 enum outcome space_fill(struct space *space, size_t index, uint64_t start, uint64_t end);
 // Fills the page of an address at which a thread waits, with some of those behind it.
 enum outcome space_serve(struct space *space, uint64_t address);
-// Fills some of what nobody asked for yet.
-enum outcome space_fill_behind(struct space *space, int must_be_cached);
+// Fills at most `step` bytes of what nobody asked for yet.
+enum outcome space_fill_behind(struct space *space, uint64_t step, int must_be_cached);
 
 // Brings the files into the page cache and our page tables, in a thread of its own; `is_done` then.
 void read_ahead_of(struct space *const *spaces, size_t space_count, volatile int *is_done);
 
-// A plan is words of 64 bits: the magic number, how many processes, files and extents there are, and the pace; for each process how many
-// of the extents are its own; the extents, each its first address, its pages, its file and the place in that in bytes; and
-// then the paths of the files, each with a zero behind it.
+// A plan is words of 64 bits: the magic number, how many processes, files and extents there are, and the
+// pace; for each process how many of the extents are its own; the extents, each its first address, its pages,
+// its file and the place in that in bytes; and then the paths of the files, each with a zero behind it.
 struct plan {
     const uint64_t *words;
     size_t length;
@@ -71,10 +71,41 @@ struct plan {
 
 // Takes one in; returns 0 or -1.
 int plan_map(int file, struct plan *plan);
-// Opens the files and makes a space of each process, its userfaultfd not known yet; 0, or -1 and what it failed at.
+// Opens the files and makes a space of each process, its userfaultfd not known yet; 0, or -1 and what it
+// failed at.
 int plan_spaces(const struct plan *plan, struct space **spaces, const char **failed);
 
-enum { most_descriptors = 64 };
+enum { most_descriptors = 64, most_waiting = 4096 };
+
+struct waiting {
+    struct space *space;
+    uint64_t address;
+};
+
+struct pager {
+    int directory, file, sandbox, keeper;
+    char name[256];
+    // What the keeper has to know is in memory that both have.
+    volatile int *told;
+    struct space **spaces;
+    size_t count;
+    uint64_t total, told_left;
+    struct waiting waiting[most_waiting];
+    size_t waiting_count;
+    volatile int is_cached;
+    // Bytes a second that may come from behind; 0 knows no bound.
+    volatile uint64_t pace;
+    // When somebody last waited for a page.
+    uint64_t asked;
+};
+extern struct pager pager;
+
+// Writes down why the sandbox cannot go on, ends it, and ends.
+void pager_fail(const char *what, int code);
+// All is there, or the sandbox is gone: closes all, and ends.
+void pager_finish(void);
+// Starts the process that ends the sandbox where this one ends too early.
+void pager_start_keeper(void);
 
 // What comes through the socket: bytes, and descriptors; the number of bytes, or less than 1.
 ssize_t pager_take(int socket, void *bytes, size_t room, int *descriptors, int *count);

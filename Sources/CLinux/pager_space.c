@@ -12,8 +12,7 @@
 enum {
     least_window = 64 << 10,
     largest_window = 1 << 20,
-    // How much is filled from behind at once: a thread that faults meanwhile waits for so much.
-    step = 256 << 10,
+    largest_step = 512 << 10,
 };
 
 size_t space_find(const struct space *space, uint64_t address) {
@@ -142,8 +141,9 @@ enum outcome space_fill(struct space *space, size_t index, uint64_t start, uint6
     uint64_t piece = end - start;
     while (start < end) {
         uint64_t length = piece < end - start ? piece : end - start;
-        struct uffdio_copy copy = {
-            .dst = start, .src = (uint64_t)(uintptr_t)(extent.source + (start - extent.start)), .len = length};
+        struct uffdio_copy copy = {.dst = start,
+                                   .src = (uint64_t)(uintptr_t)(extent.source + (start - extent.start)),
+                                   .len = length};
         int code = ioctl(space->userfault, UFFDIO_COPY, &copy) ? errno : 0;
         uint64_t done = code == 0 ? length : copy.copy > 0 ? (uint64_t)copy.copy : 0;
         if (done == 0 && code == EEXIST) {
@@ -213,7 +213,8 @@ enum outcome space_serve(struct space *space, uint64_t address) {
     return filled;
 }
 
-enum outcome space_fill_behind(struct space *space, int must_be_cached) {
+enum outcome space_fill_behind(struct space *space, uint64_t step, int must_be_cached) {
+    if (step > largest_step) step = largest_step;
     size_t index = space_find(space, space->cursor);
     while (index < space->count && space->list[index].start == space->list[index].end) index++;
     if (index == space->count) {
@@ -224,7 +225,7 @@ enum outcome space_fill_behind(struct space *space, int must_be_cached) {
     uint64_t start = extent.start > space->cursor ? extent.start : space->cursor;
     uint64_t end = extent.end - start > step ? start + step : extent.end;
     if (must_be_cached) {
-        unsigned char there[step / page_size];
+        unsigned char there[largest_step / page_size];
         if (mincore((void *)(extent.source + (start - extent.start)), end - start, there) == 0)
             for (uint64_t i = 0; i < (end - start) / page_size; i++)
                 if (!(there[i] & 1)) return changing;

@@ -3,19 +3,11 @@
 #include "pager.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-// Linux 6.1, <linux/userfaultfd.h>.
-#ifndef USERFAULTFD_IOC_NEW
-#define USERFAULTFD_IOC_NEW _IO(0xAA, 0x00)
-#endif
-
-int clinux_userfault_try(int device) { return ioctl(device, USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK); }
 
 int clinux_userfault_register(int userfault, const uint64_t *ranges, int count) {
     struct uffdio_api api = {.api = UFFD_API,
@@ -53,7 +45,8 @@ int clinux_any_page_there(int pagemap, uint64_t start, uint64_t end) {
     uint64_t entries[most];
     while (start < end) {
         uint64_t count = (end - start) / page < most ? (end - start) / page : most;
-        ssize_t got = pread(pagemap, entries, count * sizeof *entries, (off_t)(start / page * sizeof *entries));
+        const off_t place = (off_t)(start / page * sizeof *entries);
+        ssize_t got = pread(pagemap, entries, count * sizeof *entries, place);
         if (got < 0 && errno == EINTR) continue;
         if (got <= 0) {
             if (got == 0) errno = EIO;

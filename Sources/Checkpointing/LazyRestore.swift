@@ -31,21 +31,21 @@ extension Messages.RestoreRequest {
     /// Who looks into processes at once had better find all of them there.
     var arrivalOfMemory: MemoryMode {
         let isWhole = suspended == true || verify == true
-        return memory == nil || memory == .auto ? (isWhole ? .whole : .whole) : memory!
+        return memory == nil || memory == .auto ? (isWhole ? .whole : .auto) : memory!
     }
 }
 
 extension ForkRequest {
     var arrivalOfMemory: MemoryMode {
-        memory == nil || memory == .auto ? (verify == true ? .whole : .whole) : memory!
+        memory == nil || memory == .auto ? (verify == true ? .whole : .auto) : memory!
     }
 }
 
 /// A restore that leaves memory out, which a pager brings in when the tree runs.
 ///
-/// CRIU restores from a view of the images without that memory. Right before the tree runs, each process concerned is made
-/// to create a userfaultfd, which the pager is given. Whatever fails until then, the tree is ended and `failure` says why:
-/// it can be restored whole.
+/// CRIU restores from a view of the images without that memory. Right before the tree runs, each process
+/// concerned is made to create a userfaultfd, which the pager is given. Whatever fails until then, the tree
+/// is ended and `failure` says why: it can be restored whole.
 final class LazyRestore {
     /// The image directory for CRIU.
     let view: String

@@ -6,8 +6,8 @@ import SandboxRuntime
 
 /// The memory of a running sandbox that is not whole yet, and who brings the rest.
 ///
-/// A file in the sandbox's directory stands for it, so that a new server knows: it names the pager, who writes into it how
-/// far he is, and removes it when all is there, or when PID 1 has ended.
+/// A file in the sandbox's directory stands for it, so that a new server knows: it names the pager, who
+/// writes into it how far he is, and removes it when all is there, or when PID 1 has ended.
 final class MemoryFilling: Sendable {
     /// What the names of such files begin with; the number of the incarnation follows.
     static let prefix = "memory-"
@@ -88,7 +88,8 @@ final class MemoryFilling: Sendable {
         return line.isEmpty ? nil : String(decoding: line, as: UTF8.self)
     }
 
-    /// Waits for the pager of a sandbox whose PID 1 has ended: that is the end of it as well. Nothing is left.
+    /// Waits for the pager of a sandbox whose PID 1 has ended: that is the end of it as well. Nothing is
+    /// left.
     func end() {
         if !pager.ended(within: 5000) {
             pager.kill()
@@ -137,8 +138,8 @@ extension CheckpointManager {
         settle(filling, of: sandbox)
     }
 
-    /// Finds the pager of a sandbox that an earlier server restored; where it is gone before all was there the sandbox is
-    /// ended. `process` is its PID 1, nil where that has ended.
+    /// Finds the pager of a sandbox that an earlier server restored; where it is gone before all was there
+    /// the sandbox is ended. `process` is its PID 1, nil where that has ended.
     func takeUpFilling(
         of sandbox: LiveSandbox, _ record: SandboxRecord, _ process: SandboxProcess?
     ) throws(ErrorMessage) -> MemoryFilling? {

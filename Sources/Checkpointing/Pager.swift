@@ -6,8 +6,8 @@ import SandboxRuntime
 
 /// A process that serves the missing pages of one sandbox, from before its tree runs until all are there.
 ///
-/// It is ckpt itself, started again with `__pager` (CLinux, pager.c), in a session of its own: a server may end meanwhile.
-/// Dropped before `begin`, it goes away by itself.
+/// It is ckpt itself, started again with `__pager` (CLinux, pager.c), in a session of its own: a server may
+/// end meanwhile. Dropped before `begin`, it goes away by itself.
 final class Pager {
     private let socket: Descriptor
     private let process: SandboxProcess
@@ -36,8 +36,8 @@ final class Pager {
             Array(MemoryFilling.name(incarnation).utf8), [plan.raw, place.raw], through: socket)
     }
 
-    /// Bytes a second that come in from behind at most, where nobody waits for them: CKPT_MEMORY_PACE of the server, in
-    /// MiB; 0 knows no bound.
+    /// Bytes a second that come in from behind at most, where nobody waits for them: CKPT_MEMORY_PACE of the
+    /// server, in MiB; 0 knows no bound.
     private static var pace: UInt64 {
         let text = getenv("CKPT_MEMORY_PACE").map { String(cString: $0) } ?? ""
         return min(UInt64(text) ?? 0, 1 << 20) << 20

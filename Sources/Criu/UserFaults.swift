@@ -22,11 +22,13 @@ extension HeldTasks {
         case byte = 256
     }
 
-    /// Has a held process make a userfaultfd of its memory, through the open `device` /dev/userfaultfd, and takes it away.
+    /// Has a held process make a userfaultfd of its memory, through the open `device` /dev/userfaultfd, and
+    /// takes it away.
     ///
-    /// Root in a user namespace may not call userfaultfd(2), but whoever has the device open may ask that for one
-    /// (Documentation/admin-guide/mm/userfaultfd.rst). The process cannot open it, so it gets it through a pair of sockets
-    /// of its own. It is left as it was. Throws where it may have no more descriptors or memory.
+    /// Root in a user namespace may not call userfaultfd(2), but whoever has the device open may ask that for
+    /// one (Documentation/admin-guide/mm/userfaultfd.rst). The process cannot open it, so it gets it through
+    /// a pair of sockets of its own. It is left as it was. Throws where it may have no more descriptors or
+    /// memory.
     public func userFault(of process: Int32, device: borrowing Descriptor) throws(SystemError) -> Descriptor {
         guard let instruction = TreeOfTasks.systemCallInstruction(of: process) else {
             throw SystemError(call: "userfaultfd", code: ENOEXEC)
@@ -53,7 +55,8 @@ extension HeldTasks {
         let line = try taken(ours)
         let code = clinux_send_descriptors(line.raw, "x", 1, [device.raw], 1)
         if code != 0 { throw SystemError(call: "sendmsg", code: code) }
-        // struct msghdr and struct iovec of <bits/socket.h>; a control message of one descriptor has 24 bytes.
+        // struct msghdr and struct iovec of <bits/socket.h>; a control message of one descriptor has 24
+        // bytes.
         try put(
             [
                 0, 0, page + Place.vector.rawValue, 1, page + Place.control.rawValue, 24, 0, 0,

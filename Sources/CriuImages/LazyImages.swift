@@ -2,11 +2,13 @@ import Glibc
 import LinuxSystem
 
 extension LazyMemory {
-    /// Makes an image directory at `view`, which must not exist, that is the one at `images` without the lazy pages.
+    /// Makes an image directory at `view`, which must not exist, that is the one at `images` without the lazy
+    /// pages.
     ///
-    /// It is made of links and of a few pagemaps: what is left of these says that all pages are the parent's, and that is
-    /// the directory at `images` itself, where CRIU finds them by their addresses. So nothing is copied. A page that no
-    /// pagemap tells of is one that nobody has touched (criu/mem.c, `restore_priv_vma_content`).
+    /// It is made of links and of a few pagemaps: what is left of these says that all pages are the parent's,
+    /// and that is the directory at `images` itself, where CRIU finds them by their addresses. So nothing is
+    /// copied. A page that no pagemap tells of is one that nobody has touched (criu/mem.c,
+    /// `restore_priv_vma_content`).
     public func makeView(of images: String, at view: String) throws(CriuImageError) {
         do throws(SystemError) {
             try Files.makeDirectory(view)

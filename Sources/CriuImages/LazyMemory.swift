@@ -35,12 +35,17 @@ public struct LazyMemory: Sendable {
         public var mapping: UInt64
         /// Of all processes.
         public var total: UInt64
-        public init(mapping: UInt64, total: UInt64) { (self.mapping, self.total) = (mapping, total) }
+        /// How much of the smallest mappings is restored at once: what a process works with lies there, and each
+        /// page that it waits for costs it as much as fifty that CRIU reads.
+        public var early: UInt64
+        public init(mapping: UInt64, total: UInt64, early: UInt64) {
+            (self.mapping, self.total, self.early) = (mapping, total, early)
+        }
 
-        /// A restore with less of it takes no longer than 20 ms (measured).
-        public static let usual = Bounds(mapping: 256 << 10, total: 32 << 20)
+        /// Below it takes less time to read memory than to serve it.
+        public static let usual = Bounds(mapping: 256 << 10, total: 48 << 20, early: 8 << 20)
         /// Where it is asked for.
-        public static let least = Bounds(mapping: 64 << 10, total: 64 << 10)
+        public static let least = Bounds(mapping: 64 << 10, total: 64 << 10, early: 0)
     }
 
     public let processes: [LazyProcess]
@@ -51,15 +56,15 @@ public struct LazyMemory: Sendable {
 
     /// Looks through the image directory at `path`; nil where there is too little.
     ///
-    /// Only anonymous private memory is taken that no parent or child may share: CRIU restores what two processes have in
-    /// common once. What the kernel touches by itself before a process runs is left out.
+    /// Only anonymous private memory is taken that no parent or child may share: CRIU restores what two
+    /// processes have in common once. What the kernel touches by itself before a process runs is left out.
     public init?(in path: String, _ bounds: Bounds) throws(CriuImageError) {
         let images = try ImageDirectory(path)
         let tree = try images.processes().filter { $0.state == .alive || $0.state == .stopped }
         var maps: [Int32: MemoryMap] = [:]
         for process in tree { maps[process.pid] = try images.memoryMap(of: process.pid) }
         var files = FileTable(path)
-        var found: [LazyProcess] = []
+        var pieces: [Piece] = []
         for process in tree {
             let relatives = tree.filter { $0.parent == process.pid || process.parent == $0.pid }
             let others = relatives.flatMap { maps[$0.pid]!.regions.filter(\.mayBeLazy).map(\.range) }
@@ -70,22 +75,54 @@ public struct LazyMemory: Sendable {
             guard !regions.isEmpty else { continue }
             var kept: Set<UInt64> = []
             for thread in process.threads { kept.formUnion(try images.pagesTheKernelTouches(of: thread)) }
-            if let lazy = try Self.process(
-                process.pid, regions, keeping: kept.sorted(), bounds, in: images, &files)
-            {
-                found.append(lazy)
-            }
+            pieces += try Self.pieces(
+                of: process.pid, regions, keeping: kept.sorted(), bounds, in: images, &files)
         }
-        (processes, self.files) = (found, files.paths)
-        if found.isEmpty || bytes < bounds.total { return nil }
+        processes = Self.processes(of: Self.late(pieces, bounds))
+        self.files = files.paths
+        if processes.isEmpty || bytes < bounds.total { return nil }
     }
 
-    private static func process(
-        _ pid: Int32, _ regions: [MemoryRegion], keeping kept: [UInt64], _ bounds: Bounds,
+    /// What of one mapping may be lazy.
+    private struct Piece {
+        let pid: Int32
+        let extents: [LazyProcess.Extent]
+        let bytes: UInt64
+    }
+
+    /// All but the smallest.
+    private static func late(_ pieces: [Piece], _ bounds: Bounds) -> [Piece] {
+        var early: UInt64 = 0
+        var isEarly = [Bool](repeating: false, count: pieces.count)
+        for index in pieces.indices.sorted(by: { pieces[$0].bytes < pieces[$1].bytes }) {
+            early += pieces[index].bytes
+            if early > bounds.early { break }
+            isEarly[index] = true
+        }
+        return pieces.indices.filter { !isEarly[$0] }.map { pieces[$0] }
+    }
+
+    /// Those of each process together; `pieces` are in the order of processes and addresses.
+    private static func processes(of pieces: [Piece]) -> [LazyProcess] {
+        var next = pieces[...]
+        var processes: [LazyProcess] = []
+        while let first = next.first {
+            let own = next.prefix { $0.pid == first.pid }
+            processes.append(
+                LazyProcess(
+                    pid: first.pid, extents: own.flatMap(\.extents),
+                    ranges: own.map { $0.extents.first!.start..<$0.extents.last!.end }))
+            next = next.dropFirst(own.count)
+        }
+        return processes
+    }
+
+    private static func pieces(
+        of pid: Int32, _ regions: [MemoryRegion], keeping kept: [UInt64], _ bounds: Bounds,
         in images: borrowing ImageDirectory, _ files: inout FileTable
-    ) throws(CriuImageError) -> LazyProcess? {
-        guard let pages = try StoredPages("\(pid)", in: images) else { return nil }
-        var (extents, ranges) = ([LazyProcess.Extent](), [Range<UInt64>]())
+    ) throws(CriuImageError) -> [Piece] {
+        guard let pages = try StoredPages("\(pid)", in: images) else { return [] }
+        var found: [Piece] = []
         for region in regions {
             var own: [LazyProcess.Extent] = []
             var position = region.start
@@ -103,13 +140,10 @@ public struct LazyMemory: Sendable {
                 }
                 position = page + Page.size
             }
-            guard let first = own.first, let last = own.last,
-                own.reduce(0, { $0 + $1.pages * Page.size }) >= bounds.mapping
-            else { continue }
-            ranges.append(first.start..<last.end)
-            extents += own
+            let bytes = own.reduce(0) { $0 + $1.pages * Page.size }
+            if bytes >= bounds.mapping { found.append(Piece(pid: pid, extents: own, bytes: bytes)) }
         }
-        return extents.isEmpty ? nil : LazyProcess(pid: pid, extents: extents, ranges: ranges)
+        return found
     }
 
     private struct FileTable {
@@ -131,17 +165,18 @@ public struct LazyMemory: Sendable {
 }
 
 extension MemoryRegion {
-    /// MAP_GROWSDOWN, MAP_LOCKED and MAP_HUGETLB of <linux/mman.h>: stacks grow into pages nobody asked for, and locked
-    /// memory must be there.
+    /// MAP_GROWSDOWN, MAP_LOCKED and MAP_HUGETLB of <linux/mman.h>: stacks grow into pages nobody asked for,
+    /// and locked memory must be there.
     private static var unfit: UInt32 { 0x100 | 0x2000 | 0x40000 }
 
     fileprivate var mayBeLazy: Bool { kind == .anonymous && !isStack && flags & Self.unfit == 0 }
 }
 
 extension ImageDirectory {
-    /// The pages of a thread's memory that the kernel reads or writes without its doing, from the moment that CRIU names
-    /// them on: its thread area with the one for restartable sequences (rseq(2)), the list of its robust futexes, the
-    /// place that is cleared at its end (set_tid_address(2)); and where its stack ends, which signals are put on.
+    /// The pages of a thread's memory that the kernel reads or writes without its doing, from the moment that
+    /// CRIU names them on: its thread area with the one for restartable sequences (rseq(2)), the list of its
+    /// robust futexes, the place that is cleared at its end (set_tid_address(2)); and where its stack ends,
+    /// which signals are put on.
     fileprivate func pagesTheKernelTouches(of thread: Int32) throws(CriuImageError) -> Set<UInt64> {
         let file = try file("core-\(thread).img", .core)
         return try file.decodeOnly(core_entry__unpack, core_entry__free_unpacked) {

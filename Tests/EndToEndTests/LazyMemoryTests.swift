@@ -54,7 +54,7 @@ private func hasEnded(_ pid: pid_t) -> Bool { eventually { !Leftovers.isAlive(pi
 /// Processes that run before all of their memory is back see all of it.
 @Suite struct LazyMemoryTests {
     /// MiB a second: slow enough that memory is missing while something is done.
-    private let slowly = ["CKPT_MEMORY_PACE": "6"]
+    private let slowly = ["CKPT_MEMORY_PACE": "1"]
 
     @Test func everyPageIsTheRightOneWhileTheyCome() throws {
         try withCkpt(environment: slowly) { ckpt in
@@ -178,6 +178,16 @@ private func hasEnded(_ pid: pid_t) -> Bool { eventually { !Leftovers.isAlive(pi
             ckpt.rememberServer()
             try python.restore(snapshot)
             #expect(try python.digest() == digest)
+
+            // Pages that cannot be read any more.
+            try python.restore(snapshot)
+            let images = "\(ckpt.root)/snapshots/\(snapshot)/process"
+            ckpt.damaged.insert(snapshot)
+            for name in try FileManager.default.contentsOfDirectory(atPath: images)
+            where name.hasPrefix("pages-") { truncate("\(images)/\(name)", 4096) }
+            #expect(eventually { (try? python.box.info().state) == .dead })
+            let reason = try python.box.info().reason ?? ""
+            #expect(reason.contains("a part of its memory cannot be read from the store"), "\(reason)")
         }
     }
 }

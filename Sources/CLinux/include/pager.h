@@ -5,15 +5,12 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/// Agrees on the protocol with a fresh userfaultfd and has it tell of missing pages in `count` ranges of its memory, given
-/// as first and last address in turn. Returns 0 or an errno.
+/// Agrees on the protocol with a fresh userfaultfd and has it tell of missing pages in `count` ranges of its
+/// memory, given as first and last address in turn. Returns 0 or an errno.
 int clinux_userfault_register(int userfault, const uint64_t *ranges, int count);
 
-/// A userfaultfd for memory of the calling process made through the open device, or -1: whether the kernel has it.
-int clinux_userfault_try(int device);
-
-/// Whether any page from `start` to `end` is there, by /proc/PID/pagemap, which is open; -1 with errno where that cannot be
-/// read.
+/// Whether any page from `start` to `end` is there, by /proc/PID/pagemap, which is open; -1 with errno where
+/// that cannot be read.
 int clinux_any_page_there(int pagemap, uint64_t start, uint64_t end);
 
 /// Sends bytes and at most 64 open descriptors through a Unix socket. Returns 0 or an errno.
@@ -22,12 +19,12 @@ int clinux_send_descriptors(int socket, const void *bytes, int length, const int
 /// The least that a plan begins with: see pager.c.
 enum { clinux_pager_magic = 0x636b7067 };
 
-/// Where the pager writes in the file that stands for unfinished memory: how many bytes are to come and were to come, as
-/// two decimal numbers of 20 digits; and, where it had to end the sandbox, why.
+/// Where the pager writes in the file that stands for unfinished memory: how many bytes are to come and were
+/// to come, as two decimal numbers of 20 digits; and, where it had to end the sandbox, why.
 enum { clinux_pager_progress_offset = 64, clinux_pager_reason_offset = 128 };
 
-/// Starts this very program again, as a pager that is asked through `socket`. Returns the pid of our child, or -1 with
-/// `code` set.
+/// Starts this very program again, as a pager that is asked through `socket`. Returns the pid of our child,
+/// or -1 with `code` set.
 pid_t clinux_pager_spawn(int socket, int *code);
 
 /// Serves one sandbox's missing pages, asked through `socket`, until all are there; returns the exit code.
