@@ -125,7 +125,7 @@ static bool revive(struct twin *twin, struct task *task) {
 static bool turn_init_back(struct set *set) {
     if (!files_put_back(&set->init.files, set->init.kept.pid)) return false;
     if (!files_of_init(&set->init.files, &init_task, set->init.kept.pid, set->init.kept_inner)) return false;
-    if (!memory_of_init(&init_task, &set->init.kept)) return false;
+    if (!ipc_look(init_task.pid, true) || !memory_of_init(&init_task, &set->init.kept)) return false;
     init_task.registers = set->init.kept.registers;
     init_task.mask = set->init.kept.mask;
     rewind_call(&init_task.registers);

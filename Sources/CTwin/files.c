@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
@@ -16,21 +17,14 @@
 #include "look.h"
 #include "task.h"
 
-// A file without a name that is larger costs too much to keep in memory; statfs(2)'s f_type of an overlay.
-enum { LARGEST = 4 << 20, OVERLAY = 0x794c7630 };
-
-static int pidfd_of(pid_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
+// A file without a name that is larger costs too much to keep in memory; statfs(2)'s f_type of an overlay
+// and of pipes.
+enum { LARGEST = 4 << 20, OVERLAY = 0x794c7630, PIPEFS = 0x50495045 };
 
 /// The open file itself, not another on the same inode.
-static int borrow(pid_t pid, int number) {
-    int process = pidfd_of(pid);
-    if (process < 0) return -1;
-    int file = (int)syscall(SYS_pidfd_getfd, process, number, 0);
-    int code = errno;
-    close(process);
-    errno = code;
-    return file;
-}
+static int borrow(int process, int number) { return (int)syscall(SYS_pidfd_getfd, process, number, 0); }
+
+static int pidfd_of(pid_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
 
 static char *link_of(pid_t pid, const char *name) {
     char path[64], target[4096];
@@ -41,34 +35,39 @@ static char *link_of(pid_t pid, const char *name) {
     return strdup(target);
 }
 
-static bool note_state(struct open_file *file, pid_t pid, const char *name) {
+static bool note_path(struct open_file *file, pid_t pid) {
+    char path[32];
+    snprintf(path, sizeof path, "fd/%d", file->number);
+    file->path = link_of(pid, path);
+    return file->path || refuse("process %d: descriptor %d cannot be looked at", pid, file->number);
+}
+
+/// What only /proc tells: the flag of the descriptor, and locks.
+static bool note_state(struct open_file *file, pid_t pid) {
     char info[48];
     snprintf(info, sizeof info, "fdinfo/%d", file->number);
     const char *text = proc_text(pid, info, NULL);
-    if (!text || sscanf(text, "pos: %lld flags: %o", &file->offset, &file->flags) != 2)
-        return refuse("%s: descriptor %d cannot be looked at", name, file->number);
-    if (strstr(text, "\nlock:")) return refuse("%s holds a lock on a file (descriptor %d)", name, file->number);
-    if (file->flags & O_ASYNC) return refuse("%s gets signals of descriptor %d", name, file->number);
+    if (!text || sscanf(text, "pos: %*d flags: %o", &file->flags) != 1)
+        return refuse_of(pid, "has descriptor %d, which cannot be looked at", file->number);
+    if (strstr(text, "\nlock:")) return refuse_of(pid, "holds a lock on a file (descriptor %d)", file->number);
     return true;
 }
 
-static bool keep_content(struct open_file *file, pid_t pid, const char *name) {
+static bool keep_content(struct open_file *file, pid_t pid) {
     char path[64];
     size_t size = (size_t)file->status.st_size;
-    if (size > LARGEST) return refuse("%s has a large file open that has no name (descriptor %d)", name, file->number);
+    if (size > LARGEST) return refuse_of(pid, "has a large file open that has no name (descriptor %d)", file->number);
     snprintf(path, sizeof path, "/proc/%d/fd/%d", pid, file->number);
     int content = open(path, O_RDONLY | O_CLOEXEC);
     file->content = malloc(size + 1);
     bool good = content >= 0 && file->content && pread(content, file->content, size, 0) == (ssize_t)size;
     if (content >= 0) close(content);
-    return good || refuse("%s: descriptor %d cannot be read", name, file->number);
+    return good || refuse_of(pid, "has descriptor %d, which cannot be read", file->number);
 }
 
-static bool lies_in_overlay(pid_t pid, int number) {
-    char path[64];
+static bool lies_in_overlay(int own) {
     struct statfs where;
-    snprintf(path, sizeof path, "/proc/%d/fd/%d", pid, number);
-    return statfs(path, &where) == 0 && where.f_type == OVERLAY;
+    return fstatfs(own, &where) == 0 && where.f_type == OVERLAY;
 }
 
 static bool is_stateless_device(const struct stat *status) {
@@ -78,68 +77,86 @@ static bool is_stateless_device(const struct stat *status) {
            (minor_number == 3 || minor_number == 5 || (minor_number >= 7 && minor_number <= 9));
 }
 
-static bool is_empty_pipe(pid_t pid, int number) {
-    int pipe = borrow(pid, number), held = -1;
-    if (pipe < 0) return false;
-    if (ioctl(pipe, FIONREAD, &held)) held = -1;
-    close(pipe);
-    return held == 0;
+static bool note_named(struct open_file *file, int own, pid_t pid) {
+    if (!note_path(file, pid)) return false;
+    if (!lies_in_overlay(own))
+        return refuse_of(pid, "has %s open, which no capture holds (descriptor %d)", file->path, file->number);
+    file->offset = lseek(own, 0, SEEK_CUR);
+    file->deleted = file->status.st_nlink == 0 && S_ISREG(file->status.st_mode);
+    return note_state(file, pid) && (!file->deleted || keep_content(file, pid));
 }
 
-static bool judge(struct open_file *file, pid_t pid, const char *name, bool is_init) {
-    int number = file->number;
+static bool note_kind(struct open_file *file, int own, pid_t pid, bool is_init) {
+    int value = -1;
+    socklen_t size = sizeof value;
+    struct statfs where;
     switch (file->status.st_mode & S_IFMT) {
     case S_IFREG:
-        if (!lies_in_overlay(pid, number))
-            return refuse("%s has %s open, which no capture holds (descriptor %d)", name, file->path, number);
-        file->deleted = file->status.st_nlink == 0;
-        return !file->deleted || keep_content(file, pid, name);
     case S_IFDIR:
-        if (lies_in_overlay(pid, number)) return true;
-        break;
+        return note_named(file, own, pid);
     case S_IFCHR:
         if (is_stateless_device(&file->status)) return true;
         break;
     case S_IFIFO:
-        if (strncmp(file->path, "pipe:", 5)) break;
-        if (is_empty_pipe(pid, number)) return true;
-        return refuse("%s has a pipe with something in it (descriptor %d)", name, number);
+        // A FIFO that has a name is another thing than pipe(2)'s.
+        if (fstatfs(own, &where) || where.f_type != PIPEFS) break;
+        if (ioctl(own, FIONREAD, &value) == 0 && value == 0) return true;
+        return refuse_of(pid, "has a pipe with something in it (descriptor %d)", file->number);
     case S_IFSOCK:
-        if (is_init) return true;
-        break;
+        if (!is_init) break;
+        file->is_line = getsockopt(own, SOL_SOCKET, SO_ACCEPTCONN, &value, &size) == 0 && value == 0;
+        return true;
     }
-    return refuse("%s has %s open (descriptor %d), whose state a twin would share", name, file->path, number);
+    return note_path(file, pid) && refuse_of(pid, "has %s open (descriptor %d), whose state a twin would share",
+                                          file->path, file->number);
 }
 
-static bool note(struct files *files, pid_t pid, int number, const char *name, bool is_init) {
-    struct open_file *list = realloc(files->list, (files->count + 1) * sizeof *list);
-    if (!list) return refuse("out of memory");
-    files->list = list;
-    struct open_file *file = &list[files->count++];
+static bool note(struct files *files, int process, pid_t pid, int number, bool is_init) {
+    if (files->count == files->room) {
+        size_t room = files->room ? 2 * files->room : 16;
+        struct open_file *list = realloc(files->list, room * sizeof *list);
+        if (!list) return refuse("out of memory");
+        files->list = list;
+        files->room = room;
+    }
+    struct open_file *file = &files->list[files->count++];
     *file = (struct open_file){.number = number};
-    char path[32], whole[64];
-    snprintf(path, sizeof path, "fd/%d", number);
-    snprintf(whole, sizeof whole, "/proc/%d/%s", pid, path);
-    file->path = link_of(pid, path);
-    if (!file->path || stat(whole, &file->status))
-        return refuse("%s: descriptor %d cannot be looked at", name, number);
-    return note_state(file, pid, name) && judge(file, pid, name, is_init);
+    int own = borrow(process, number);
+    if (own < 0 || fstat(own, &file->status)) {
+        if (own >= 0) close(own);
+        return refuse_of(pid, "has descriptor %d, which cannot be looked at", number);
+    }
+    int flags = fcntl(own, F_GETFL);
+    file->flags = (unsigned)flags;
+    bool good = flags >= 0 && !(flags & O_ASYNC) ? note_kind(file, own, pid, is_init)
+                                                 : refuse_of(pid, "gets signals of descriptor %d", number);
+    close(own);
+    return good;
 }
 
 bool files_note(struct files *files, pid_t pid, bool is_init) {
-    char path[32], name[64] = "PID 1";
+    char path[32];
     *files = (struct files){0};
-    if (!is_init) name_process(name, sizeof name, pid);
     snprintf(path, sizeof path, "/proc/%d/fd", pid);
     DIR *directory = opendir(path);
-    if (!directory) return refuse("%s: its descriptors cannot be read", name);
-    bool good = true;
+    int process = pidfd_of(pid);
+    bool good = (directory && process >= 0) || refuse_of(pid, "has descriptors that cannot be read");
     for (struct dirent *entry; good && (entry = readdir(directory));)
-        if (entry->d_name[0] != '.') good = note(files, pid, atoi(entry->d_name), name, is_init);
-    closedir(directory);
+        if (entry->d_name[0] != '.') good = note(files, process, pid, atoi(entry->d_name), is_init);
+    if (directory) closedir(directory);
+    if (process >= 0) close(process);
     if (!good) return false;
     files->directory = link_of(pid, "cwd");
-    return files->directory || refuse("%s: its working directory cannot be read", name);
+    return files->directory || refuse_of(pid, "has a working directory that cannot be read");
+}
+
+bool files_leave_line(struct files *files, struct task *keeper) {
+    for (size_t i = 0; i < files->count; i++) {
+        if (!files->list[i].is_line) continue;
+        // Else the server would never see that PID 1 has closed it. PID 1 takes it for one that broke.
+        task_call(keeper, SYS_close, (unsigned long)files->list[i].number, 0, 0, 0);
+    }
+    return true;
 }
 
 void files_free(struct files *files) {
@@ -174,11 +191,11 @@ static bool put_content_back(const struct open_file *file, pid_t keeper) {
     return good;
 }
 
-static bool put_back(const struct open_file *file, pid_t keeper) {
+static bool put_back(const struct open_file *file, int process, pid_t keeper) {
     mode_t kind = file->status.st_mode & S_IFMT;
     if (kind == S_IFCHR || kind == S_IFSOCK) return true;
     if (file->deleted && !put_content_back(file, keeper)) return false;
-    int own = borrow(keeper, file->number);
+    int own = borrow(process, file->number);
     if (own < 0) return false;
     bool good = true;
     if (kind == S_IFIFO && (file->flags & O_ACCMODE) != O_WRONLY) good = empty_pipe(own);
@@ -200,9 +217,11 @@ static bool put_back(const struct open_file *file, pid_t keeper) {
 }
 
 bool files_put_back(const struct files *files, pid_t keeper) {
-    for (size_t i = 0; i < files->count; i++)
-        if (!put_back(&files->list[i], keeper))
-            return refuse("%s (descriptor %d) cannot be put back: %s", files->list[i].path, files->list[i].number,
-                          strerror(errno));
-    return true;
+    int process = pidfd_of(keeper);
+    bool good = true;
+    for (size_t i = 0; good && i < files->count; i++)
+        good = put_back(&files->list[i], process, keeper) ||
+               refuse("descriptor %d cannot be put back: %s", files->list[i].number, strerror(errno));
+    if (process >= 0) close(process);
+    return good;
 }

@@ -12,23 +12,26 @@ struct task;
 
 struct open_file {
     int number;
-    unsigned flags;  // as /proc/PID/fdinfo shows them, O_CLOEXEC included
+    unsigned flags;  // of the open file; of a named one as /proc/PID/fdinfo shows them, O_CLOEXEC included
     long long offset;
     struct stat status;
-    char *path;     // as /proc/PID/fd shows it
+    char *path;     // of a file or directory, as /proc/PID/fd shows it
+    bool is_line;   // PID 1's connection to the server
     bool deleted;   // its name was gone: `content` holds what was in it
     char *content;
 };
 
 struct files {
     struct open_file *list;
-    size_t count;
+    size_t count, room;
     char *directory;  // the working directory
 };
 
 /// Notes what a process that is held has open; false with `why` set where some of it would not be exact.
 /// PID 1 may also have the socket on which it listens.
 bool files_note(struct files *files, pid_t pid, bool is_init);
+/// Closes in PID 1's copy what leads to the server.
+bool files_leave_line(struct files *files, struct task *keeper);
 void files_free(struct files *files);
 
 /// Puts back what `keeper`, a twin, shares with whoever was ended: offsets, flags, what is in pipes.

@@ -103,12 +103,18 @@ bool files_of_init(const struct files *files, struct task *init, pid_t twin, pid
     bool good = true;
     for (size_t i = 0; good && i < files->count; i++) {
         int number = files->list[i].number;
+        if (files->list[i].is_line) {
+            // PID 1 has it for open. It reads the end of it out of /dev/null, its stdin, and closes it.
+            task_call(init, SYS_dup3, 0, (unsigned long)number, O_CLOEXEC, 0);
+            continue;
+        }
         if (syscall(SYS_kcmp, init->pid, twin, KCMP_FILE, number, number) == 0) continue;
         // PID 1 takes it from its own copy, as the very same open file.
         if (process < 0) process = open_high(init, twin_inner);
         long got = process < 0 ? process
                                : task_call(init, SYS_pidfd_getfd, (unsigned long)process, (unsigned long)number, 0, 0);
-        good = become(init, got, number, files->list[i].flags);
+        // Whatever PID 1 has open but its first three is closed in what it starts.
+        good = become(init, got, number, number > 2 ? O_CLOEXEC : 0);
         if (!good) refuse("PID 1 cannot have its descriptor %d again: %s", number, strerror((int)-got));
     }
     if (process >= 0) task_call(init, SYS_close, (unsigned long)process, 0, 0, 0);

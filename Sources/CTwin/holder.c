@@ -32,8 +32,12 @@ static bool is_whole(const struct set *set) {
     return true;
 }
 
-static enum ctwin_answer make(const struct ctwin_request *request, struct ctwin_reply *reply) {
-    if (!set_make(request->set, request->init)) return CTWIN_REFUSED;
+static enum ctwin_answer make(int socket, const struct ctwin_request *request, struct ctwin_reply *reply) {
+    if (!live_hold(request->init)) return CTWIN_REFUSED;
+    // The server looks at the files meanwhile.
+    const struct ctwin_reply held = {.answer = CTWIN_HELD};
+    send(socket, &held, sizeof held, MSG_NOSIGNAL);
+    if (!set_copy(request->set)) return CTWIN_REFUSED;
     reply->processes = (uint32_t)live_count + 1;
     return CTWIN_DONE;
 }
@@ -64,7 +68,7 @@ static void answer(int socket, const struct ctwin_request *request) {
     tasks_gather();
     switch (request->kind) {
     case CTWIN_MAKE:
-        reply.answer = make(request, &reply);
+        reply.answer = make(socket, request, &reply);
         break;
     case CTWIN_GO:
         live_release();

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,9 +58,7 @@ static const char *field(const char *status, const char *name) {
     return at ? at + strlen(name) : "";
 }
 
-pid_t proc_inner(pid_t pid) {
-    const char *status = proc_text(pid, "status", NULL);
-    if (!status) return 0;
+static pid_t inner_in(const char *status) {
     // The last of the line is the innermost namespace's.
     const char *at = field(status, "\nNSpid:");
     long inner = 0;
@@ -70,6 +69,11 @@ pid_t proc_inner(pid_t pid) {
         at = end;
     }
     return (pid_t)inner;
+}
+
+pid_t proc_inner(pid_t pid) {
+    const char *status = proc_text(pid, "status", NULL);
+    return status ? inner_in(status) : 0;
 }
 
 unsigned long find_system_call(const struct task *task) {
@@ -91,97 +95,100 @@ unsigned long find_system_call(const struct task *task) {
     return 0;
 }
 
+bool refuse_of(pid_t pid, const char *format, ...) {
+    char what[300];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(what, sizeof what, format, arguments);
+    va_end(arguments);
+    pid_t inner = proc_inner(pid);
+    const char *command = proc_text(pid, "comm", NULL);
+    if (inner == 0 || !command) return refuse("process %d ended meanwhile", pid);
+    return refuse("process %d (%.*s) %s", inner, (int)strcspn(command, "\n"), command, what);
+}
+
 /// Zero in hexadecimal digits.
 static bool is_zero(const char *mask) {
     while (*mask == '\t' || *mask == '0') mask++;
     return *mask == '\n';
 }
 
-static bool has_quiet_state(pid_t pid, const char *name) {
+static bool has_quiet_state(pid_t pid, pid_t *inner) {
     const char *status = proc_text(pid, "status", NULL);
     if (!status) return refuse("process %d ended meanwhile", pid);
-    if (atoi(field(status, "\nThreads:")) != 1) return refuse("%s has several threads", name);
+    *inner = inner_in(status);
+    if (atoi(field(status, "\nThreads:")) != 1) return refuse_of(pid, "has several threads");
     if (!is_zero(field(status, "\nSigPnd:")) || !is_zero(field(status, "\nShdPnd:")))
-        return refuse("%s has a signal to come", name);
+        return refuse_of(pid, "has a signal to come");
     if (strtoull(field(status, "\nSigIgn:"), NULL, 16) >> (SIGTRAP - 1) & 1)
-        return refuse("%s ignores SIGTRAP, which a step would undo", name);
-    if (atoi(field(status, "\nVmLck:")) != 0) return refuse("%s has locked memory, which a fork has not", name);
+        return refuse_of(pid, "ignores SIGTRAP, which a step would undo");
+    if (atoi(field(status, "\nHugetlbPages:")) != 0) return refuse_of(pid, "has huge pages of its own");
+    if (atoi(field(status, "\nVmLck:")) != 0) return refuse_of(pid, "has locked memory, which a fork has not");
     return true;
 }
 
 /// A session leader without a terminal: its copy can be one again under its old pid.
-static bool leads_a_session(pid_t pid, const char *name) {
+static bool leads_a_session(pid_t pid) {
     const char *stat = proc_text(pid, "stat", NULL);
     const char *at = stat ? strrchr(stat, ')') : NULL;
     int group, session, terminal;
     if (!at || sscanf(at, ") %*c %*d %d %d %d", &group, &session, &terminal) != 3)
         return refuse("process %d ended meanwhile", pid);
-    if (terminal) return refuse("%s has a terminal", name);
-    if (session != pid || group != pid) return refuse("%s is not the leader of its session", name);
+    if (terminal) return refuse_of(pid, "has a terminal");
+    if (session != pid || group != pid) return refuse_of(pid, "is not the leader of its session");
     return true;
 }
 
-static bool has_flag(const char *flags, const char *end, const char *flag) {
-    for (const char *at = flags; at + 2 <= end; at += 3)
-        if (!strncmp(at, flag, 2)) return true;
-    return false;
-}
-
-/// What a fork leaves out of memory, or shares (proc_pid_smaps(5), VmFlags).
-static bool has_plain_memory(pid_t pid, const char *name) {
-    static const char *const refused[][2] = {
-        {"wf", "memory that is wiped in a fork"}, {"dp", "memory that may be dropped"},
-        {"lo", "locked memory"},                  {"ht", "huge pages of its own"},
-        {"um", "a userfaultfd"},                  {"uw", "a userfaultfd"},
-    };
-    const char *text = proc_text(pid, "smaps", NULL);
-    if (!text) return refuse("process %d ended meanwhile", pid);
-    while ((text = strstr(text, "\nVmFlags: "))) {
-        text += 10;
-        const char *end = strchr(text, '\n');
-        if (!end) break;
-        // The kernel's own pages, which every process has.
-        if (has_flag(text, end, "pf") || has_flag(text, end, "io")) continue;
-        if (has_flag(text, end, "sh") && has_flag(text, end, "wr"))
-            return refuse("%s has memory that it shares and writes to", name);
-        if (has_flag(text, end, "dc")) return refuse("%s has memory that a fork has not", name);
-        for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
-            if (has_flag(text, end, refused[i][0])) return refuse("%s has %s", name, refused[i][1]);
+static bool shares_no_memory(pid_t pid) {
+    const char *line = proc_text(pid, "maps", NULL);
+    if (!line) return refuse("process %d ended meanwhile", pid);
+    while (*line) {
+        const char *rights = strchr(line, ' ');
+        if (!rights) break;
+        if (rights[2] == 'w' && rights[4] == 's') return refuse_of(pid, "has memory that it shares and writes to");
+        line = strchr(rights, '\n');
+        if (!line) break;
+        line++;
     }
     return true;
 }
 
-static bool shares_namespaces(pid_t pid, pid_t init, const char *name) {
-    static const char *const kinds[] = {"mnt", "net", "ipc", "uts", "user", "cgroup", "pid_for_children",
-                                        "time_for_children"};
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-        char path[64];
-        struct stat its, inits;
-        snprintf(path, sizeof path, "/proc/%d/ns/%s", pid, kinds[i]);
-        if (stat(path, &its)) return refuse("process %d ended meanwhile", pid);
-        snprintf(path, sizeof path, "/proc/%d/ns/%s", init, kinds[i]);
-        if (stat(path, &inits)) return refuse("process %d ended meanwhile", init);
-        if (its.st_ino != inits.st_ino) return refuse("%s has a namespace of its own", name);
+enum { KINDS = 8, NAME = 40 };
+
+static bool namespaces(pid_t pid, char names[KINDS][NAME]) {
+    static const char *const kinds[KINDS] = {"mnt", "net", "ipc", "uts", "user", "cgroup", "pid_for_children",
+                                             "time_for_children"};
+    char path[32];
+    snprintf(path, sizeof path, "/proc/%d/ns", pid);
+    int directory = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    bool good = directory >= 0;
+    for (int i = 0; good && i < KINDS; i++) {
+        memset(names[i], 0, NAME);
+        good = readlinkat(directory, kinds[i], names[i], NAME - 1) > 0;
     }
-    return true;
+    if (directory >= 0) close(directory);
+    return good || refuse("process %d ended meanwhile", pid);
 }
 
-void name_process(char *name, size_t size, pid_t pid) {
-    pid_t inner = proc_inner(pid);
-    const char *command = proc_text(pid, "comm", NULL);
-    if (!command) command = "";
-    snprintf(name, size, "process %d (%.*s)", inner, (int)strcspn(command, "\n"), command);
+static bool shares_namespaces(pid_t pid, pid_t init) {
+    // PID 1 never leaves those that it was started in.
+    static char own[KINDS][NAME];
+    static pid_t known;
+    char names[KINDS][NAME];
+    if (known != init && !namespaces(init, own)) return false;
+    known = init;
+    if (!namespaces(pid, names)) return false;
+    return !memcmp(names, own, sizeof own) || refuse_of(pid, "has a namespace of its own");
 }
 
-bool can_be_copied(const struct task *task, pid_t init) {
+bool can_be_copied(const struct task *task, pid_t init, pid_t *inner) {
     pid_t child, pid = task->pid;
-    char name[64];
-    name_process(name, sizeof name, pid);
-    if (!has_quiet_state(pid, name) || !leads_a_session(pid, name)) return false;
-    if (proc_children(pid, &child, 1)) return refuse("%s has children", name);
+    if (task_is_in_sequence(task)) return refuse_of(pid, "is in a restartable sequence");
+    if (!has_quiet_state(pid, inner) || !leads_a_session(pid)) return false;
+    if (proc_children(pid, &child, 1)) return refuse_of(pid, "has children");
     size_t timers = 0;
-    if (!proc_text(pid, "timers", &timers) || timers) return refuse("%s has a timer of its own", name);
-    return shares_namespaces(pid, init, name) && has_plain_memory(pid, name);
+    if (!proc_text(pid, "timers", &timers) || timers) return refuse_of(pid, "has a timer of its own");
+    return shares_namespaces(pid, init) && shares_no_memory(pid);
 }
 
 bool init_can_be_copied(const struct task *task) {

@@ -14,14 +14,17 @@ const char *proc_text(pid_t pid, const char *name, size_t *length);
 size_t proc_children(pid_t pid, pid_t *children, size_t limit);
 /// The pid that a process has in its own namespace; 0 where it is gone.
 pid_t proc_inner(pid_t pid);
-/// What a process is called in a message: its inner pid and its command.
-void name_process(char *name, size_t size, pid_t pid);
+/// The same as `refuse`, beginning with the process: its inner pid and its command.
+bool refuse_of(pid_t pid, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /// Where a `syscall` lies in the memory of a process that is held; 0 where none was found.
 unsigned long find_system_call(const struct task *task);
 
-/// Whether a fork of this process, which is held, has all that it is made of; false with `why` set.
-bool can_be_copied(const struct task *task, pid_t init);
-/// The same for PID 1.
+/// Whether a fork of this process, which is held, has all that it is made of; false with `why` set. Its pid in its own
+/// namespace goes to `inner`.
+bool can_be_copied(const struct task *task, pid_t init, pid_t *inner);
+/// Whether a copy has all memory of the process, both standing still; false with `why` set.
+bool copy_has_all(pid_t pid, pid_t copy);
+/// The same as can_be_copied for PID 1.
 bool init_can_be_copied(const struct task *task);
 
 #endif

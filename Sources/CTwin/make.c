@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -83,25 +84,37 @@ static bool hold_all(pid_t init) {
     return true;
 }
 
-/// What a fork does not inherit and can be given again.
-static bool ask_for_the_rest(struct twin *twin, struct task *task) {
-    for (int which = ITIMER_REAL; which <= ITIMER_PROF; which++)
-        if (task_call_with(task, SYS_getitimer, (unsigned long)which, &twin->timers[which], sizeof *twin->timers, true,
-                           0))
-            return refuse("process %d: its timers cannot be read", task->pid);
-    struct {
-        int option;
-        void *to;
-        size_t size;
-    } const asked[] = {
-        {PR_GET_PDEATHSIG, &twin->death_signal, sizeof twin->death_signal},
-        {PR_GET_CHILD_SUBREAPER, &twin->is_subreaper, sizeof twin->is_subreaper},
-        {PR_GET_TID_ADDRESS, &twin->clear_at, sizeof twin->clear_at},
-    };
+/// What a fork does not inherit and can be given again; as it lies in the process's memory for the while.
+struct rest {
+    struct itimerval timers[3];
+    unsigned long clear_at;
+    int death_signal, is_subreaper;
+};
+
+static bool ask_all(struct task *task, unsigned long place) {
+    const unsigned long timers = place + offsetof(struct rest, timers);
+    for (unsigned long which = ITIMER_REAL; which <= ITIMER_PROF; which++)
+        if (task_call(task, SYS_getitimer, which, timers + which * sizeof(struct itimerval), 0, 0)) return false;
+    const unsigned long asked[][2] = {{PR_GET_PDEATHSIG, offsetof(struct rest, death_signal)},
+                                      {PR_GET_CHILD_SUBREAPER, offsetof(struct rest, is_subreaper)},
+                                      {PR_GET_TID_ADDRESS, offsetof(struct rest, clear_at)}};
     for (size_t i = 0; i < sizeof asked / sizeof *asked; i++)
-        if (task_call_with(task, SYS_prctl, (unsigned long)asked[i].option, asked[i].to, asked[i].size, true, 0))
-            return refuse("process %d: its attributes cannot be read", task->pid);
-    if (twin->is_subreaper) return refuse("process %d takes up orphans", task->pid);
+        if (task_call(task, SYS_prctl, asked[i][0], place + asked[i][1], 0, 0)) return false;
+    return true;
+}
+
+static bool ask_for_the_rest(struct twin *twin, struct task *task) {
+    struct rest rest = {0}, own;
+    unsigned long place = task_scratch(task);
+    if (!memory_read(task->pid, place, &own, sizeof own) || !memory_write(task->pid, place, &rest, sizeof rest))
+        return false;
+    bool good = ask_all(task, place) && memory_read(task->pid, place, &rest, sizeof rest);
+    if (!memory_write(task->pid, place, &own, sizeof own)) return false;
+    if (!good) return refuse("process %d: its attributes cannot be read", task->pid);
+    if (rest.is_subreaper) return refuse("process %d takes up orphans", task->pid);
+    memcpy(twin->timers, rest.timers, sizeof rest.timers);
+    twin->clear_at = rest.clear_at;
+    twin->death_signal = rest.death_signal;
     void *list = NULL;
     if (syscall(SYS_get_robust_list, task->pid, &list, &twin->robust_size))
         return refuse("process %d: its robust futexes cannot be read", task->pid);
@@ -116,37 +129,51 @@ static bool copy(struct twin *twin, struct task *task, unsigned long flags) {
     if (pid < 0) return refuse("process %d cannot be forked: %s", task->pid, strerror((int)-pid));
     if (!task_adopt(&twin->kept, born, task)) return false;
     twin->kept_inner = (pid_t)pid;
-    // In the original's session it would keep the original's pid from being used again.
-    if (task_call(&twin->kept, SYS_setsid, 0, 0, 0, 0) < 0) return refuse("a twin cannot leave the session");
     return task_keep(&twin->kept);
 }
 
+/// In the original's session a twin would keep the original's pid from being used again.
+static bool leave_session(struct twin *twin) {
+    task_bring(&twin->kept);
+    long session = task_call(&twin->kept, SYS_setsid, 0, 0, 0, 0);
+    task_send(&twin->kept);
+    return session >= 0 || refuse("a twin cannot leave the session");
+}
+
 static bool copy_child(struct twin *twin, struct task *task) {
-    twin->inner = proc_inner(task->pid);
-    if (!can_be_copied(task, init_task.pid) || !files_note(&twin->files, task->pid, false)) return false;
+    if (!can_be_copied(task, init_task.pid, &twin->inner) || !files_note(&twin->files, task->pid, false)) return false;
     // As its sibling it is PID 1's child, and sends no signal to the original.
-    return ask_for_the_rest(twin, task) && copy(twin, task, CLONE_PARENT | SIGCHLD);
+    return ask_for_the_rest(twin, task) && copy(twin, task, CLONE_PARENT | SIGCHLD) && leave_session(twin) &&
+           copy_has_all(task->pid, twin->kept.pid);
 }
 
 static bool copy_all(struct set *set) {
-    if (!init_can_be_copied(&init_task) || !files_note(&set->init.files, init_task.pid, true)) return false;
+    if (!init_can_be_copied(&init_task) || !ipc_look(init_task.pid, false)) return false;
+    if (!files_note(&set->init.files, init_task.pid, true)) return false;
     for (size_t i = 0; i < live_count; i++) {
         set->count = i + 1;
         if (!copy_child(&set->list[i], &live[i])) return false;
     }
     // Who is a namespace's PID 1 has no siblings (fork(2), CLONE_PARENT).
-    return copy(&set->init, &init_task, SIGCHLD);
+    return copy(&set->init, &init_task, SIGCHLD) && files_leave_line(&set->init.files, &set->init.kept);
 }
 
-bool set_make(uint64_t number, pid_t init) {
+bool live_hold(pid_t init) {
+    if (hold_all(init)) return true;
+    live_release();
+    return false;
+}
+
+bool set_copy(uint64_t number) {
     struct set *set = calloc(1, sizeof *set);
     if (set) set->list = calloc(MOST, sizeof *set->list);
     if (!set || !set->list) {
         free(set);
+        live_release();
         return refuse("out of memory");
     }
     set->number = number;
-    if (hold_all(init) && copy_all(set)) {
+    if (copy_all(set)) {
         set->next = sets;
         sets = set;
         return true;

@@ -18,7 +18,7 @@ struct twin {
     struct files files;
     struct itimerval timers[3];
     unsigned long robust_list, robust_size, clear_at;
-    int death_signal, is_subreaper;
+    int death_signal;
 };
 
 struct set {
@@ -38,7 +38,10 @@ extern size_t live_count;
 /// Whether the sandbox's processes were ended and are not back.
 extern bool is_cleared;
 
-bool set_make(uint64_t number, pid_t init);
+/// Stops all processes; false with `why` set where one runs on or was starting.
+bool live_hold(pid_t init);
+/// Copies those that were stopped; lets them go where that fails.
+bool set_copy(uint64_t number);
 void live_release(void);
 struct set *set_find(uint64_t number);
 void set_drop(struct set *set);
@@ -50,6 +53,8 @@ size_t live_children(pid_t init, pid_t *children, size_t limit);
 bool live_clear(pid_t init, bool *is_touched);
 bool set_revive(struct set *set);
 
+/// Whether there are no System V objects, or none any more; false with `why` set.
+bool ipc_look(pid_t init, bool removes);
 /// Gives PID 1's memory the contents that its copy has.
 bool memory_of_init(struct task *init, const struct task *kept);
 

@@ -24,6 +24,7 @@ enum { BIRTHS = PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE }
 char why[400];
 static cpu_set_t ours, one;
 static bool gathered;
+static int our_policy;
 static time_t gathered_at;
 
 bool refuse(const char *format, ...) {
@@ -40,6 +41,19 @@ static time_t now(void) {
     return time.tv_sec;
 }
 
+/// Has a process run at once; returns how it was scheduled.
+static int hurry(pid_t pid) {
+    const struct sched_param first = {.sched_priority = 1};
+    int policy = sched_getscheduler(pid);
+    bool is_usual = policy == SCHED_OTHER || policy == SCHED_BATCH || policy == SCHED_IDLE;
+    return is_usual && sched_setscheduler(pid, SCHED_FIFO, &first) == 0 ? policy : -1;
+}
+
+static void slow_down(pid_t pid, int policy) {
+    const struct sched_param none = {0};
+    if (policy >= 0) sched_setscheduler(pid, policy, &none);
+}
+
 void tasks_gather(void) {
     int here = sched_getcpu();
     gathered_at = now();
@@ -48,6 +62,7 @@ void tasks_gather(void) {
     CPU_ZERO(&one);
     CPU_SET(here, &one);
     sched_setaffinity(0, sizeof one, &one);
+    our_policy = hurry(0);
     // Wakes a wait(2) for a process that does not stop.
     struct itimerval often = {{0, 250000}, {0, 250000}};
     setitimer(ITIMER_REAL, &often, NULL);
@@ -56,18 +71,23 @@ void tasks_gather(void) {
 void tasks_part(void) {
     struct itimerval never = {{0, 0}, {0, 0}};
     setitimer(ITIMER_REAL, &never, NULL);
-    if (gathered) sched_setaffinity(0, sizeof ours, &ours);
+    if (gathered) {
+        slow_down(0, our_policy);
+        sched_setaffinity(0, sizeof ours, &ours);
+    }
     gathered = false;
 }
 
 bool out_of_time(void) { return now() - gathered_at > PATIENCE; }
 
 static void bring_here(struct task *task) {
+    task->policy = gathered ? hurry(task->pid) : -1;
     if (sched_getaffinity(task->pid, sizeof task->cpus, &task->cpus)) CPU_ZERO(&task->cpus);
     if (gathered && CPU_COUNT(&task->cpus)) sched_setaffinity(task->pid, sizeof one, &one);
 }
 
 static void send_home(const struct task *task) {
+    slow_down(task->pid, task->policy);
     if (CPU_COUNT(&task->cpus)) sched_setaffinity(task->pid, sizeof task->cpus, &task->cpus);
 }
 
@@ -193,10 +213,12 @@ long task_fork(struct task *task, unsigned long flags, unsigned long clear_at, p
     return pid;
 }
 
+// Below the red zone (System V ABI, 3.2.2).
+unsigned long task_scratch(const struct task *task) { return (task->registers.rsp - 128 - SCRATCH) & -64UL; }
+
 long task_call_with(struct task *task, long number, unsigned long before, void *bytes, size_t size, bool pointer_last,
                     unsigned long after) {
-    // Below the red zone (System V ABI, 3.2.2).
-    unsigned long place = (task->registers.rsp - 128 - SCRATCH) & -64UL;
+    unsigned long place = task_scratch(task);
     char own[SCRATCH];
     if (size > SCRATCH || !memory_read(task->pid, place, own, size)) return -EFAULT;
     if (!memory_write(task->pid, place, bytes, size)) return -EFAULT;
@@ -217,6 +239,7 @@ void task_release(struct task *task) {
 }
 
 void task_bring(const struct task *task) {
+    if (task->policy >= 0) hurry(task->pid);
     if (gathered && CPU_COUNT(&task->cpus)) sched_setaffinity(task->pid, sizeof one, &one);
 }
 
@@ -245,6 +268,19 @@ void rewind_call(struct user_regs_struct *registers) {
         registers->rax = registers->orig_rax;
     }
     registers->orig_rax = -1UL;
+}
+
+bool task_is_in_sequence(const struct task *task) {
+    // <linux/ptrace.h>, PTRACE_GET_RSEQ_CONFIGURATION; of struct rseq the field rseq_cs.
+    struct {
+        uint64_t pointer;
+        uint32_t size, signature, flags, pad;
+    } known = {0};
+    enum { GET_RSEQ = 0x420f, SEQUENCE_AT = 8 };
+    uint64_t sequence = 0;
+    if ((long)task->registers.orig_rax >= 0) return false;
+    if (ptrace((enum __ptrace_request)GET_RSEQ, task->pid, sizeof known, &known) < 0 || !known.pointer) return false;
+    return !memory_read(task->pid, known.pointer + SEQUENCE_AT, &sequence, sizeof sequence) || sequence;
 }
 
 bool memory_read(pid_t pid, unsigned long address, void *to, size_t size) {

@@ -14,6 +14,7 @@ struct task {
     uint64_t mask;                      // its signal mask, as it was stopped
     unsigned long instruction;          // a `syscall` in its memory
     cpu_set_t cpus;                     // where it may run
+    int policy;                         // how it is scheduled; -1 where that stays
     bool held;
 };
 
@@ -22,7 +23,8 @@ bool refuse(const char *format, ...) __attribute__((format(printf, 1, 2)));
 extern char why[400];
 
 /// Stays on one processor, and takes the tasks that are held from now on there too: each call passes from us to the task
-/// and back, which costs ten times as much between two.
+/// and back, which costs ten times as much between two. All run before anything else there, for the sandbox stands still
+/// meanwhile: on a busy machine each of some thirty turns would wait for milliseconds.
 void tasks_gather(void);
 void tasks_part(void);
 
@@ -52,6 +54,10 @@ bool task_keep(struct task *task);
 /// kernel knew of it.
 void rewind_call(struct user_regs_struct *registers);
 
+/// Whether it was stopped outside of any system call with a restartable sequence begun (rseq(2)), which the kernel takes
+/// for broken off by whatever it is made to call.
+bool task_is_in_sequence(const struct task *task);
+
 /// Memory of a process; false with `why` set.
 bool memory_read(pid_t pid, unsigned long address, void *to, size_t size);
 bool memory_write(pid_t pid, unsigned long address, const void *from, size_t size);
@@ -59,6 +65,8 @@ bool memory_write(pid_t pid, unsigned long address, const void *from, size_t siz
 /// A call with one argument that points to `size` bytes, at most SCRATCH, which come from and go back to `bytes`. What
 /// lies there in the process's memory is put back.
 enum { SCRATCH = 512 };
+/// Where in its memory SCRATCH bytes lie that it does not need meanwhile, if they are put back.
+unsigned long task_scratch(const struct task *task);
 long task_call_with(struct task *task, long number, unsigned long before, void *bytes, size_t size, bool pointer_last,
                     unsigned long after);
 

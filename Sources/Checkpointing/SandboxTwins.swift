@@ -79,6 +79,10 @@ extension CheckpointManager {
             return sandbox.twins?.position.map { (sandbox, $0) }
         }
         guard reference.utf8.count >= 4 else { return nil }
+        // A tag, or the beginning of an id in the store, comes first.
+        if reference.utf8.count < 12, (try? store.resolve(reference: reference) { _ in nil }) != nil {
+            return nil
+        }
         var found: (sandbox: LiveSandbox, id: String)?
         for sandbox in all {
             for id in sandbox.twins?.with({ Array($0.snapshots.keys) }) ?? [] where id.hasPrefix(reference) {

@@ -150,6 +150,7 @@ extension CheckpointManager {
         sandbox.endStranger()
         if let filling { watch(filling, of: sandbox) }
         wakeLifeWatch()
+        prepareTwins(of: sandbox, process)
     }
 
     /// Connects the line that a sandbox has to another PID 1; nil where it has none that works.

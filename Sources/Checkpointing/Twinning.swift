@@ -29,6 +29,7 @@ extension CheckpointManager {
     ) throws(ErrorMessage) -> TwinSave {
         if running.isPaused { return .refused("it is paused") }
         if sandbox.with({ $0.isDebugged }) { return .refused("a debugger has it") }
+        if sandbox.record.spec.security.capabilities & Self.mounting != 0 { return .refused("it may mount") }
         guard let parts = upperParts(of: sandbox, running) else {
             return .refused("it can write to more than the layer of its own")
         }
@@ -51,10 +52,7 @@ extension CheckpointManager {
             return state.sets
         }
         var timings = Timings(totalMs: 0)
-        let outcome = try withoutLine(running, of: sandbox) {
-            copy(twins, set, running.process.pid, parts, &timings)
-        }
-        switch outcome {
+        switch copy(twins, set, running.process.pid, parts, &timings) {
         case .failure(let obstacle): return .refused(obstacle.sentence)
         case .success(let (processes, image)):
             timings.totalMs = milliseconds(since: start)
@@ -70,6 +68,9 @@ extension CheckpointManager {
         }
     }
 
+    /// CAP_SYS_ADMIN (<linux/capability.h>): mounts and names of a sandbox that has it do not go back with its files.
+    private static let mounting: UInt64 = 1 << 21
+
     private struct Obstacle: Error { let sentence: String }
 
     /// Copies the processes and, while they stand still, the files.
@@ -77,28 +78,29 @@ extension CheckpointManager {
         _ twins: SandboxTwins, _ set: UInt64, _ process: Int32, _ parts: [UpperPart], _ timings: inout Timings
     ) -> Result<(processes: Int, image: UpperImage), Obstacle> {
         let began = monotonicNanoseconds()
+        var captured: Result<UpperImage, UpperImageError>?
+        var filesystemMs = 0.0
         let processes: Int
-        do throws(TwinError) { processes = try twins.holder.make(set, of: process) } catch {
+        do throws(TwinError) {
+            processes = try twins.holder.make(set, of: process) {
+                let instant = monotonicNanoseconds()
+                captured = Result { () throws(UpperImageError) in
+                    try UpperImage.capture(parts, previous: twins.with { $0.last })
+                }
+                filesystemMs = milliseconds(since: instant)
+            }
+            try twins.holder.go()
+        } catch {
             switch error {
             case .refused(let why), .broken(let why): return .failure(Obstacle(sentence: why))
             }
         }
-        let instant = monotonicNanoseconds()
-        var image: UpperImage?
-        var obstacle: String?
-        do throws(UpperImageError) { image = try .capture(parts, previous: twins.with { $0.last }) } catch {
-            obstacle = error.description
-        }
-        timings.filesystemMs = milliseconds(since: instant)
-        do throws(TwinError) { try twins.holder.go() } catch {
-            obstacle = "the holder of twins is gone"
-        }
+        timings.filesystemMs = filesystemMs
         timings.frozenMs = milliseconds(since: began)
-        guard let image, obstacle == nil else {
+        do throws(UpperImageError) { return .success((processes, try captured!.get())) } catch {
             twins.holder.drop(set)
-            return .failure(Obstacle(sentence: obstacle ?? "its files could not be read"))
+            return .failure(Obstacle(sentence: error.description))
         }
-        return .success((processes, image))
     }
 
     private func twinInfo(
@@ -147,12 +149,23 @@ extension CheckpointManager {
         }
     }
 
+    /// Starts the holder of a sandbox's twins before its first save, where the server's saves are to be twins.
+    func prepareTwins(of sandbox: LiveSandbox, _ process: SandboxProcess) {
+        guard engine == .twin else { return }
+        startThread { [executable] in
+            guard let twins = try? SandboxTwins(executable: executable) else { return }
+            sandbox.with { state in
+                guard state.running?.process === process, state.running?.twins == nil else { return }
+                state.running?.twins = twins
+            }
+        }
+    }
+
     /// Ends the twins of a sandbox, which a process image would hold; what is to be said of it.
     func endTwins(of sandbox: LiveSandbox) -> String? {
         guard let twins = sandbox.twins else { return nil }
         let count = twins.count
         twins.end()
-        sandbox.with { $0.running?.twins = nil }
         if count == 0 { return nil }
         return
             "a process image can hold no twins: \(count == 1 ? "1 of it was" : "\(count) of it were") ended"

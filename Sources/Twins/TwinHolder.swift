@@ -63,9 +63,15 @@ public final class TwinHolder: Sendable {
     }
 
     /// Stops every process of the sandbox and copies it, as set `set`; all stand still until `go`. Returns how many
-    /// there are, PID 1 included. `initProcess` is the host's pid of PID 1, here and below.
-    public func make(_ set: UInt64, of initProcess: Int32) throws(TwinError) -> Int {
-        Int(try ask(CTWIN_MAKE, initProcess, set).processes)
+    /// there are, PID 1 included. `initProcess` is the host's pid of PID 1, here and below. `meanwhile` is called while
+    /// they are copied; what it finds counts where this does not throw.
+    public func make(
+        _ set: UInt64, of initProcess: Int32, meanwhile: () -> Void
+    ) throws(TwinError) -> Int {
+        let held = try ask(CTWIN_MAKE, initProcess, set)
+        guard held.answer == CTWIN_HELD.rawValue else { throw .broken("the holder of twins is out of step") }
+        meanwhile()
+        return Int(try answer().processes)
     }
 
     /// Lets the processes that `make` stopped go on.
@@ -89,21 +95,30 @@ public final class TwinHolder: Sendable {
         _ kind: ctwin_request_kind, _ initProcess: Int32 = 0, _ set: UInt64 = 0
     ) throws(TwinError) -> ctwin_reply {
         var request = ctwin_request(kind: kind.rawValue, init: initProcess, set: set)
-        var reply = ctwin_reply()
-        let size = MemoryLayout<ctwin_reply>.size
         let number = socket.raw
         do throws(SystemError) {
             try retrying("send") {
                 send(number, &request, MemoryLayout<ctwin_request>.size, Int32(MSG_NOSIGNAL))
             }
+        } catch { throw Self.gone(error) }
+        return try answer()
+    }
+
+    private static func gone(_ error: SystemError) -> TwinError {
+        .broken("the process that holds the twins is gone (\(error.description))")
+    }
+
+    private func answer() throws(TwinError) -> ctwin_reply {
+        var reply = ctwin_reply()
+        let size = MemoryLayout<ctwin_reply>.size
+        let number = socket.raw
+        do throws(SystemError) {
             let got = try retrying("recv") { recv(number, &reply, size, 0) }
             guard got == size else { throw SystemError(call: "recv", code: EPIPE) }
-        } catch {
-            throw .broken("the process that holds the twins is gone (\(error.description))")
-        }
+        } catch { throw Self.gone(error) }
         let text = withUnsafeBytes(of: reply.text) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
         switch reply.answer {
-        case CTWIN_DONE.rawValue: return reply
+        case CTWIN_DONE.rawValue, CTWIN_HELD.rawValue: return reply
         case CTWIN_REFUSED.rawValue: throw .refused(text)
         default: throw .broken(text)
         }

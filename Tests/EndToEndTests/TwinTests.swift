@@ -140,6 +140,55 @@ import Testing
         }
     }
 
+    @Test func severalProcessesGoBackTogether() throws {
+        try withCkpt(environment: Self.twins) { ckpt in
+            let box = try ckpt.create("several")
+            for number in 1...5 { try box.say("x=\(number)", "s\(number)") }
+            try ckpt.ok("exec", "-d", "several", "--", "sleep", "1000")
+            let before = try box.sh("pgrep -l '' | sort; ipcs -q | wc -l")
+            let id = try twin(box)
+            for round in 1...3 {
+                for number in 1...5 where number != round {
+                    try box.say("x=0; cd /tmp; ipcmk -Q", "s\(number)")
+                }
+                try box.sh("pkill sleep")
+                try box.restore(id)
+                for number in 1...5 { #expect(try box.say("echo $x$PWD", "s\(number)") == "\(number)/root") }
+                let now = try box.sh("pgrep -l '' | sort; ipcs -q | wc -l").split(separator: "\n")
+                // The copies are there beside them, and the shell that asks has a later pid.
+                for line in before.split(separator: "\n") where !line.hasSuffix("bash") {
+                    #expect(now.contains(line), "round \(round): \(line)")
+                }
+            }
+        }
+    }
+
+    @Test func memoryThatAForkHasNotIsRefused() throws {
+        try withCkpt(environment: Self.twins) { ckpt in
+            let box = try ckpt.create("memory")
+            let cases = [
+                ("MAP_PRIVATE", "madvise(18)", "a fork empties"),
+                ("MAP_PRIVATE", "madvise(10)", "a fork leaves out"),
+                ("MAP_SHARED", "flush()", "shares and writes to"), ("MAP_PRIVATE", "flush()", ""),
+            ]
+            for (flag, call, why) in cases {
+                let script = """
+                    import mmap, time; m = mmap.mmap(-1, 65536, flags=mmap.\(flag) | mmap.MAP_ANONYMOUS)
+                    m[:] = b'x' * 65536; m.\(call); open('/root/ready', 'w').close(); time.sleep(1000)
+                    """
+                try ckpt.ok("exec", "-d", "memory", "--", "/usr/bin/python3", "-c", script)
+                try box.waitFor("rm /root/ready")
+                let info = try ckpt.json(SnapshotInfo.self, ["save", "memory"])
+                #expect((info.engine == .twin) == why.isEmpty, "\(call): \(info.engineReason ?? "a twin")")
+                #expect(info.engineReason?.contains(why) ?? true, "\(call): \(info.engineReason ?? "")")
+                try box.sh("pkill python3")
+                try box.waitFor("! pgrep python3")
+            }
+            let admin = try ckpt.create("admin", "--cap-add", "SYS_ADMIN")
+            #expect(try ckpt.json(SnapshotInfo.self, ["save", admin.name]).engineReason == "it may mount")
+        }
+    }
+
     @Test func whatCannotBeATwinIsMadeByCRIUInTheSameCall() throws {
         try withCkpt(environment: Self.twins) { ckpt in
             let box = try ckpt.create("other")

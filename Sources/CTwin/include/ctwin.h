@@ -12,7 +12,8 @@
 
 /// What the holder is asked on its socket (SOCK_SEQPACKET), one reply for each.
 enum ctwin_request_kind {
-    /// Stops all processes and makes twins as set `set`; they stand still afterwards.
+    /// Stops all processes and makes twins as set `set`; they stand still afterwards. Where they could be stopped that is
+    /// said first, by a reply of its own.
     CTWIN_MAKE = 1,
     /// Lets the processes that MAKE stopped go on.
     CTWIN_GO = 2,
@@ -37,6 +38,8 @@ enum ctwin_answer {
     CTWIN_REFUSED = 1,
     /// Something is half done: what runs in the sandbox is not to be trusted any more.
     CTWIN_BROKEN = 2,
+    /// All processes stand still; another reply follows.
+    CTWIN_HELD = 3,
 };
 
 struct ctwin_reply {
