@@ -10,15 +10,16 @@
 #include "look.h"
 #include "task.h"
 
-// A fork leaves out what madvise(2) was told to (MADV_DONTFORK), and empties other ranges (MADV_WIPEONFORK). The first
-// shows in the size of the address space, the second in the pages that are there.
+// A fork leaves out what madvise(2) was told to (MADV_DONTFORK), and empties other ranges (MADV_WIPEONFORK).
+// The first shows in the size of the address space, the second in the pages that are there.
 
 // <linux/fs.h> of Linux 6.7; older headers have none of it.
 struct page_region {
     uint64_t start, end, categories;
 };
 struct scan {
-    uint64_t size, flags, start, end, walk_end, regions, region_count, most_pages, inverted, all_of, any_of, returned;
+    uint64_t size, flags, start, end, walk_end, regions, region_count, most_pages, inverted, all_of, any_of,
+        returned;
 };
 static const unsigned long PAGEMAP_SCAN = _IOWR('f', 16, struct scan);
 enum { IS_FILE = 1 << 2, IS_PRESENT = 1 << 3, IS_SWAPPED = 1 << 4 };
@@ -58,7 +59,8 @@ static bool has_no_wiped_memory(pid_t pid) {
         text += 10;
         const char *end = strchr(text, '\n');
         if (!end) break;
-        if (has_flag(text, end, "wf") || has_flag(text, end, "dp")) return refuse("it has memory that a fork empties");
+        if (has_flag(text, end, "wf") || has_flag(text, end, "dp"))
+            return refuse("it has memory that a fork empties");
     }
     return true;
 }
@@ -93,7 +95,8 @@ bool copy_has_all(pid_t pid, pid_t copy) {
     long size = pages_of(pid);
     if (size < 0 || pages_of(copy) != size) return refuse("it has memory that a fork leaves out");
     int one = open_pagemap(pid), other = open_pagemap(copy);
-    bool good = one >= 0 && other >= 0 ? have_same_pages(one, other, pid) : refuse("its page tables cannot be read");
+    bool good = one >= 0 && other >= 0 ? have_same_pages(one, other, pid)
+                                       : refuse("its page tables cannot be read");
     if (one >= 0) close(one);
     if (other >= 0) close(other);
     return good;

@@ -21,6 +21,7 @@ static void kill_below(pid_t pid) {
     for (size_t i = 0; i < count && i < 256; i++) {
         if (is_twin(children[i])) continue;
         kill(children[i], SIGKILL);
+        hurry_to_end(children[i]);
         kill_below(children[i]);
     }
 }
@@ -49,8 +50,8 @@ bool live_clear(pid_t init, bool *is_touched) {
 
 /// Makes the next process of the sandbox's pid namespace have this pid.
 ///
-/// What a twin is made to call has the rights of the twin, which may not choose a pid (clone3(2), set_tid). A child of
-/// ours in the namespace may say what the last one was (pid_namespaces(7), ns_last_pid).
+/// What a twin is made to call has the rights of the twin, which may not choose a pid (clone3(2), set_tid). A
+/// child of ours in the namespace may say what the last one was (pid_namespaces(7), ns_last_pid).
 static bool choose_pid(pid_t init, pid_t inner) {
     static int last = -1;
     if (last < 0) last = open("/proc/sys/kernel/ns_last_pid", O_WRONLY | O_CLOEXEC);
@@ -102,7 +103,8 @@ static bool give_the_rest(const struct twin *twin, struct task *task) {
     if (task_call(task, SYS_setsid, 0, 0, 0, 0) < 0) return refuse("setsid failed");
     if (twin->robust_list && task_call(task, SYS_set_robust_list, twin->robust_list, twin->robust_size, 0, 0))
         return refuse("set_robust_list failed");
-    if (twin->death_signal && task_call(task, SYS_prctl, PR_SET_PDEATHSIG, (unsigned long)twin->death_signal, 0, 0))
+    unsigned long signal = (unsigned long)twin->death_signal;
+    if (signal && task_call(task, SYS_prctl, PR_SET_PDEATHSIG, signal, 0, 0))
         return refuse("prctl(PR_SET_PDEATHSIG) failed");
     for (int which = ITIMER_REAL; which <= ITIMER_PROF; which++) {
         struct itimerval timer = twin->timers[which];

@@ -49,14 +49,16 @@ static bool note_state(struct open_file *file, pid_t pid) {
     const char *text = proc_text(pid, info, NULL);
     if (!text || sscanf(text, "pos: %*d flags: %o", &file->flags) != 1)
         return refuse_of(pid, "has descriptor %d, which cannot be looked at", file->number);
-    if (strstr(text, "\nlock:")) return refuse_of(pid, "holds a lock on a file (descriptor %d)", file->number);
+    if (strstr(text, "\nlock:"))
+        return refuse_of(pid, "holds a lock on a file (descriptor %d)", file->number);
     return true;
 }
 
 static bool keep_content(struct open_file *file, pid_t pid) {
     char path[64];
     size_t size = (size_t)file->status.st_size;
-    if (size > LARGEST) return refuse_of(pid, "has a large file open that has no name (descriptor %d)", file->number);
+    if (size > LARGEST)
+        return refuse_of(pid, "has a large file open that has no name (descriptor %d)", file->number);
     snprintf(path, sizeof path, "/proc/%d/fd/%d", pid, file->number);
     int content = open(path, O_RDONLY | O_CLOEXEC);
     file->content = malloc(size + 1);
@@ -80,7 +82,8 @@ static bool is_stateless_device(const struct stat *status) {
 static bool note_named(struct open_file *file, int own, pid_t pid) {
     if (!note_path(file, pid)) return false;
     if (!lies_in_overlay(own))
-        return refuse_of(pid, "has %s open, which no capture holds (descriptor %d)", file->path, file->number);
+        return refuse_of(pid, "has %s open, which no capture holds (descriptor %d)", file->path,
+                         file->number);
     file->offset = lseek(own, 0, SEEK_CUR);
     file->deleted = file->status.st_nlink == 0 && S_ISREG(file->status.st_mode);
     return note_state(file, pid) && (!file->deleted || keep_content(file, pid));
@@ -107,8 +110,9 @@ static bool note_kind(struct open_file *file, int own, pid_t pid, bool is_init) 
         file->is_line = getsockopt(own, SOL_SOCKET, SO_ACCEPTCONN, &value, &size) == 0 && value == 0;
         return true;
     }
-    return note_path(file, pid) && refuse_of(pid, "has %s open (descriptor %d), whose state a twin would share",
-                                          file->path, file->number);
+    if (!note_path(file, pid)) return false;
+    return refuse_of(pid, "has %s open (descriptor %d), whose state a twin would share", file->path,
+                     file->number);
 }
 
 static bool note(struct files *files, int process, pid_t pid, int number, bool is_init) {
@@ -182,7 +186,9 @@ static bool put_content_back(const struct open_file *file, pid_t keeper) {
     snprintf(path, sizeof path, "/proc/%d/fd/%d", keeper, file->number);
     int content = open(path, O_RDWR | O_CLOEXEC);
     bool good = now && content >= 0;
-    if (good && (pread(content, now, (size_t)size + 1, 0) != size || memcmp(now, file->content, (size_t)size)))
+    bool same = good && pread(content, now, (size_t)size + 1, 0) == size &&
+                !memcmp(now, file->content, (size_t)size);
+    if (good && !same)
         good = pwrite(content, file->content, (size_t)size, 0) == size && ftruncate(content, size) == 0;
     struct timespec times[2] = {file->status.st_atim, file->status.st_mtim};
     good = good && futimens(content, times) == 0;
@@ -203,14 +209,16 @@ static bool put_back(const struct open_file *file, int process, pid_t keeper) {
         good = lseek(own, file->offset, SEEK_SET) == file->offset;
     const int changeable = O_APPEND | O_NONBLOCK | O_DIRECT | O_NOATIME | O_ASYNC;
     int flags = fcntl(own, F_GETFL), wanted = (int)file->flags & changeable;
-    if (good && (flags & changeable) != wanted) good = fcntl(own, F_SETFL, (flags & ~changeable) | wanted) == 0;
+    if (good && (flags & changeable) != wanted)
+        good = fcntl(own, F_SETFL, (flags & ~changeable) | wanted) == 0;
     // A lock that was taken since through the shared open file would stay.
     if (good && kind == S_IFREG) {
         char info[48];
         snprintf(info, sizeof info, "fdinfo/%d", file->number);
         const char *text = proc_text(keeper, info, NULL);
         struct flock all = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
-        if (text && strstr(text, "\nlock:")) good = flock(own, LOCK_UN) == 0 && fcntl(own, F_OFD_SETLK, &all) == 0;
+        if (text && strstr(text, "\nlock:"))
+            good = flock(own, LOCK_UN) == 0 && fcntl(own, F_OFD_SETLK, &all) == 0;
     }
     close(own);
     return good;

@@ -1,5 +1,5 @@
-// The open files of a process. Twin and original share what the kernel keeps of an open file, its offset and flags and
-// what is in a pipe, so that is noted when the twin is made and put back when it is forked again.
+// The open files of a process. Twin and original share what the kernel keeps of an open file, its offset and
+// flags and what is in a pipe, so that is noted when the twin is made and put back when it is forked again.
 #ifndef CTWIN_FILES_H
 #define CTWIN_FILES_H
 

@@ -46,14 +46,16 @@ static bool open_anew(const struct open_file *file, struct task *task) {
     unsigned flags = file->flags & ~(unsigned)(O_CREAT | O_EXCL | O_TRUNC);
     if (!become(task, open_in(task, file->path, flags), file->number, flags)) return false;
     if (kind == S_IFDIR && file->offset == 0) return true;
-    return task_call(task, SYS_lseek, (unsigned long)file->number, (unsigned long)file->offset, SEEK_SET, 0) ==
-           file->offset;
+    unsigned long offset = (unsigned long)file->offset;
+    long at = task_call(task, SYS_lseek, (unsigned long)file->number, offset, SEEK_SET, 0);
+    return at == file->offset;
 }
 
 bool files_open_anew(const struct files *files, struct task *task) {
     for (size_t i = 0; i < files->count; i++)
         if (!open_anew(&files->list[i], task))
-            return refuse("%s (descriptor %d) cannot be opened again", files->list[i].path, files->list[i].number);
+            return refuse("%s (descriptor %d) cannot be opened again", files->list[i].path,
+                          files->list[i].number);
     if (leads_to(task->pid, "cwd", files->directory) || strstr(files->directory, " (deleted)")) return true;
     char place[SCRATCH];
     size_t size = strlen(files->directory) + 1;
@@ -75,14 +77,15 @@ static bool close_new(const struct files *files, struct task *task) {
     snprintf(path, sizeof path, "/proc/%d/fd", task->pid);
     DIR *directory = opendir(path);
     if (!directory) return refuse("PID 1: its descriptors cannot be read");
-    int wanted[1024];
+    enum { MANY = 1024 };
+    int wanted[MANY];
     size_t count = 0;
-    for (struct dirent *entry; (entry = readdir(directory));)
-        if (entry->d_name[0] != '.' && count < sizeof wanted / sizeof *wanted && !find(files, atoi(entry->d_name)))
+    for (struct dirent *entry; (entry = readdir(directory)) && count < MANY;)
+        if (entry->d_name[0] != '.' && !find(files, atoi(entry->d_name)))
             wanted[count++] = atoi(entry->d_name);
     closedir(directory);
     for (size_t i = 0; i < count; i++) task_call(task, SYS_close, (unsigned long)wanted[i], 0, 0, 0);
-    return count < sizeof wanted / sizeof *wanted || refuse("PID 1 has too many descriptors");
+    return count < MANY || refuse("PID 1 has too many descriptors");
 }
 
 /// A pidfd of a process, above the numbers that are to be given again.
@@ -112,7 +115,8 @@ bool files_of_init(const struct files *files, struct task *init, pid_t twin, pid
         // PID 1 takes it from its own copy, as the very same open file.
         if (process < 0) process = open_high(init, twin_inner);
         long got = process < 0 ? process
-                               : task_call(init, SYS_pidfd_getfd, (unsigned long)process, (unsigned long)number, 0, 0);
+                               : task_call(init, SYS_pidfd_getfd, (unsigned long)process,
+                                           (unsigned long)number, 0, 0);
         // Whatever PID 1 has open but its first three is closed in what it starts.
         good = become(init, got, number, number > 2 ? O_CLOEXEC : 0);
         if (!good) refuse("PID 1 cannot have its descriptor %d again: %s", number, strerror((int)-got));

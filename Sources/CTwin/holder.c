@@ -95,7 +95,8 @@ static void answer(int socket, const struct ctwin_request *request) {
 
 void ctwin_hold(int socket) {
     // Of stops wait(2) tells.
-    struct sigaction action = {.sa_handler = noticed}, death = {.sa_handler = noticed, .sa_flags = SA_NOCLDSTOP};
+    struct sigaction action = {.sa_handler = noticed};
+    struct sigaction death = {.sa_handler = noticed, .sa_flags = SA_NOCLDSTOP};
     sigaction(SIGALRM, &action, NULL);
     sigaction(SIGCHLD, &death, NULL);
     prctl(PR_SET_NAME, "ckpt-twins");
@@ -116,7 +117,8 @@ void ctwin_hold(int socket) {
         if (got != sizeof request) break;
         answer(socket, &request);
     }
-    // The server is gone. What stands still goes on; where a rollback was cut short there is nothing that could.
+    // The server is gone. What stands still goes on; where a rollback was cut short there is nothing that
+    // could.
     if (is_cleared) kill(init_task.pid, SIGKILL);
     live_release();
     _exit(0);

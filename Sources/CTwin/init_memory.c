@@ -10,8 +10,9 @@
 #include "look.h"
 #include "sets.h"
 
-// PID 1 is one for the life of its namespace: it cannot be ended and forked again, so its memory is made what it was.
-// What it has not touched since it still shares with its copy, page by page, which the page tables show.
+// PID 1 is one for the life of its namespace: it cannot be ended and forked again, so its memory is made what
+// it was. What it has not touched since it still shares with its copy, page by page, which the page tables
+// show.
 
 enum { PAGE = 4096, BATCH = 4096 };
 
@@ -47,7 +48,8 @@ static bool turn_back(struct task *init, const struct task *kept, int now, int t
         for (size_t i = 0; i < count; i++, at += PAGE) {
             bool has = its[i] & (present | swapped), had = copys[i] & (present | swapped);
             if (had) {
-                bool same = its[i] & copys[i] & present && (its[i] & number) && (its[i] & number) == (copys[i] & number);
+                bool same = its[i] & copys[i] & present && (its[i] & number) &&
+                    (its[i] & number) == (copys[i] & number);
                 if (!same && !copy_page(init, kept, at)) return false;
             } else if (has) {
                 if (wanted_end != at) {

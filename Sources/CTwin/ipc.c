@@ -9,8 +9,8 @@
 
 #include "sets.h"
 
-// System V's shared memory, semaphores and message queues belong to no process: no fork has them. A sandbox that has any
-// gets no twin, and what came since goes when it is rolled back.
+// System V's shared memory, semaphores and message queues belong to no process: no fork has them. A sandbox
+// that has any gets no twin, and what came since goes when it is rolled back.
 
 struct kind {
     int (*control)(int id, int command, void *to);

@@ -4,10 +4,11 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "task.h"
@@ -20,6 +21,8 @@ const char *proc_text(pid_t pid, const char *name, size_t *length) {
     int file = open(path, O_RDONLY | O_CLOEXEC);
     if (file < 0) return NULL;
     size_t count = 0;
+    // Those of one record come whole; of the others a piece may be short before a long record.
+    bool is_short = strcmp(name, "maps") && strcmp(name, "smaps");
     for (;;) {
         if (room - count < 4096) {
             char *larger = realloc(text, room ? 2 * room : 65536);
@@ -31,6 +34,7 @@ const char *proc_text(pid_t pid, const char *name, size_t *length) {
         if (got < 0 && errno == EINTR) continue;
         if (got <= 0) break;
         count += (size_t)got;
+        if (is_short && got < 2048) break;
     }
     close(file);
     if (!text) return NULL;
@@ -123,7 +127,8 @@ static bool has_quiet_state(pid_t pid, pid_t *inner) {
     if (strtoull(field(status, "\nSigIgn:"), NULL, 16) >> (SIGTRAP - 1) & 1)
         return refuse_of(pid, "ignores SIGTRAP, which a step would undo");
     if (atoi(field(status, "\nHugetlbPages:")) != 0) return refuse_of(pid, "has huge pages of its own");
-    if (atoi(field(status, "\nVmLck:")) != 0) return refuse_of(pid, "has locked memory, which a fork has not");
+    if (atoi(field(status, "\nVmLck:")) != 0)
+        return refuse_of(pid, "has locked memory, which a fork has not");
     return true;
 }
 
@@ -139,46 +144,58 @@ static bool leads_a_session(pid_t pid) {
     return true;
 }
 
-static bool shares_no_memory(pid_t pid) {
+// <linux/fs.h> of Linux 6.11; older headers have none of it.
+struct map_query {
+    uint64_t size, flags, address, start, end, rights, page_size, offset, inode;
+    uint32_t major_number, minor_number, name_size, build_id_size;
+    uint64_t name, build_id;
+};
+enum { WRITABLE = 2, SHARED = 8, OR_NEXT = 16 };
+
+/// Whether a process has a mapping that is shared and writable: 1 or 0, or -1 where the kernel does not
+/// answer.
+static int asks_for_shared(pid_t pid) {
+    char path[32];
+    struct map_query query = {.size = sizeof query, .flags = WRITABLE | SHARED | OR_NEXT};
+    snprintf(path, sizeof path, "/proc/%d/maps", pid);
+    int maps = open(path, O_RDONLY | O_CLOEXEC);
+    if (maps < 0) return -1;
+    int found = ioctl(maps, _IOWR('f', 17, struct map_query), &query) == 0 ? 1 : errno == ENOENT ? 0 : -1;
+    close(maps);
+    return found;
+}
+
+/// The same on an older kernel.
+static int reads_for_shared(pid_t pid) {
     const char *line = proc_text(pid, "maps", NULL);
-    if (!line) return refuse("process %d ended meanwhile", pid);
+    if (!line) return -1;
     while (*line) {
         const char *rights = strchr(line, ' ');
         if (!rights) break;
-        if (rights[2] == 'w' && rights[4] == 's') return refuse_of(pid, "has memory that it shares and writes to");
+        if (rights[2] == 'w' && rights[4] == 's') return 1;
         line = strchr(rights, '\n');
         if (!line) break;
         line++;
     }
-    return true;
+    return 0;
 }
 
-enum { KINDS = 8, NAME = 40 };
-
-static bool namespaces(pid_t pid, char names[KINDS][NAME]) {
-    static const char *const kinds[KINDS] = {"mnt", "net", "ipc", "uts", "user", "cgroup", "pid_for_children",
-                                             "time_for_children"};
-    char path[32];
-    snprintf(path, sizeof path, "/proc/%d/ns", pid);
-    int directory = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    bool good = directory >= 0;
-    for (int i = 0; good && i < KINDS; i++) {
-        memset(names[i], 0, NAME);
-        good = readlinkat(directory, kinds[i], names[i], NAME - 1) > 0;
-    }
-    if (directory >= 0) close(directory);
-    return good || refuse("process %d ended meanwhile", pid);
+static bool shares_no_memory(pid_t pid) {
+    int found = asks_for_shared(pid);
+    if (found < 0) found = reads_for_shared(pid);
+    if (found < 0) return refuse("process %d ended meanwhile", pid);
+    return found == 0 || refuse_of(pid, "has memory that it shares and writes to");
 }
 
+/// In PID 1's user namespace nobody can enter or make another namespace: a sandbox with CAP_SYS_ADMIN has no
+/// twins.
 static bool shares_namespaces(pid_t pid, pid_t init) {
-    // PID 1 never leaves those that it was started in.
-    static char own[KINDS][NAME];
-    static pid_t known;
-    char names[KINDS][NAME];
-    if (known != init && !namespaces(init, own)) return false;
-    known = init;
-    if (!namespaces(pid, names)) return false;
-    return !memcmp(names, own, sizeof own) || refuse_of(pid, "has a namespace of its own");
+    char path[32], its[40] = "", inits[40] = "";
+    snprintf(path, sizeof path, "/proc/%d/ns/user", pid);
+    if (readlink(path, its, sizeof its - 1) < 0) return refuse("process %d ended meanwhile", pid);
+    snprintf(path, sizeof path, "/proc/%d/ns/user", init);
+    if (readlink(path, inits, sizeof inits - 1) < 0) return refuse("process %d ended meanwhile", init);
+    return !strcmp(its, inits) || refuse_of(pid, "has a namespace of its own");
 }
 
 bool can_be_copied(const struct task *task, pid_t init, pid_t *inner) {

@@ -19,8 +19,8 @@ bool refuse_of(pid_t pid, const char *format, ...) __attribute__((format(printf,
 /// Where a `syscall` lies in the memory of a process that is held; 0 where none was found.
 unsigned long find_system_call(const struct task *task);
 
-/// Whether a fork of this process, which is held, has all that it is made of; false with `why` set. Its pid in its own
-/// namespace goes to `inner`.
+/// Whether a fork of this process, which is held, has all that it is made of; false with `why` set. Its pid
+/// in its own namespace goes to `inner`.
 bool can_be_copied(const struct task *task, pid_t init, pid_t *inner);
 /// Whether a copy has all memory of the process, both standing still; false with `why` set.
 bool copy_has_all(pid_t pid, pid_t copy);

@@ -94,7 +94,8 @@ struct rest {
 static bool ask_all(struct task *task, unsigned long place) {
     const unsigned long timers = place + offsetof(struct rest, timers);
     for (unsigned long which = ITIMER_REAL; which <= ITIMER_PROF; which++)
-        if (task_call(task, SYS_getitimer, which, timers + which * sizeof(struct itimerval), 0, 0)) return false;
+        if (task_call(task, SYS_getitimer, which, timers + which * sizeof(struct itimerval), 0,
+                      0)) return false;
     const unsigned long asked[][2] = {{PR_GET_PDEATHSIG, offsetof(struct rest, death_signal)},
                                       {PR_GET_CHILD_SUBREAPER, offsetof(struct rest, is_subreaper)},
                                       {PR_GET_TID_ADDRESS, offsetof(struct rest, clear_at)}};
@@ -106,7 +107,8 @@ static bool ask_all(struct task *task, unsigned long place) {
 static bool ask_for_the_rest(struct twin *twin, struct task *task) {
     struct rest rest = {0}, own;
     unsigned long place = task_scratch(task);
-    if (!memory_read(task->pid, place, &own, sizeof own) || !memory_write(task->pid, place, &rest, sizeof rest))
+    if (!memory_read(task->pid, place, &own, sizeof own) || !memory_write(task->pid, place, &rest,
+                                                                          sizeof rest))
         return false;
     bool good = ask_all(task, place) && memory_read(task->pid, place, &rest, sizeof rest);
     if (!memory_write(task->pid, place, &own, sizeof own)) return false;
@@ -141,7 +143,8 @@ static bool leave_session(struct twin *twin) {
 }
 
 static bool copy_child(struct twin *twin, struct task *task) {
-    if (!can_be_copied(task, init_task.pid, &twin->inner) || !files_note(&twin->files, task->pid, false)) return false;
+    if (!can_be_copied(task, init_task.pid, &twin->inner) || !files_note(&twin->files, task->pid,
+                                                                         false)) return false;
     // As its sibling it is PID 1's child, and sends no signal to the original.
     return ask_for_the_rest(twin, task) && copy(twin, task, CLONE_PARENT | SIGCHLD) && leave_session(twin) &&
            copy_has_all(task->pid, twin->kept.pid);

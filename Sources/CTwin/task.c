@@ -49,6 +49,8 @@ static int hurry(pid_t pid) {
     return is_usual && sched_setscheduler(pid, SCHED_FIFO, &first) == 0 ? policy : -1;
 }
 
+void hurry_to_end(pid_t pid) { hurry(pid); }
+
 static void slow_down(pid_t pid, int policy) {
     const struct sched_param none = {0};
     if (policy >= 0) sched_setscheduler(pid, policy, &none);
@@ -106,12 +108,13 @@ static bool wait_stop(const struct task *task, int *status) {
 }
 
 static bool take_registers(struct task *task) {
-    // A step's own signal has to come: where it is blocked the kernel takes away its handler (kernel/signal.c,
-    // force_sig_info_to_task).
+    // A step's own signal has to come: where it is blocked the kernel takes away its handler
+    // (kernel/signal.c, force_sig_info_to_task).
     static const uint64_t all = ~(1ull << (SIGTRAP - 1));
     if (ptrace(PTRACE_GETREGS, task->pid, 0L, &task->registers)) return failed(task, "its registers");
     // What is to hold again after sigsuspend(2), ppoll(2) and the like (kernel/ptrace.c, PTRACE_GETSIGMASK).
-    if (ptrace(GET_SIGMASK, task->pid, sizeof task->mask, &task->mask)) return failed(task, "its signal mask");
+    if (ptrace(GET_SIGMASK, task->pid, sizeof task->mask, &task->mask)) return failed(task,
+                                                                                      "its signal mask");
     // A signal would come before a step.
     if (ptrace(SET_SIGMASK, task->pid, sizeof all, &all)) return failed(task, "its signal mask");
     return true;
@@ -119,7 +122,8 @@ static bool take_registers(struct task *task) {
 
 bool task_hold(struct task *task, pid_t pid) {
     *task = (struct task){.pid = pid};
-    if (ptrace(PTRACE_SEIZE, pid, 0L, (long)(BIRTHS | SUSPEND_SECCOMP))) return failed(task, "cannot be traced");
+    if (ptrace(PTRACE_SEIZE, pid, 0L, (long)(BIRTHS | SUSPEND_SECCOMP))) return failed(task,
+                                                                                       "cannot be traced");
     task->held = true;
     bring_here(task);
     if (ptrace(PTRACE_INTERRUPT, pid, 0L, 0L)) {
@@ -172,7 +176,8 @@ static long step(struct task *task, pid_t *born) {
         if (!wait_stop(task, &status)) return -ESRCH;
         int event = status >> 16;
         if (event == 0 && WSTOPSIG(status) == SIGTRAP) break;
-        if (born && (event == PTRACE_EVENT_FORK || event == PTRACE_EVENT_VFORK || event == PTRACE_EVENT_CLONE)) {
+        if (born && (event == PTRACE_EVENT_FORK || event == PTRACE_EVENT_VFORK ||
+                     event == PTRACE_EVENT_CLONE)) {
             unsigned long pid = 0;
             ptrace(PTRACE_GETEVENTMSG, task->pid, 0L, &pid);
             *born = (pid_t)pid;
@@ -199,7 +204,8 @@ static long call(struct task *task, long number, const unsigned long arguments[5
     return step(task, born);
 }
 
-long task_call(struct task *task, long number, unsigned long a, unsigned long b, unsigned long c, unsigned long d) {
+long task_call(struct task *task, long number, unsigned long a, unsigned long b, unsigned long c,
+               unsigned long d) {
     const unsigned long arguments[5] = {a, b, c, d, 0};
     return call(task, number, arguments, NULL);
 }
@@ -216,8 +222,8 @@ long task_fork(struct task *task, unsigned long flags, unsigned long clear_at, p
 // Below the red zone (System V ABI, 3.2.2).
 unsigned long task_scratch(const struct task *task) { return (task->registers.rsp - 128 - SCRATCH) & -64UL; }
 
-long task_call_with(struct task *task, long number, unsigned long before, void *bytes, size_t size, bool pointer_last,
-                    unsigned long after) {
+long task_call_with(struct task *task, long number, unsigned long before, void *bytes, size_t size,
+                    bool pointer_last, unsigned long after) {
     unsigned long place = task_scratch(task);
     char own[SCRATCH];
     if (size > SCRATCH || !memory_read(task->pid, place, own, size)) return -EFAULT;
@@ -279,7 +285,8 @@ bool task_is_in_sequence(const struct task *task) {
     enum { GET_RSEQ = 0x420f, SEQUENCE_AT = 8 };
     uint64_t sequence = 0;
     if ((long)task->registers.orig_rax >= 0) return false;
-    if (ptrace((enum __ptrace_request)GET_RSEQ, task->pid, sizeof known, &known) < 0 || !known.pointer) return false;
+    if (ptrace((enum __ptrace_request)GET_RSEQ, task->pid, sizeof known, &known) < 0 ||
+        !known.pointer) return false;
     return !memory_read(task->pid, known.pointer + SEQUENCE_AT, &sequence, sizeof sequence) || sequence;
 }
 

@@ -22,10 +22,13 @@ struct task {
 bool refuse(const char *format, ...) __attribute__((format(printf, 1, 2)));
 extern char why[400];
 
-/// Stays on one processor, and takes the tasks that are held from now on there too: each call passes from us to the task
-/// and back, which costs ten times as much between two. All run before anything else there, for the sandbox stands still
-/// meanwhile: on a busy machine each of some thirty turns would wait for milliseconds.
+/// Stays on one processor, and takes the tasks that are held from now on there too: each call passes from us
+/// to the task and back, which costs ten times as much between two. All run before anything else there, for
+/// the sandbox stands still meanwhile: on a busy machine each of some thirty turns would wait for
+/// milliseconds.
 void tasks_gather(void);
+/// Has a process that is about to end do that at once.
+void hurry_to_end(pid_t pid);
 void tasks_part(void);
 
 /// Whether more than `PATIENCE` seconds passed since tasks_gather.
@@ -37,7 +40,8 @@ bool task_hold(struct task *task, pid_t pid);
 /// Takes up a process that was born traced.
 bool task_adopt(struct task *task, pid_t pid, const struct task *parent);
 /// Has it make a system call; the kernel's answer, a negative errno where it failed.
-long task_call(struct task *task, long number, unsigned long a, unsigned long b, unsigned long c, unsigned long d);
+long task_call(struct task *task, long number, unsigned long a, unsigned long b, unsigned long c,
+               unsigned long d);
 /// The same for one that makes a process, which stands still; its host pid goes to `born`.
 long task_fork(struct task *task, unsigned long flags, unsigned long clear_at, pid_t *born);
 /// Lets it go on as it was stopped.
@@ -50,24 +54,25 @@ bool task_leave(struct task *task);
 /// Gives it back the processors it may use, and keeps it stopped; it dies with us from now on.
 bool task_keep(struct task *task);
 
-/// The same registers for a copy: a call that was interrupted is begun again, since a copy does not inherit what the
-/// kernel knew of it.
+/// The same registers for a copy: a call that was interrupted is begun again, since a copy does not inherit
+/// what the kernel knew of it.
 void rewind_call(struct user_regs_struct *registers);
 
-/// Whether it was stopped outside of any system call with a restartable sequence begun (rseq(2)), which the kernel takes
-/// for broken off by whatever it is made to call.
+/// Whether it was stopped outside of any system call with a restartable sequence begun (rseq(2)), which the
+/// kernel takes for broken off by whatever it is made to call.
 bool task_is_in_sequence(const struct task *task);
 
 /// Memory of a process; false with `why` set.
 bool memory_read(pid_t pid, unsigned long address, void *to, size_t size);
 bool memory_write(pid_t pid, unsigned long address, const void *from, size_t size);
 
-/// A call with one argument that points to `size` bytes, at most SCRATCH, which come from and go back to `bytes`. What
-/// lies there in the process's memory is put back.
+/// A call with one argument that points to `size` bytes, at most SCRATCH, which come from and go back to
+/// `bytes`. What lies there in the process's memory is put back.
 enum { SCRATCH = 512 };
 /// Where in its memory SCRATCH bytes lie that it does not need meanwhile, if they are put back.
 unsigned long task_scratch(const struct task *task);
-long task_call_with(struct task *task, long number, unsigned long before, void *bytes, size_t size, bool pointer_last,
+long task_call_with(struct task *task, long number, unsigned long before, void *bytes, size_t size,
+                    bool pointer_last,
                     unsigned long after);
 
 #endif

@@ -1,9 +1,10 @@
-// The holder of a sandbox's twins: a process of its own that stops the sandbox's processes, forks each of them by
-// ptrace(2) and keeps the copies stopped, so that they are the sandbox's memory of one instant.
+// The holder of a sandbox's twins: a process of its own that stops the sandbox's processes, forks each of
+// them by ptrace(2) and keeps the copies stopped, so that they are the sandbox's memory of one instant.
 //
-// It is no thread of the server, for a process that is traced while its tracer dies runs on with whatever registers it
-// has just then. The holder outlives a server that is killed for as long as it has something half done, then lets the
-// sandbox's processes go and ends; the kernel ends the twins with it (PTRACE_O_EXITKILL).
+// It is no thread of the server, for a process that is traced while its tracer dies runs on with whatever
+// registers it has just then. The holder outlives a server that is killed for as long as it has something
+// half done, then lets the sandbox's processes go and ends; the kernel ends the twins with it
+// (PTRACE_O_EXITKILL).
 #ifndef CTWIN_H
 #define CTWIN_H
 
@@ -12,8 +13,8 @@
 
 /// What the holder is asked on its socket (SOCK_SEQPACKET), one reply for each.
 enum ctwin_request_kind {
-    /// Stops all processes and makes twins as set `set`; they stand still afterwards. Where they could be stopped that is
-    /// said first, by a reply of its own.
+    /// Stops all processes and makes twins as set `set`; they stand still afterwards. Where they could be
+    /// stopped that is said first, by a reply of its own.
     CTWIN_MAKE = 1,
     /// Lets the processes that MAKE stopped go on.
     CTWIN_GO = 2,

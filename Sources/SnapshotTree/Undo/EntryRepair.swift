@@ -16,10 +16,10 @@ final class EntryRepair {
         var isChanged = false
         if entry.isRegular, try !hasContent(path, entry.content, in: upper) {
             let at = try merged.descriptor()
+            // ext4 starts writing back a file that was truncated to nothing when it is closed.
+            let flags = O_WRONLY | O_NOFOLLOW | O_CLOEXEC | (entry.content.isDense ? 0 : O_TRUNC)
             let file = Descriptor(
-                owning: try retrying("openat", printable(path)) {
-                    openat(at, path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC | O_TRUNC)
-                })
+                owning: try retrying("openat", printable(path)) { openat(at, path, flags) })
             try entry.content.write(to: file)
             isChanged = true
         }

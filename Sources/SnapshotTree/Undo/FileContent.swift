@@ -20,6 +20,9 @@ struct FileContent: Sendable, Equatable {
         self.init(size: target.count, extents: [Extent(offset: 0, bytes: target)])
     }
 
+    /// Whether it has no holes.
+    var isDense: Bool { extents.reduce(0) { $0 + $1.bytes.count } == size }
+
     /// Where the link leads that this is.
     var target: [UInt8] { extents.first?.bytes ?? [] }
 
@@ -63,7 +66,7 @@ struct FileContent: Sendable, Equatable {
         return bytes
     }
 
-    /// Writes it to a file that is empty.
+    /// Writes it to a file that is empty, or over another's content where it has no holes.
     func write(to file: borrowing Descriptor) throws(SystemError) {
         let number = file.raw
         for extent in extents {
