@@ -20,7 +20,7 @@ import Testing
             """
             echo $x $$ $PWD; f; cat /root/d/*; ls -lA --time-style=full-iso /root /root/d; jobs; ulimit -a; umask; trap
             cat /proc/$$/fdinfo/{3,4,5} | grep -E 'pos|flags'; readlink /proc/$$/fd/*; cat <&5
-            exec 5<&-; exec 5<>/root/d/read; grep -E '^(Sig|Shd|Cap|Seccomp|NoNew|PPid|Uid|Groups|Cpus_a)' /proc/$$/status
+            exec 5<&-; exec 5<>/root/d/read; grep -E '^(SigIgn|SigCgt|Cap|Seccomp|NoNew|PPid|Uid|Groups|Cpus_a)' /proc/$$/status
             """)
     }
 
