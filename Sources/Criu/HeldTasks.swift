@@ -83,8 +83,9 @@ public struct HeldTasks: ~Copyable {
         let blocked = try read(mask, as: UInt64.self)
         try ptrace(.getRegisters, thread, 0, memory)
         let before = try read(memory, as: user_regs_struct.self)
-        // A signal would come before the step.
-        try write(UInt64.max, at: mask)
+        // A signal would come before the step. The step's own is not blocked: the kernel would take away its handler
+        // (force_sig_info_to_task in kernel/signal.c).
+        try write(~(UInt64(1) << UInt64(SIGTRAP - 1)), at: mask)
         try ptrace(.setSignalMask, thread, 8, mask)
         var made = before
         made.rip = instruction

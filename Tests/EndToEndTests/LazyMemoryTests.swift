@@ -13,6 +13,9 @@ private struct Filled {
         try box.startPython()
         try box.install("lazy.py")
         try box.say("put 'exec(open(\"/root/lazy.py\").read())'; ask 'print(digest())'")
+        try box.say(
+            "put 'import signal; trapped = []; _ = signal.signal(signal.SIGTRAP, lambda *a: trapped.append(1))'"
+        )
     }
     init(_ box: Sandbox) { self.box = box }
 
@@ -67,6 +70,9 @@ private func hasEnded(_ pid: pid_t) -> Bool { eventually { !Leftovers.isAlive(pi
             // All of it is read by the process itself, which waits for no more than that.
             try python.restore(first)
             #expect(try python.digest() == digest)
+            // What was done in it for that took nothing away: a step's own signal least of all.
+            try python.box.say("put 'import os, signal; os.kill(os.getpid(), signal.SIGTRAP)'")
+            #expect(try python.box.say("ask 'print(len(trapped))'").hasSuffix("1"))
             // fork(2), munmap(2), mremap(2), madvise(2) and read(2) meet pages that are missing.
             try python.restore(first)
             #expect(try python.play() == played)
