@@ -63,7 +63,7 @@ def calling(source: str, number: str, timeout: float | None) -> str:
     """Has the session's bash hand over code and print the answer; one to another number is passed over.
 
     It prints `R` and the answer; `T` and the answer of a run that was interrupted; `K` where it had to be
-    killed, and `D` where it is gone.
+    killed, and `D` where it is gone: a bash that wrote to one that is just ending would die of SIGPIPE.
     """
     request = base64.b64encode(json.dumps({"source": source, "number": number}).encode()).decode()
     patience = "" if timeout is None else f"-t {max(timeout, 0.001):.3f}"
@@ -77,7 +77,11 @@ ckpt_read() {{
     case $ckpt_line in {number}:*) ckpt_line=${{ckpt_line#*:}}; return 0 ;; esac
   done
 }}
-if ! kill -0 "${{ckpt_pid:-}}" 2>/dev/null || ! printf '%s\\n' {request} >&"$ckpt_in"; then printf D
+trap '' PIPE
+kill -0 "${{ckpt_pid:-}}" 2>/dev/null && printf '%s\\n' {request} 2>/dev/null >&"$ckpt_in"
+ckpt_sent=$?
+trap - PIPE
+if [ "$ckpt_sent" != 0 ]; then printf D
 elif ckpt_read {patience}; then ckpt_answer R
 elif [ $? -le 128 ]; then printf D
 elif kill -INT "$ckpt_pid" && ckpt_read -t {GRACE}; then ckpt_answer T
