@@ -75,7 +75,11 @@ extension CheckpointManager {
     func dumper(of process: SandboxProcess, in network: borrowing Descriptor) throws(CriuError) -> CriuWorker
     {
         if let worker = workers.with({ $0.takeDumper(of: process) })?.take() { return worker }
-        return try CriuWorker.spawn(criu(), in: CriuSurroundings(network: network.raw, umask: 0o077))
+        return try spawnDumper(in: network)
+    }
+
+    private func spawnDumper(in network: borrowing Descriptor) throws(CriuError) -> CriuWorker {
+        try CriuWorker.spawn(criu(), in: CriuSurroundings(network: network.raw, umask: 0o077))
     }
 
     /// Has one ready for the next dump: who was saved is mostly saved again.
@@ -83,8 +87,7 @@ extension CheckpointManager {
         startThread {
             usleep(Self.pause)
             guard let network = try? process.networkNamespace(),
-                let worker = try? CriuWorker.spawn(
-                    self.criu(), in: CriuSurroundings(network: network.raw, umask: 0o077))
+                let worker = try? self.spawnDumper(in: network)
             else { return }
             let waiting = WaitingWorker(worker)
             _ = self.workers.with { $0.keep(waiting, for: process) }

@@ -28,38 +28,14 @@ extension CriuBinary {
     }
 
     private func spawnCheck(output: Int32) throws(CriuError) -> pid_t {
-        var actions = posix_spawn_file_actions_t()
-        posix_spawn_file_actions_init(&actions)
-        var attributes = posix_spawnattr_t()
-        posix_spawnattr_init(&attributes)
-        let words: [String] = [path, "check", "--no-default-config"]
-        let argv = words.map { strdup($0) } + [nil]
-        let variables: [String] = ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"]
-        let environment = variables.map { strdup($0) } + [nil]
-        defer {
-            posix_spawn_file_actions_destroy(&actions)
-            posix_spawnattr_destroy(&attributes)
-            (argv + environment).forEach { free($0) }
+        do throws(SystemError) {
+            return try spawnProgram([path, "check", "--no-default-config"]) { actions in
+                posix_spawn_file_actions_adddup2(&actions, output, 1)
+                posix_spawn_file_actions_adddup2(&actions, output, 2)
+            }
+        } catch {
+            throw CriuError(.workerFailed, "criu check cannot be run", cause: error)
         }
-        posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
-        posix_spawn_file_actions_adddup2(&actions, output, 1)
-        posix_spawn_file_actions_adddup2(&actions, output, 2)
-        posix_spawn_file_actions_addclosefrom_np(&actions, 3)
-        var (all, none) = (sigset_t(), sigset_t())
-        sigfillset(&all)
-        sigemptyset(&none)
-        posix_spawnattr_setsigdefault(&attributes, &all)
-        posix_spawnattr_setsigmask(&attributes, &none)
-        posix_spawnattr_setflags(
-            &attributes, Int16(POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK) | Int16(POSIX_SPAWN_SETSID))
-        var pid: pid_t = 0
-        let code = posix_spawn(&pid, path, &actions, &attributes, argv, environment)
-        guard code == 0 else {
-            throw CriuError(
-                .workerFailed, "criu check cannot be run",
-                cause: SystemError(call: "posix_spawn", code: code, subject: path))
-        }
-        return pid
     }
 
     /// The child's exit status; nil when it had to be killed.

@@ -203,10 +203,7 @@ final class InitWire: Sendable {
         if bell < 0 { milliseconds = milliseconds < 0 ? Self.patience : min(milliseconds, Self.patience) }
         // A negative descriptor is not looked at (poll(2)).
         _ = poll(&watched, 2, milliseconds)
-        if watched[1].revents != 0 {
-            var count: UInt64 = 0
-            _ = read(bell, &count, 8)
-        }
+        if watched[1].revents != 0 { silence() }
         return watched[0].revents != 0
     }
 
@@ -218,9 +215,14 @@ final class InitWire: Sendable {
         }
         var watched = pollfd(fd: bell, events: Int16(POLLIN), revents: 0)
         guard poll(&watched, 1, Int32(nanoseconds / 1_000_000)) > 0 else { return false }
+        silence()
+        return true
+    }
+
+    /// Makes the bell that has rung ready to ring again.
+    private func silence() {
         var count: UInt64 = 0
         _ = read(bell, &count, 8)
-        return true
     }
 
     private static func sendAll(_ socket: Int32, _ bytes: [UInt8]) -> Bool {
