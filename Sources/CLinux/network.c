@@ -70,6 +70,17 @@ int clinux_prepare_network(int netns_fd, int own_netns_fd, const struct clinux_n
     return result;
 }
 
+int clinux_enter_nursery(const char *tcp_buckets, const char *udp_buckets, struct clinux_spawn_failure *failure) {
+    const char *const sysctls[] = {
+        "/proc/sys/net/ipv4/tcp_child_ehash_entries", tcp_buckets,
+        "/proc/sys/net/ipv4/udp_child_hash_entries", udp_buckets,
+    };
+    if (unshare(CLONE_NEWNET)) return fail(failure, "unshare(net)", errno);
+    if (loopback_up(failure) || write_sysctls(sysctls, 2, failure)) return -1;
+    int fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+    return fd < 0 ? fail(failure, "open the network namespace", errno) : fd;
+}
+
 int clinux_mount_private_sysfs(const char *path, struct clinux_spawn_failure *failure) {
     int own = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
     if (own < 0) return fail(failure, "open the network namespace", errno);

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/sched.h>
 #include <sched.h>
+#include <stdbool.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -191,16 +192,21 @@ pid_t clinux_spawn_sandbox(const struct clinux_sandbox *sandbox, int *pidfd, str
     args.flags = (namespaces & ~(sandbox->shares_network ? (uint64_t)CLONE_NEWNET : 0)) | CLONE_PIDFD;
     args.pidfd = (uint64_t)(uintptr_t)pidfd;
     args.exit_signal = SIGCHLD;
+    bool in_nursery = sandbox->nursery_fd >= 0 && !setns(sandbox->nursery_fd, CLONE_NEWNET);
     pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof args);
     if (pid == 0) {
         close(go[1]);
         child(sandbox, go[0], report[1]);
     }
-    int code = errno;
+    int code = errno, stranded = 0;
+    if (in_nursery && setns(sandbox->own_netns_fd, CLONE_NEWNET)) stranded = errno;
     pthread_sigmask(SIG_SETMASK, &before, 0);
     close(go[0]);
     close(report[1]);
-    int result = pid < 0 ? fail(failure, "clone3", code) : release(sandbox, pid, go[1], report[0], failure);
+    int result;
+    if (pid < 0) result = fail(failure, "clone3", code);
+    else if (stranded) result = fail(failure, "setns(back)", stranded);
+    else result = release(sandbox, pid, go[1], report[0], failure);
     close(go[1]);
     close(report[0]);
     if (result < 0 && pid > 0) {

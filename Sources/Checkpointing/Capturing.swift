@@ -28,7 +28,6 @@ extension CheckpointManager {
         let copied = WorkCount()
         attempt.sandbox.copying(upper, counting: copied)
         return try mapping { () throws(SnapshotTreeError) in
-            try attempt.staging.makeLayer()
             let capture = LayerCapture(upper: upper, layer: attempt.staging.layerPath)
             let before = previous.map {
                 LayerCapture.Previous(
@@ -39,9 +38,7 @@ extension CheckpointManager {
                 previous: before, hot: hot, opened: attempt.openedFiles, always: !tmpfs.isEmpty,
                 counting: copied)
             switch outcome {
-            case .unchanged:
-                rmdir(attempt.staging.layerPath)
-                return previous!
+            case .unchanged: return previous!
             case .captured(let captured):
                 if let previous { attempt.unchanged = (previous.layer, captured) }
                 for part in tmpfs {

@@ -153,11 +153,15 @@ extension CheckpointManager {
         user: SandboxUser, tty: Bool, _ layers: [String: String]...
     ) -> [String] {
         var variables = [
-            "PATH": CommandSpec.path, "HOME": user.home, "LANG": "C.UTF-8", "SHELL": user.shell,
-            "USER": user.name, "LOGNAME": user.name,
+            "PATH": CommandSpec.path, "HOME": user.home, "SHELL": user.shell, "USER": user.name,
+            "LOGNAME": user.name,
         ].filter { !$0.value.isEmpty }
         if tty { variables["TERM"] = "xterm-256color" }
         for layer in layers { variables.merge(layer) { $1 } }
+        // LC_CTYPE would prevail over a LANG that somebody chose.
+        if variables["LANG"] == nil, variables["LC_CTYPE"] == nil {
+            variables["LC_CTYPE"] = CommandSpec.locale
+        }
         return variables.map { "\($0.key)=\($0.value)" }.sorted()
     }
 

@@ -150,10 +150,7 @@ extension CheckpointManager {
             _ = running.process.ended(within: 5000)
             running.filling?.end()
             running.groups.remove()
-            startThread {
-                if let mounts { close(mounts) }
-                self.dropDumper(of: running.process)
-            }
+            if let mounts { startThread { close(mounts) } }
         }
         do throws(SnapshotTreeError) { try store.discard(sandbox.directory) } catch {
             let failure = error.message
@@ -225,7 +222,6 @@ extension CheckpointManager {
         running.kill()
         running.channel.abandon(.disconnected)
         _ = running.process.ended(within: 5000)
-        dropDumper(of: running.process)
         running.filling?.end()
         closeWayOut(of: sandbox)
         running.groups.remove()

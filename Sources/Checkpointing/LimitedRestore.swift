@@ -25,11 +25,13 @@ final class LimitedRestore {
 
     /// A worker with a cgroup namespace rooted at the groups, which what it restores inherits: CRIU itself is told to
     /// leave cgroups alone.
-    func spawnWorker(_ binary: CriuBinary) throws(CriuError) -> CriuWorker {
+    func spawnWorker(_ binary: CriuBinary, in network: NetworkNursery?) throws(CriuError) -> CriuWorker {
         try groups.withOpenFiles { (files) throws(CriuError) in
             try groups.withHomes(in: control) { (homes) throws(CriuError) in
                 try CriuWorker.spawn(
-                    binary, in: CriuSurroundings(cgroups: files, homes: homes, ownCgroupNamespace: true))
+                    binary,
+                    in: CriuSurroundings(
+                        network: network?.inside, cgroups: files, homes: homes, ownCgroupNamespace: true))
             }
         }
     }

@@ -50,7 +50,6 @@ extension CheckpointManager {
                 }
             }
             timings.totalMs = milliseconds(since: start)
-            if let running = sandbox.with({ $0.running }) { warmDumper(of: running.process) }
             var result = RestoreResult(sandbox: sandbox.info(), snapshot: snapshot.id, timings: timings)
             if !warnings.isEmpty { result.warnings = warnings }
             telemetry.emit(.restored) { event in
@@ -73,7 +72,7 @@ extension CheckpointManager {
         let view = try checkedView(of: snapshot.spec, on: ground)
         let mounted = try mapping { () throws(SnapshotTreeError) in try store.layersToMount(of: snapshot) }
         let (root, incarnation) = nextRoot(of: sandbox, view: view)
-        defer { root.release() }
+        defer { startThread { root.release() } }
         let layers = mounted.reversed().map { store.layerPath($0) }
         do throws(ErrorMessage) {
             do throws(RuntimeError) { try root.mount(over: layers) } catch { throw error.message }
@@ -91,10 +90,12 @@ extension CheckpointManager {
             let limited = try LimitedRestore(
                 snapshot.spec.limits, named: groupName(of: sandbox, incarnation), in: control)
             limiting = limited
-            tree = try restoreBeside(
-                TreeToRestore(
-                    snapshot: snapshot, sandbox: sandbox, root: root, limited: limited, stopped: stopped,
-                    memory: memory, incarnation: incarnation))
+            tree = try usingWorkers { () throws(ErrorMessage) in
+                try restoreBeside(
+                    TreeToRestore(
+                        snapshot: snapshot, sandbox: sandbox, root: root, limited: limited, stopped: stopped,
+                        memory: memory, incarnation: incarnation))
+            }
             if stopped { tree.process.resume() }
             timings.criuMs = milliseconds(since: instant)
         } catch {
@@ -173,14 +174,15 @@ extension CheckpointManager {
             try Files.makeDirectory("\(directory)/criu")
             return try Descriptor.open("\(directory)/criu", O_RDONLY | O_DIRECTORY)
         }
-        let request = Criu.RestoreRequest(
+        var request = Criu.RestoreRequest(
             root: root.mountPoint, network: spec.net == .host ? .shared : .own, leaveStopped: tree.stopped,
             external: Self.externalsForRestore(root),
             deadline: monotonicNanoseconds() + Self.restoreLimit)
+        request.leavesWorker = true
         var puttingBack = PuttingBack(try LostState(readingFrom: store.processPath(snapshot.id)))
         let pid: Int32
         do throws(CriuError) {
-            let worker = try restorer(within: tree.limited)
+            let worker = try restorer(within: tree.limited, ownNetwork: spec.net != .host)
             pid = try worker.restore(request, from: images, work: work) { notification in
                 if notification.moment == .setupNamespaces, let pid = notification.pid {
                     sandbox.refilling(pid, from: snapshot)

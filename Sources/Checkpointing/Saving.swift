@@ -50,7 +50,9 @@ extension CheckpointManager {
                 defer { attempt.waitUntilResumed() }
                 do throws(ErrorMessage) {
                     if let ended { attempt.warnings.append(ended) }
-                    var info = try attempt.stops ? saveAndStop(attempt) : saveAndGoOn(attempt)
+                    var info = try usingWorkers { () throws(ErrorMessage) in
+                        try attempt.stops ? saveAndStop(attempt) : saveAndGoOn(attempt)
+                    }
                     if wish.isWanted { (info.engine, info.engineReason) = (.criu, obstacle) }
                     return info
                 } catch {
@@ -69,7 +71,6 @@ extension CheckpointManager {
         try attempt.checkCancelled()
         let info = try publishAndStand(attempt, captured!)
         attempt.sandbox.with { $0.capture = captured }
-        warmDumper(of: attempt.running.process)
         tellSave(info, crash: attempt.crash)
         return info
     }
@@ -130,13 +131,14 @@ extension CheckpointManager {
             return try Descriptor.open(attempt.workPath, O_RDONLY | O_DIRECTORY)
         }
         let began = monotonicNanoseconds()
-        let request = DumpRequest(
+        var request = DumpRequest(
             pid: attempt.running.process.pid, leaveRunning: !attempt.stops,
             external: Self.externalsForDump(attempt.running.root),
             searched: Self.searchedForWatches(attempt.running.process),
             closesConnections: attempt.sandbox.record.spec.net == .host,
             frozenGroup: attempt.running.isPaused ? attempt.running.groups.frozenDirectory : nil,
             deadline: began + Self.dumpLimit)
+        request.leavesWorker = true
         let inspection = attempt.inspect()
         attempt.sandbox.dumping(attempt.running.process, into: attempt.staging.processPath)
         do throws(CriuError) {

@@ -201,7 +201,6 @@ extension CheckpointManager {
         running.kill()
         startThread {
             _ = running.process.ended(within: -1)
-            self.dropDumper(of: running.process)
             running.filling?.end()
             running.groups.remove()
             self.removeRoot(running.root)

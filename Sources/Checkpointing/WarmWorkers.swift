@@ -1,129 +1,130 @@
 import Criu
 import Glibc
 import LinuxSystem
+import Messages
 import SandboxRuntime
 
 /// CRIU workers that wait for their request, so that who needs one does not wait for its start.
-///
-/// One for a dump stands in the network namespace of its sandbox, which must not outlive the sandbox for that: it goes
-/// with the incarnation it was started for.
 struct WarmWorkers {
-    /// How many wait for dumps; each takes about a megabyte. The one that has waited the longest makes room.
-    static let dumpers = 8
-    /// How many wait for restores.
-    static let restorers = 2
+    enum Kind: CaseIterable {
+        /// In this process's network namespace, to move into a sandbox's: CRIU would save another than its own.
+        case dumper
+        /// In a cgroup namespace of its own, which what it restores inherits.
+        case restorer
 
-    private var forDumps: [(process: SandboxProcess, worker: WaitingWorker)] = []
-    private var forRestores: [WaitingWorker] = []
+        /// How many wait, of a megabyte each.
+        var count: Int { 2 }
+    }
+
+    private var waiting: [Kind: [WaitingWorker]] = [:]
     private var isFilling = false
     private var isClosed = false
+    /// How many saves and restores are under way.
+    fileprivate(set) var underWay = 0
 
-    /// The one for a dump of that PID 1, or nil.
-    mutating func takeDumper(of process: SandboxProcess) -> WaitingWorker? {
-        guard let index = forDumps.firstIndex(where: { $0.process.identity == process.identity }) else {
-            return nil
-        }
-        return forDumps.remove(at: index).worker
-    }
+    mutating func take(_ kind: Kind) -> WaitingWorker? { waiting[kind]?.popLast() }
 
-    /// Keeps one for the next dump of that PID 1; those that have to go for it.
-    mutating func keep(_ worker: WaitingWorker, for process: SandboxProcess) -> [WaitingWorker] {
-        if isClosed { return [worker] }
-        var gone = [takeDumper(of: process)].compactMap { $0 }
-        gone += forDumps.filter { !$0.process.isAlive }.map(\.worker)
-        forDumps.removeAll { entry in gone.contains { $0 === entry.worker } }
-        forDumps.append((process, worker))
-        if forDumps.count > Self.dumpers { gone.append(forDumps.removeFirst().worker) }
-        return gone
-    }
-
-    mutating func takeRestorer() -> WaitingWorker? { forRestores.popLast() }
-
-    /// Whether the caller is to make workers for restores.
+    /// Whether the caller is to make those that are missing.
     mutating func beginFilling() -> Bool {
-        guard !isFilling, !isClosed, forRestores.count < Self.restorers else { return false }
+        guard !isFilling, missing != nil else { return false }
         isFilling = true
         return true
     }
 
-    /// Keeps one for a restore; false where no more are wanted.
-    mutating func keep(_ worker: WaitingWorker) -> Bool {
-        guard !isClosed, forRestores.count < Self.restorers else {
-            isFilling = false
-            return false
-        }
-        forRestores.append(worker)
-        if forRestores.count == Self.restorers { isFilling = false }
-        return isFilling
+    /// What to make next; nil ends the filling.
+    mutating func next() -> Kind? {
+        if missing == nil { isFilling = false }
+        return missing
+    }
+
+    mutating func keep(_ worker: WaitingWorker, _ kind: Kind) {
+        if !isClosed { waiting[kind, default: []].append(worker) }
     }
 
     mutating func endFilling() { isFilling = false }
 
+    private var missing: Kind? {
+        isClosed ? nil : Kind.allCases.first { waiting[$0, default: []].count < $0.count }
+    }
+
     /// Keeps none any more; those that waited.
     mutating func close() -> [WaitingWorker] {
         isClosed = true
-        defer { (forDumps, forRestores) = ([], []) }
-        return forDumps.map(\.worker) + forRestores
+        defer { waiting = [:] }
+        return waiting.values.flatMap { $0 }
     }
 }
 
 extension CheckpointManager {
-    /// How long those who wait for an answer have the processors first, in microseconds.
+    /// How long those who wait for an answer have the processors first, in microseconds; and how long, in nanoseconds,
+    /// a save or restore that is under way by then.
     private static let pause: UInt32 = 3000
+    private static let patience: UInt64 = 50_000_000
+
+    /// Does something that uses workers, without others being started beside it, and has those made up for then.
+    func usingWorkers<Result>(_ body: () throws(ErrorMessage) -> Result) throws(ErrorMessage) -> Result {
+        workers.with { $0.underWay += 1 }
+        defer {
+            workers.with(wake: true) { $0.underWay -= 1 }
+            warmWorkers()
+        }
+        return try body()
+    }
 
     /// A worker for a dump of that PID 1, in its network namespace.
     func dumper(of process: SandboxProcess, in network: borrowing Descriptor) throws(CriuError) -> CriuWorker
     {
-        if let worker = workers.with({ $0.takeDumper(of: process) })?.take() { return worker }
-        return try spawnDumper(in: network)
+        if let worker = workers.with({ $0.take(.dumper) })?.take() {
+            do throws(SystemError) {
+                try worker.enterNetwork(of: process.pid)
+                return worker
+            } catch {
+                // It has hardly begun, or the kernel does not let it be stopped.
+                worker.leave()
+            }
+        }
+        return try CriuWorker.spawn(criu(), in: CriuSurroundings(network: network.raw, umask: 0o077))
     }
 
-    private func spawnDumper(in network: borrowing Descriptor) throws(CriuError) -> CriuWorker {
-        try CriuWorker.spawn(criu(), in: CriuSurroundings(network: network.raw, umask: 0o077))
+    /// A worker for a restore within these groups, of a tree with a network namespace of its own or without.
+    func restorer(within limited: LimitedRestore, ownNetwork: Bool) throws(CriuError) -> CriuWorker {
+        let nursery = ownNetwork ? NetworkNursery.shared : nil
+        if limited.groups.isEmpty, ownNetwork, let ready = workers.with({ $0.take(.restorer) })?.take() {
+            return ready
+        }
+        return try limited.spawnWorker(criu(), in: nursery)
     }
 
-    /// Has one ready for the next dump: who was saved is mostly saved again.
-    func warmDumper(of process: SandboxProcess) {
+    private func warmWorkers() {
+        guard workers.with({ $0.beginFilling() }) else { return }
         startThread {
             usleep(Self.pause)
-            guard let network = try? process.networkNamespace(),
-                let worker = try? self.spawnDumper(in: network)
-            else { return }
-            let waiting = WaitingWorker(worker)
-            _ = self.workers.with { $0.keep(waiting, for: process) }
-            // It may have ended meanwhile, and nobody else would look for this.
-            if !process.isAlive { self.dropDumper(of: process) }
-        }
-    }
-
-    /// Lets the one go that waits for a PID 1 which has ended, or is about to.
-    func dropDumper(of process: SandboxProcess) {
-        _ = workers.with { $0.takeDumper(of: process) }
-    }
-
-    /// A worker for a restore within these groups.
-    func restorer(within limited: LimitedRestore) throws(CriuError) -> CriuWorker {
-        guard limited.groups.isEmpty else { return try limited.spawnWorker(criu()) }
-        let ready = workers.with { $0.takeRestorer() }?.take()
-        if workers.with({ $0.beginFilling() }) { fillRestorers() }
-        if let ready { return ready }
-        return try limited.spawnWorker(criu())
-    }
-
-    private func fillRestorers() {
-        startThread {
-            repeat {
-                usleep(Self.pause)
-                guard
-                    let worker = try? CriuWorker.spawn(
-                        self.criu(), in: CriuSurroundings(ownCgroupNamespace: true))
-                else { return self.workers.with { $0.endFilling() } }
+            self.workers.wait(until: monotonicNanoseconds() + Self.patience) { $0.underWay == 0 ? () : nil }
+            CriuWorker.reapLeft()
+            while let kind = self.workers.with({ $0.next() }) {
+                guard let worker = try? self.spawnWaiting(kind) else {
+                    return self.workers.with { $0.endFilling() }
+                }
                 let waiting = WaitingWorker(worker)
-                if !self.workers.with({ $0.keep(waiting) }) { return }
-            } while true
+                self.workers.with { $0.keep(waiting, kind) }
+                CriuWorker.reapLeft()
+            }
         }
+    }
+
+    private func spawnWaiting(_ kind: WarmWorkers.Kind) throws(CriuError) -> CriuWorker {
+        let surroundings =
+            switch kind {
+            case .dumper: CriuSurroundings(umask: 0o077)
+            case .restorer:
+                CriuSurroundings(network: NetworkNursery.shared?.inside, ownCgroupNamespace: true)
+            }
+        return try CriuWorker.spawn(criu(), in: surroundings)
     }
 
     /// Lets all go; for the server's end.
-    func closeWorkers() { _ = workers.with { $0.close() } }
+    func closeWorkers() {
+        _ = workers.with { $0.close() }
+        CriuWorker.reapLeft()
+    }
 }

@@ -22,6 +22,8 @@ public struct DumpRequest: Sendable {
     public var frozenGroup: String?
     /// When to give up, in nanoseconds of CLOCK_MONOTONIC; nil never does.
     public var deadline: UInt64?
+    /// Whether a worker that has succeeded is left for `CriuWorker.reapLeft`; else its end is awaited.
+    public var leavesWorker = false
     /// How long CRIU may take to let the tree go when the deadline has passed, in nanoseconds.
     var grace: UInt64 = 20_000_000_000
 
@@ -93,7 +95,7 @@ extension CriuWorker {
         }
         switch outcome {
         case .success:
-            return
+            if request.leavesWorker { leave() }
         case .silence:
             detach()
             throw CriuError(.dumpStuck, "the dump of process \(request.pid) does not end")

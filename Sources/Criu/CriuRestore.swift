@@ -22,6 +22,8 @@ public struct RestoreRequest: Sendable {
     public var external: [String]
     /// When to give up, in nanoseconds of CLOCK_MONOTONIC; nil never does.
     public var deadline: UInt64?
+    /// Whether a worker that has succeeded is left for `CriuWorker.reapLeft`; else its end is awaited.
+    public var leavesWorker = false
 
     /// A restore onto the filesystem mounted at `root`.
     public init(
@@ -77,7 +79,10 @@ extension CriuWorker {
             destroyTree(exchange.root)
             throw error
         }
-        if case .success(let answer) = outcome, let pid = answer.restoredPID { return pid }
+        if case .success(let answer) = outcome, let pid = answer.restoredPID {
+            if request.leavesWorker { leave() }
+            return pid
+        }
         var root = exchange.root
         var reason: String?
         var code: Int32?

@@ -1,7 +1,7 @@
 import CCriuImages
 import CLinux
 import Glibc
-import LinuxSystem
+public import LinuxSystem
 
 /// Where a worker stands when it starts: it dumps and restores from there.
 public struct CriuSurroundings: Sendable {
@@ -103,6 +103,50 @@ public struct CriuWorker: ~Copyable, Sendable {
         discard self
         return parts
     }
+
+    /// Has a worker that waits for its request move into the network namespace of process `pid`. Throws where it does
+    /// not wait yet.
+    public func enterNetwork(of pid: Int32) throws(SystemError) {
+        var code: Int32 = 0
+        guard let borrowed = clinux_borrow(process, &code) else {
+            throw SystemError(call: "ptrace", code: code, subject: "CRIU")
+        }
+        defer { clinux_give_back(borrowed) }
+        func call(_ number: Call, _ first: Int, _ second: Int) throws(SystemError) -> Int {
+            let arguments = [UInt(first), UInt(second), 0, 0, 0, 0]
+            let result = clinux_borrowed_call(borrowed, number.rawValue, arguments)
+            if result < 0 { throw SystemError(call: "\(number)", code: Int32(-result), subject: "CRIU") }
+            return result
+        }
+        let opened = try call(.pidfd_open, Int(pid), 0)
+        defer { _ = try? call(.close, opened, 0) }
+        _ = try call(.setns, opened, Int(CLONE_NEWNET))
+    }
+
+    /// Numbers of system calls (arch/x86/entry/syscalls/syscall_64.tbl).
+    private enum Call: Int {
+        case close = 3
+        case setns = 308
+        case pidfd_open = 434
+    }
+
+    /// Tells the worker to end, which `reapLeft` waits for: to give its memory back takes it half a millisecond.
+    public consuming func leave() {
+        let (socket, process) = release()
+        close(socket)
+        Self.left.with { $0.append(process) }
+    }
+
+    /// Waits for the workers that were left.
+    public static func reapLeft() {
+        let processes = left.with { processes in
+            defer { processes = [] }
+            return processes
+        }
+        processes.forEach { reap($0) }
+    }
+
+    private static let left = Monitor<[pid_t]>([])
 
     /// The version this CRIU says it has. Throws `CriuError` with `.workerFailed`.
     public consuming func version() throws(CriuError) -> CriuVersion {

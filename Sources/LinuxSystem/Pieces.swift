@@ -4,13 +4,14 @@ import Glibc
 public enum Pieces {
     /// More threads than this get no more out of the memory that they share.
     private static let mostThreads = 8
+    /// Asked once: the answer takes three system calls.
+    private static let processors = max(1, Int(sysconf(Int32(_SC_NPROCESSORS_ONLN))))
 
     /// Runs `body` on each piece of `0..<count`, at the same time where there are processors, and returns when all is
     /// done; its results, in no order. A piece has `least` numbers or more, so that little work stays on this thread.
     public static func map<Result: Sendable>(
         _ count: Int, least: Int, _ body: @escaping @Sendable (Range<Int>) -> Result
     ) -> [Result] {
-        let processors = max(1, Int(sysconf(Int32(_SC_NPROCESSORS_ONLN))))
         let pieces = max(1, min(count / least, min(processors, mostThreads)))
         let bounds = (0...pieces).map { count * $0 / pieces }
         let results = Monitor<[Result]>([])

@@ -64,8 +64,11 @@ public struct CommandSpec: Sendable, Equatable {
 
     /// Where programs are looked for when nobody says otherwise.
     public static let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    /// The locale where nobody names one: UTF-8, and only the category in which C.UTF-8 differs from C. With `LANG`
+    /// every program would map nine files more, 0.2 ms for each that is started.
+    public static let locale = "C.UTF-8"
     /// The least a command needs.
-    public static let plainEnvironment = ["PATH=\(path)", "HOME=/root", "LANG=C.UTF-8"]
+    public static let plainEnvironment = ["PATH=\(path)", "HOME=/root", "LC_CTYPE=\(locale)"]
 
     /// The flags of `ckpt_spawn`.
     var flags: Int {

@@ -56,6 +56,8 @@ public enum NetworkSettings {
             if let known { return known }
             let made: [String: String] =
                 onThread {
+                    // Some depend on the sizes of its tables.
+                    if let nursery = NetworkNursery.shared { setns(nursery.inside, CLONE_NEWNET) }
                     guard unshare(CLONE_NEWNET) == 0 else { return [:] }
                     for (path, value) in SandboxNetwork.settings { _ = write(path, value) }
                     var settings: [String: String] = [:]

@@ -127,6 +127,8 @@ public struct RootFilesystem: Sendable {
     }
 
     /// Takes the mounts out of the server's namespace; the sandbox keeps its own.
+    ///
+    /// For each the kernel waits until no processor looks at it any more: 0.2 to 0.5 ms.
     public func release() {
         for mount in view.mounts {
             let target = place(of: mount)
@@ -145,12 +147,27 @@ public struct RootFilesystem: Sendable {
         if let top = changed.first ?? base.first { try copyAttributes(from: top, to: upper) }
         // An empty layer changes nothing but costs a place of the 500.
         var lowers: [String] = []
-        for layer in changed where try !Files.isEmpty(layer) { lowers.append(layer) }
+        for layer in changed where try !Self.isEmpty(layer) { lowers.append(layer) }
         lowers += base
         return try Mount.overlay(
             lowers: lowers, upper: (upper, work), inodes: part.path.isEmpty, attributes: attributes,
             links: "\(upper).links")
     }
+
+    /// Whether a layer has nothing for a part. Layers never change, so each is looked into once.
+    private static func isEmpty(_ part: String) throws(SystemError) -> Bool {
+        if let known = emptiness.with({ $0[part] }) { return known }
+        let found = try Files.isEmpty(part)
+        emptiness.with {
+            if $0.count >= mostKnown { $0 = [:] }
+            $0[part] = found
+        }
+        return found
+    }
+
+    private static let emptiness = Monitor<[String: Bool]>([:])
+    /// Some 200 bytes each.
+    private static let mostKnown = 20_000
 
     static func copyAttributes(from source: String, to target: String) throws(SystemError) {
         var status = stat()

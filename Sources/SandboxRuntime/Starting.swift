@@ -74,6 +74,7 @@ extension SandboxProcess {
         let paths = CStrings(root.view.mounts.map(\.path))
         let (sources, targets) = (CStrings(binds.map(\.source)), CStrings(binds.map(\.path)))
         let names = CStrings([staging, "/.ckpt/init"])
+        let nursery = sharesNetwork ? nil : NetworkNursery.shared
         var failure = clinux_spawn_failure()
         var pidfd: Int32 = -1
         let (planNumber, statusNumber) = (plan.raw, status.raw)
@@ -85,6 +86,7 @@ extension SandboxProcess {
                         mounts: Int32(mounts.count), bind_sources: sources.base, bind_paths: targets.base,
                         binds: Int32(binds.count), init: names.base[1], plan_fd: planNumber,
                         status_fd: statusNumber, shares_network: sharesNetwork ? 1 : 0,
+                        nursery_fd: nursery?.inside ?? -1, own_netns_fd: nursery?.outside ?? -1,
                         cgroup_procs: files.baseAddress,
                         cgroup_count: Int32(files.count))
                     return clinux_spawn_sandbox(&sandbox, &pidfd, &failure)

@@ -133,6 +133,7 @@ struct DigestWalk: TreeVisitor {
         var raw = openat(directory, name, flags | O_NOATIME)
         if raw < 0 { raw = try retrying("openat", printable(name)) { openat(directory, name, flags) } }
         let file = Descriptor(owning: raw)
+        if let digest = try small(file, name, counting: read) { return digest }
         let hash = DigestStream()
         let size = 1 << 18
         let buffer = UnsafeMutableRawPointer.allocate(byteCount: size, alignment: 4096)
@@ -154,6 +155,23 @@ struct DigestWalk: TreeVisitor {
             read?.add(Int64(got))
             at += Int64(got)
         }
+    }
+
+    /// The digest of a file that one short read tells whole; nil of a larger one.
+    private static func small(
+        _ file: borrowing Descriptor, _ name: UnsafePointer<CChar>, counting read: WorkCount?
+    ) throws(SystemError) -> Digest? {
+        let raw = file.raw
+        let (got, digest) = try withUnsafeTemporaryAllocation(byteCount: 1 << 14, alignment: 16) {
+            (buffer) throws(SystemError) in
+            let got = try retrying("pread", printable(name)) {
+                pread(raw, buffer.baseAddress, buffer.count, 0)
+            }
+            return (got, Digest(of: UnsafeRawBufferPointer(rebasing: buffer[..<got])))
+        }
+        if got == 1 << 14 { return nil }
+        read?.add(Int64(got))
+        return digest
     }
 
     /// Where the next data lie (lseek(2), SEEK_DATA); at the end nothing.

@@ -11,7 +11,7 @@ public import LinuxSystem
 public struct LayerCapture: Sendable {
     /// The overlay's upper directory.
     public let upper: String
-    /// The layer's directory: on the same filesystem, empty.
+    /// The layer's directory: on the same filesystem, empty; made where it is not there.
     public let layer: String
 
     /// A capture of `upper` into `layer`.
@@ -39,7 +39,7 @@ public struct LayerCapture: Sendable {
 
     /// What a capture found.
     public enum Outcome: Sendable {
-        /// Nothing changed since the previous capture: its layer serves, and `layer` is still empty.
+        /// Nothing changed since the previous capture: its layer serves, and `layer` was not made.
         case unchanged
         /// The layer holds a copy.
         case captured(Captured)
@@ -82,6 +82,7 @@ public struct LayerCapture: Sendable {
             if !always, let previous, try isUnchanged(source, since: previous, hot: hotSince, opened) {
                 return .unchanged
             }
+            if mkdir(layer, 0o755) != 0, errno != EEXIST { throw SystemError.last("mkdir", layer) }
             let copy = try LayerCopy(
                 source, into: try Descriptor.directory(layer), hot: hotNow, counting: copied)
             if let previous { copy.share(previous, except: hotSince) }

@@ -18,6 +18,38 @@ struct ReadLists {
     }
 }
 
+/// Digests of files that were read lately, by what a change of the file would change (inode(7)).
+struct ReadFiles {
+    struct Identity: Hashable {
+        let inode: DigestWalk.Inode
+        let size: Int64
+        let changed: Int64
+
+        /// nil of a file that was changed so lately that the next change might bear the same time.
+        init?(_ status: stat) {
+            var now = timespec()
+            clock_gettime(CLOCK_REALTIME, &now)
+            changed = Self.nanoseconds(status.st_ctim)
+            guard abs(Self.nanoseconds(now) - changed) > 100_000_000 else { return nil }
+            inode = DigestWalk.Inode(device: status.st_dev, number: status.st_ino)
+            size = Int64(status.st_size)
+        }
+
+        private static func nanoseconds(_ time: timespec) -> Int64 {
+            Int64(time.tv_sec) &* 1_000_000_000 &+ Int64(time.tv_nsec)
+        }
+    }
+
+    /// How many are kept, some 100 bytes each.
+    private static let most = 50_000
+    private(set) var digests: [Identity: Digest] = [:]
+
+    mutating func keep(_ digest: Digest, of file: Identity) {
+        if digests.count >= Self.most { digests = [:] }
+        digests[file] = digest
+    }
+}
+
 extension SnapshotTree {
     /// Files of a process image up to this size are read before a restore; of larger ones, the pages, the size is
     /// compared.
@@ -27,7 +59,8 @@ extension SnapshotTree {
 
     /// Looks whether a snapshot is still what was saved, at a cost that a restore can bear.
     ///
-    /// Read and compared with their digests are the lists and every image file up to 1 MiB; of pages files and of files
+    /// Read and compared with their digests are the lists and every image file up to 1 MiB, where it has changed since
+    /// it was last read; of pages files and of files
     /// in layers of up to 4,096 entries the type and the size are compared. `thoroughly` reads everything.
     /// `read` counts the bytes that this reads.
     /// A merged layer with damage is given up for its parts, as long as those are there.
@@ -101,7 +134,7 @@ extension SnapshotTree {
         for (name, entry) in list.entries where !name.utf8.contains(UInt8(ascii: "%")) {
             let found: DigestList.Entry
             do throws(SystemError) {
-                found = try Self.look(at: name, as: entry, below: root, reading: limit)
+                found = try look(at: name, as: entry, below: root, reading: limit)
             } catch {
                 // Only a walk step by step comes so deep.
                 if error.code == ENAMETOOLONG { continue }
@@ -114,7 +147,7 @@ extension SnapshotTree {
     }
 
     /// The entry with what can be seen of it at once.
-    private static func look(
+    private func look(
         at name: String, as entry: DigestList.Entry, below root: borrowing Descriptor, reading limit: Int64
     ) throws(SystemError) -> DigestList.Entry {
         let at = root.raw
@@ -124,8 +157,16 @@ extension SnapshotTree {
         found.mode = status.st_mode & S_IFMT | entry.mode & 0o7777
         guard entry.type == S_IFREG else { return found }
         found.size = Int64(status.st_size)
-        if entry.size <= limit, found == entry { found.content = try DigestWalk.content(of: name, in: at) }
+        if entry.size <= limit, found == entry { found.content = try content(of: name, status, in: at) }
         return found
+    }
+
+    private func content(of name: String, _ status: stat, in directory: Int32) throws(SystemError) -> Digest {
+        let identity = ReadFiles.Identity(status)
+        if let identity, let known = files.with({ $0.digests[identity] }) { return known }
+        let digest = try DigestWalk.content(of: name, in: directory)
+        if let identity { files.with { $0.keep(digest, of: identity) } }
+        return digest
     }
 
     private static func problem(_ error: SystemError) -> String {

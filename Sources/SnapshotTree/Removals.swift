@@ -20,6 +20,8 @@ struct Removals {
     fileprivate static let mostWorkers = 2
     /// How much less of a processor they get than who is waited for (setpriority(2)).
     fileprivate static let niceness: Int32 = 10
+    /// How long who wanted something removed has the processors and the disk first, in microseconds.
+    fileprivate static let respite: UInt32 = 30_000
     /// How long the store's end waits for what is left, in nanoseconds.
     static let patience: UInt64 = 2_000_000_000
 }
@@ -78,6 +80,7 @@ extension SnapshotTree {
     private func removeWhatWaits() {
         // Of this thread alone: the kernel has it by thread.
         setpriority(PRIO_PROCESS, 0, Removals.niceness)
+        usleep(Removals.respite)
         while let item = nextToRemove() {
             do throws(SystemError) { try remove(item) } catch {
                 if error.code != ECANCELED {

@@ -26,6 +26,7 @@ public final class SnapshotTree: Sendable {
     let merging = Monitor(())
     let compactionStep: CompactionHook
     let lists = Monitor(ReadLists())
+    let files = Monitor(ReadFiles())
     let report: @Sendable (String) -> Void
     let watchMerge: MergeWatch
 

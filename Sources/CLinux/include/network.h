@@ -39,6 +39,11 @@ struct clinux_network {
     int port_count;
 };
 
+/// Has the calling thread enter a new network namespace with loopback whose own new namespaces get tables of so many
+/// buckets for TCP connections and UDP sockets (ip-sysctl, tcp_child_ehash_entries, udp_child_hash_entries; Linux 6.1
+/// and 6.4) in place of the machine's. Returns a descriptor of it, or -1 with `failure` set.
+int clinux_enter_nursery(const char *tcp_buckets, const char *udp_buckets, struct clinux_spawn_failure *failure);
+
 /// Sets a network namespace up, from a thread that enters it for the while. Returns 0, or -1 with `failure` set.
 int clinux_prepare_network(int netns_fd, int own_netns_fd, const struct clinux_network *network,
                            struct clinux_spawn_failure *failure);

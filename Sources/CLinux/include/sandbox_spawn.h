@@ -25,6 +25,9 @@ struct clinux_sandbox {
     int status_fd;
     /// Whether it stays in the caller's network namespace.
     int shares_network;
+    /// A network namespace to stand in while a new one is made, which takes the sizes of its tables from there, and the
+    /// one to return to; -1 for none.
+    int nursery_fd, own_netns_fd;
     /// Open cgroup.procs files of the cgroups that the child joins before it executes anything.
     const int *cgroup_procs;
     int cgroup_count;

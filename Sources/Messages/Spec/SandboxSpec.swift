@@ -15,7 +15,7 @@ public struct SandboxSpec: Hashable, Sendable {
     public var base: Base
     /// The host name inside; the sandbox's own name when nil.
     public var hostname: String?
-    /// Environment given to every command, over the built-in PATH, HOME and LANG.
+    /// Environment given to every command, over the built-in PATH, HOME and LC_CTYPE.
     public var env: [String: String]
     /// The working directory of commands that ask for none; `/root` when nil, `/` where that is missing.
     public var workdir: String?

@@ -1637,7 +1637,7 @@ class SandboxSpec(Message):
     """The sandbox's name when missing."""
 
     env: dict[str, str] = field(default_factory=dict)
-    """Environment of every command, over the built-in PATH, HOME and LANG."""
+    """Environment of every command, over the built-in PATH, HOME and LC_CTYPE."""
 
     workdir: str | None = None
     """`/root` when missing, `/` where that is missing too."""

@@ -20,8 +20,8 @@ CAP_NAME_TO_NUM: dict[str, int] = {name: number for number, name in enumerate(CA
 """Capabilities and their numbers."""
 _LOOSENING = {"SYS_ADMIN", "ALL", "SYS_PTRACE", "SYS_RAWIO"}
 
-_NO_TERMINAL = {"TERM": "xterm-256color"}
-_TERMINAL = {"TERM": "dumb", "NO_COLOR": "1"}
+_NO_TERMINAL = {"LANG": "C.UTF-8", "TERM": "xterm-256color"}
+_TERMINAL = {"LANG": "C.UTF-8", "TERM": "dumb", "NO_COLOR": "1"}
 
 
 def cap_names_to_numbers(names: list[str]) -> list[int]:
