@@ -22,7 +22,7 @@ struct OperationCatalogue {
 
     /// All that a run can measure, in the order of the table.
     static let everything: [String] =
-        ["create"] + operations(on: "", crowds: [16, 100])
+        ["create", "session-hops"] + operations(on: "", crowds: [16, 100])
         + operations(on: "python", crowds: [16, 100])
         + ["python-64m", "python-256m"].flatMap { name in growing.map { "\(name)/\($0)" } }
         + operations(on: "python-1g", crowds: [])

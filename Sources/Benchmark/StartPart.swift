@@ -1,4 +1,5 @@
 import CFloor
+import Glibc
 import Messages
 
 /// Measures the creation of sandboxes, beside the floor of it, and the floors of commands and files.
@@ -10,7 +11,8 @@ struct StartPart {
 
     func measure() throws(ErrorMessage) {
         let needed = [
-            "create", "exec", "session-builtin", "session-echo", "read-4k", "write-4k", "reset", "rm",
+            "create", "exec", "session-hops", "session-builtin", "session-echo", "read-4k", "write-4k",
+            "reset", "rm",
         ]
         let all = OperationCatalogue.everything.filter { operation in
             needed.contains { operation == $0 || operation.hasSuffix("/\($0)") }
@@ -24,6 +26,7 @@ struct StartPart {
         while pace.goesOn(after: done) {
             try floor()
             if run.wants("create") { try product(measured: true) }
+            if run.wants("session-hops") { try hops() }
             done += 1
         }
     }
@@ -51,6 +54,17 @@ struct StartPart {
         for _ in 0..<3 { run.floors.add("exec", timed { _ = cfloor_run("/bin/true") }) }
         files("\(run.stage.directory)/block")
         run.floors.add("kill", box.kill())
+    }
+
+    /// What it takes at least that a session's call goes through server, PID 1 and bash, were there nothing to do in them.
+    private func hops() throws(ErrorMessage) {
+        var took = [UInt64](repeating: 0, count: Self.commands)
+        guard cfloor_relay(3, Int32(took.count), &took) == 0 else {
+            throw ErrorMessage(
+                .internal, "three processes cannot be made that hand a byte on",
+                cause: String(cString: strerror(errno)))
+        }
+        for nanoseconds in took { run.add("session-hops", Double(nanoseconds) / 1e6) }
     }
 
     private func files(_ path: String) {

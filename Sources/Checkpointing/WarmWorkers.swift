@@ -100,14 +100,12 @@ extension CheckpointManager {
         startThread {
             usleep(Self.pause)
             self.workers.wait(until: monotonicNanoseconds() + Self.patience) { $0.underWay == 0 ? () : nil }
-            CriuWorker.reapLeft()
             while let kind = self.workers.with({ $0.next() }) {
                 guard let worker = try? self.spawnWaiting(kind) else {
                     return self.workers.with { $0.endFilling() }
                 }
                 let waiting = WaitingWorker(worker)
                 self.workers.with { $0.keep(waiting, kind) }
-                CriuWorker.reapLeft()
             }
         }
     }
@@ -123,8 +121,5 @@ extension CheckpointManager {
     }
 
     /// Lets all go; for the server's end.
-    func closeWorkers() {
-        _ = workers.with { $0.close() }
-        CriuWorker.reapLeft()
-    }
+    func closeWorkers() { _ = workers.with { $0.close() } }
 }

@@ -22,7 +22,7 @@ public struct DumpRequest: Sendable {
     public var frozenGroup: String?
     /// When to give up, in nanoseconds of CLOCK_MONOTONIC; nil never does.
     public var deadline: UInt64?
-    /// Whether a worker that has succeeded is left for `CriuWorker.reapLeft`; else its end is awaited.
+    /// Whether the end of a worker that has succeeded is awaited by another thread.
     public var leavesWorker = false
     /// How long CRIU may take to let the tree go when the deadline has passed, in nanoseconds.
     var grace: UInt64 = 20_000_000_000

@@ -22,7 +22,7 @@ public struct RestoreRequest: Sendable {
     public var external: [String]
     /// When to give up, in nanoseconds of CLOCK_MONOTONIC; nil never does.
     public var deadline: UInt64?
-    /// Whether a worker that has succeeded is left for `CriuWorker.reapLeft`; else its end is awaited.
+    /// Whether the end of a worker that has succeeded is awaited by another thread.
     public var leavesWorker = false
 
     /// A restore onto the filesystem mounted at `root`.

@@ -130,23 +130,28 @@ public struct CriuWorker: ~Copyable, Sendable {
         case pidfd_open = 434
     }
 
-    /// Tells the worker to end, which `reapLeft` waits for: to give its memory back takes it half a millisecond.
+    /// Tells the worker to end, and has another thread wait for that: giving its memory back takes it half a millisecond.
     public consuming func leave() {
         let (socket, process) = release()
         close(socket)
-        Self.left.with { $0.append(process) }
-    }
-
-    /// Waits for the workers that were left.
-    public static func reapLeft() {
-        let processes = left.with { processes in
-            defer { processes = [] }
-            return processes
+        let isFirst = Self.left.with { processes in
+            processes.append(process)
+            return processes.count == 1
         }
-        processes.forEach { reap($0) }
+        if isFirst { startThread { while Self.reapNext() {} } }
     }
 
+    /// Those that were left, of which the first is being reaped.
     private static let left = Monitor<[pid_t]>([])
+
+    /// Waits for the end of one; whether there are more.
+    private static func reapNext() -> Bool {
+        reap(left.with { $0[0] })
+        return left.with { processes in
+            processes.removeFirst()
+            return !processes.isEmpty
+        }
+    }
 
     /// The version this CRIU says it has. Throws `CriuError` with `.workerFailed`.
     public consuming func version() throws(CriuError) -> CriuVersion {

@@ -56,6 +56,9 @@ import Testing
                 #expect(floor > 0 && abs(one.ratio! - one.median_ms / floor) < 0.001 * one.ratio!, "\(one)")
                 if let budget = one.budget_ms { #expect(budget > 0, "\(one)") }
             }
+            let hops = try ckpt.call(arguments(["session-hops"]))
+            let hopped = try JSONDecoder().decode(Report.self, from: hops.stdoutData).operations
+            #expect(hopped.map(\.name) == ["session-hops"] && hopped[0].median_ms > 0, "\(hops)")
             func operation(_ name: String) -> Report.Operation {
                 report.operations.first { $0.name == name }!
             }

@@ -146,8 +146,10 @@ def write(report):
         "Times are milliseconds of requests over the server's Unix socket, one write and one read each. The floor is "
         "the least that the operation can cost on the same machine in the same run: plain C that makes namespaces and "
         "an overlay and executes bash, commands on pipes to that bash, and CRIU driven by hand on the same processes. "
-        "Budgets are worked out from these floors. `restore`, `fork` and `create` last until the first command is "
-        "answered.", "",
+        "Budgets are worked out from these floors. `session-hops` is what it takes to hand a byte through three "
+        "processes and back, which is the way of a session's call; `save-criu` and `restore-criu` are CRIU's share. "
+        "`restore`, `fork` and `create` last until the first command is answered. [Where the time "
+        "goes](where-time-goes.md) tells of budgets that are missed.", "",
         "![the operations beside their floors and the peers, and how cost grows](performance.svg)", "",
         "## Operations", "",
     ]

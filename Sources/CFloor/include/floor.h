@@ -36,6 +36,10 @@ void cfloor_close(struct cfloor_box *box);
 /// Starts a program without arguments by vfork(2) and execve(2), and waits for its end: its exit code, or -1.
 int cfloor_run(const char *path);
 
+/// Hands a byte through so many processes (1 to 8) and back, each to the next over a Unix socket, as many times as
+/// `rounds`; the nanoseconds of each go to `took`. Returns 0, or -1 with errno.
+int cfloor_relay(int relays, int rounds, uint64_t *took);
+
 /// Writes, or reads, a whole file of `size` bytes by open, one call and close: 0, or -1 with errno.
 int cfloor_write_file(const char *path, const void *bytes, size_t size);
 int cfloor_read_file(const char *path, void *bytes, size_t size);

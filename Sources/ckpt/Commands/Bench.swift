@@ -13,10 +13,11 @@ extension Command {
                 "FLOOR is measured in the same run: a plain C program that makes namespaces and an overlay and "
                     + "executes bash, commands on pipes to that bash, and CRIU driven by hand on the same "
                     + "processes. BUDGET is worked out from the floors. On a busy machine the figures say little.",
-                "Operations whose names have no slash are on an idle bash; save-frozen is how long everything stands "
-                    + "still, save-criu and restore-criu what CRIU takes of it for PID 1 and all below it, save-durable a "
-                    + "save that survives a power cut when it returns, and restore and fork last until everything "
-                    + "has answered.",
+                "Operations whose names have no slash are on an idle bash; session-hops is what it takes to hand a "
+                    + "byte through three processes and back, which is the way of a session's call through server, PID 1 "
+                    + "and bash; save-frozen is how long everything stands still, save-criu and restore-criu what "
+                    + "CRIU takes of it for PID 1 and all below it, save-durable a save that survives a power cut "
+                    + "when it returns, and restore and fork last until everything has answered.",
             ],
             options: [
                 OptionDescription("quick", "End within 50 seconds: fewer workloads and samples"),
