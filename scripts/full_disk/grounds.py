@@ -145,7 +145,16 @@ class Quota(LoopGround):
                 pass
 
     def relieve(self):
-        run("btrfs", "qgroup", "limit", "none", "0/5", self.point)
+        # To note the new limit takes room in the quota itself, which what is written back or removed just now may hold.
+        for left in reversed(range(50)):
+            try:
+                run("btrfs", "qgroup", "limit", "none", "0/5", self.point)
+                break
+            except subprocess.CalledProcessError:
+                if not left:
+                    raise
+                os.sync()
+                time.sleep(0.1)
         super().relieve()
 
 
