@@ -133,12 +133,12 @@ struct DigestWalk: TreeVisitor {
         var raw = openat(directory, name, flags | O_NOATIME)
         if raw < 0 { raw = try retrying("openat", printable(name)) { openat(directory, name, flags) } }
         let file = Descriptor(owning: raw)
-        if let digest = try small(file, name, counting: read) { return digest }
+        let status = try file.status()
+        if status.st_size < shortest, let digest = try small(file, name, counting: read) { return digest }
         let hash = DigestStream()
         let size = 1 << 18
         let buffer = UnsafeMutableRawPointer.allocate(byteCount: size, alignment: 4096)
         defer { buffer.deallocate() }
-        let status = try file.status()
         let isSparse = Int64(status.st_blocks) * 512 < Int64(status.st_size)
         var (at, dataEnd) = (Int64(0), Int64(0))
         while true {
@@ -157,21 +157,23 @@ struct DigestWalk: TreeVisitor {
         }
     }
 
-    /// The digest of a file that one short read tells whole; nil of a larger one.
+    /// Files below this are read by one call, in bytes.
+    private static let shortest = 1 << 14
+
+    /// The digest of a file that one short read tells whole; nil of one that has grown.
     private static func small(
         _ file: borrowing Descriptor, _ name: UnsafePointer<CChar>, counting read: WorkCount?
     ) throws(SystemError) -> Digest? {
         let raw = file.raw
-        let (got, digest) = try withUnsafeTemporaryAllocation(byteCount: 1 << 14, alignment: 16) {
+        return try withUnsafeTemporaryAllocation(byteCount: shortest, alignment: 16) {
             (buffer) throws(SystemError) in
             let got = try retrying("pread", printable(name)) {
                 pread(raw, buffer.baseAddress, buffer.count, 0)
             }
-            return (got, Digest(of: UnsafeRawBufferPointer(rebasing: buffer[..<got])))
+            if got == shortest { return nil }
+            read?.add(Int64(got))
+            return Digest(of: UnsafeRawBufferPointer(rebasing: buffer[..<got]))
         }
-        if got == 1 << 14 { return nil }
-        read?.add(Int64(got))
-        return digest
     }
 
     /// Where the next data lie (lseek(2), SEEK_DATA); at the end nothing.
