@@ -367,7 +367,7 @@ void   criu_resp__free_unpacked
   assert(message->base.descriptor == &criu_resp__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
-static const ProtobufCFieldDescriptor criu_opts__field_descriptors[23] =
+static const ProtobufCFieldDescriptor criu_opts__field_descriptors[25] =
 {
   {
     "images_dir_fd",
@@ -472,6 +472,30 @@ static const ProtobufCFieldDescriptor criu_opts__field_descriptors[23] =
     PROTOBUF_C_TYPE_STRING,
     0,   /* quantifier_offset */
     offsetof(CriuOpts, root),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "parent_img",
+    14,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(CriuOpts, parent_img),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "track_mem",
+    15,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_BOOL,
+    offsetof(CriuOpts, has_track_mem),
+    offsetof(CriuOpts, track_mem),
     NULL,
     NULL,
     0,             /* flags */
@@ -647,29 +671,31 @@ static const ProtobufCFieldDescriptor criu_opts__field_descriptors[23] =
   },
 };
 static const unsigned criu_opts__field_indices_by_name[] = {
-  16,   /* field[16] = empty_ns */
-  15,   /* field[15] = external */
+  18,   /* field[18] = empty_ns */
+  17,   /* field[17] = external */
   4,   /* field[4] = file_locks */
-  17,   /* field[17] = freeze_cgroup */
-  13,   /* field[13] = ghost_limit */
+  19,   /* field[19] = freeze_cgroup */
+  15,   /* field[15] = ghost_limit */
   0,   /* field[0] = images_dir_fd */
-  14,   /* field[14] = irmap_scan_paths */
+  16,   /* field[16] = irmap_scan_paths */
   2,   /* field[2] = leave_running */
-  22,   /* field[22] = leave_stopped */
-  10,   /* field[10] = link_remap */
+  24,   /* field[24] = leave_stopped */
+  12,   /* field[12] = link_remap */
   6,   /* field[6] = log_file */
   5,   /* field[5] = log_level */
-  12,   /* field[12] = manage_cgroups_mode */
-  21,   /* field[21] = network_lock */
+  14,   /* field[14] = manage_cgroups_mode */
+  23,   /* field[23] = network_lock */
   7,   /* field[7] = notify_scripts */
-  19,   /* field[19] = orphan_pts_master */
+  21,   /* field[21] = orphan_pts_master */
+  9,   /* field[9] = parent_img */
   1,   /* field[1] = pid */
   8,   /* field[8] = root */
-  11,   /* field[11] = rst_sibling */
-  20,   /* field[20] = tcp_close */
+  13,   /* field[13] = rst_sibling */
+  22,   /* field[22] = tcp_close */
   3,   /* field[3] = tcp_established */
-  18,   /* field[18] = timeout */
-  9,   /* field[9] = work_dir_fd */
+  20,   /* field[20] = timeout */
+  10,   /* field[10] = track_mem */
+  11,   /* field[11] = work_dir_fd */
 };
 static const ProtobufCIntRange criu_opts__number_ranges[12 + 1] =
 {
@@ -677,15 +703,15 @@ static const ProtobufCIntRange criu_opts__number_ranges[12 + 1] =
   { 5, 3 },
   { 8, 4 },
   { 12, 7 },
-  { 17, 9 },
-  { 26, 11 },
-  { 34, 12 },
-  { 44, 17 },
-  { 50, 19 },
-  { 52, 20 },
-  { 64, 21 },
-  { 69, 22 },
-  { 0, 23 }
+  { 17, 11 },
+  { 26, 13 },
+  { 34, 14 },
+  { 44, 19 },
+  { 50, 21 },
+  { 52, 22 },
+  { 64, 23 },
+  { 69, 24 },
+  { 0, 25 }
 };
 const ProtobufCMessageDescriptor criu_opts__descriptor =
 {
@@ -695,15 +721,27 @@ const ProtobufCMessageDescriptor criu_opts__descriptor =
   "CriuOpts",
   "",
   sizeof(CriuOpts),
-  23,
+  25,
   criu_opts__field_descriptors,
   criu_opts__field_indices_by_name,
   12,  criu_opts__number_ranges,
   (ProtobufCMessageInit) criu_opts__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor criu_features__field_descriptors[1] =
+static const ProtobufCFieldDescriptor criu_features__field_descriptors[2] =
 {
+  {
+    "mem_track",
+    1,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_BOOL,
+    offsetof(CriuFeatures, has_mem_track),
+    offsetof(CriuFeatures, mem_track),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
   {
     "lazy_pages",
     2,
@@ -718,12 +756,13 @@ static const ProtobufCFieldDescriptor criu_features__field_descriptors[1] =
   },
 };
 static const unsigned criu_features__field_indices_by_name[] = {
-  0,   /* field[0] = lazy_pages */
+  1,   /* field[1] = lazy_pages */
+  0,   /* field[0] = mem_track */
 };
 static const ProtobufCIntRange criu_features__number_ranges[1 + 1] =
 {
-  { 2, 0 },
-  { 0, 1 }
+  { 1, 0 },
+  { 0, 2 }
 };
 const ProtobufCMessageDescriptor criu_features__descriptor =
 {
@@ -733,7 +772,7 @@ const ProtobufCMessageDescriptor criu_features__descriptor =
   "CriuFeatures",
   "",
   sizeof(CriuFeatures),
-  1,
+  2,
   criu_features__field_descriptors,
   criu_features__field_indices_by_name,
   1,  criu_features__number_ranges,

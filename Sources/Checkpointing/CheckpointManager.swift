@@ -24,6 +24,8 @@ public final class CheckpointManager: EngineOperations {
     let gate = Monitor(DeletionGate())
     let spares = Monitor(SparePool())
     let workers = Monitor(WarmWorkers())
+    /// Whether CRIU can be had to leave memory where it is, once that is known.
+    let canLeaveMemory = Monitor(false)
     /// The highest number that an incarnation of any sandbox was given by this server.
     let incarnations = Monitor(0)
     let telemetry: Telemetry
@@ -120,6 +122,8 @@ public final class CheckpointManager: EngineOperations {
                 if try !self.criu().prime() {
                     self.report("CRIU cannot keep what it probed: /run is no tmpfs")
                 }
+                let can = try self.criu().letMemoryBeLeft(copy: "\(self.workspace)/criu.kdat")
+                self.canLeaveMemory.with { $0 = can }
             } catch {
                 self.report("CRIU: \(error)")
             }

@@ -43,23 +43,42 @@ extension CheckpointManager {
                     }
                 }
                 let ended = endTwins(of: sandbox)
-                let staging = try mapping { () throws(SnapshotTreeError) in try store.stage() }
-                let attempt = SaveAttempt(
-                    sandbox: sandbox, running: running, staging: staging, request: request, crash: crash,
-                    start: start, cancelled: cancelled)
-                defer { attempt.waitUntilResumed() }
-                do throws(ErrorMessage) {
+                func attempt() throws(ErrorMessage) -> SaveAttempt {
+                    let staging = try mapping { () throws(SnapshotTreeError) in try store.stage() }
+                    let attempt = SaveAttempt(
+                        sandbox: sandbox, running: running, staging: staging, request: request, crash: crash,
+                        start: start, cancelled: cancelled)
                     if let ended { attempt.warnings.append(ended) }
-                    var info = try usingWorkers { () throws(ErrorMessage) in
-                        try attempt.stops ? saveAndStop(attempt) : saveAndGoOn(attempt)
-                    }
-                    if wish.isWanted { (info.engine, info.engineReason) = (.criu, obstacle) }
-                    return info
-                } catch {
-                    store.abandon(staging)
-                    throw error
+                    return attempt
                 }
+                let first = try attempt()
+                var info: SnapshotInfo
+                do throws(ErrorMessage) { info = try make(first) } catch {
+                    guard let problem = first.memoryProblem else { throw error }
+                    report("sandbox \(name): all of its memory is written again: \(problem)")
+                    let second = try attempt()
+                    second.takesAllMemory = true
+                    info = try make(second)
+                }
+                if wish.isWanted { (info.engine, info.engineReason) = (.criu, obstacle) }
+                return info
             }
+        }
+    }
+
+    private func make(_ attempt: SaveAttempt) throws(ErrorMessage) -> SnapshotInfo {
+        prepareTaking(attempt)
+        defer {
+            attempt.waitUntilResumed()
+            if let left = attempt.left { StandInParent.remove(left.standIn) }
+        }
+        do throws(ErrorMessage) {
+            return try usingWorkers { () throws(ErrorMessage) in
+                try attempt.stops ? saveAndStop(attempt) : saveAndGoOn(attempt)
+            }
+        } catch {
+            store.abandon(attempt.staging)
+            throw error
         }
     }
 
@@ -139,6 +158,7 @@ extension CheckpointManager {
             frozenGroup: attempt.running.isPaused ? attempt.running.groups.frozenDirectory : nil,
             deadline: began + Self.dumpLimit)
         request.leavesWorker = true
+        request.leftTo = attempt.left?.standIn
         let inspection = attempt.inspect()
         attempt.sandbox.dumping(attempt.running.process, into: attempt.staging.processPath)
         do throws(CriuError) {
@@ -151,6 +171,8 @@ extension CheckpointManager {
                 // First, for whatever fails from here on, the processes run on; and --stop publishes within.
                 try attempt.mendInterruptedCalls(worker: notification.worker, report)
                 try attempt.checkCancelled()
+                try takeMemory(attempt)
+                try attempt.checkCancelled()
                 let instant = monotonicNanoseconds()
                 try frozen(notification)
                 attempt.timings.filesystemMs = milliseconds(since: instant)
@@ -158,6 +180,10 @@ extension CheckpointManager {
                 if notification.moment == .frozen { attempt.noteWhatIsLost() }
             }
         } catch {
+            // CRIU may have had enough of what it was told.
+            if attempt.left != nil, error.kind == .dumpFailed, error.refusals.isEmpty {
+                attempt.memoryProblem = error.description
+            }
             throw .cannotSave(attempt.sandbox.name, error, room: Room.lacking(in: attempt.staging.path))
         }
     }
@@ -291,6 +317,14 @@ final class SaveAttempt {
     var warnings: [String] = []
     /// Whether the sandbox is what it was before, once that is under way.
     var isResumed: Monitor<Bool>?
+    /// The memory that is not written but taken from the processes while they stand still.
+    var left: LeftMemory?
+    /// What became of it.
+    var taken: MemoryShares?
+    /// Why that went wrong: the save can be tried again without.
+    var memoryProblem: String?
+    /// Whether CRIU writes all memory.
+    var takesAllMemory = false
     /// What the capture found unchanged since an earlier one's layer.
     var unchanged: (layer: String, captured: LayerCapture.Captured)?
 

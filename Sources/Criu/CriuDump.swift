@@ -20,6 +20,10 @@ public struct DumpRequest: Sendable {
     /// The directory of the cgroup, v1 freezer or v2, in which the tree already stands still: CRIU takes hold of it
     /// so, and leaves it so (criu/seize.c). nil has CRIU stop the tree itself.
     public var frozenGroup: String?
+    /// An image directory that CRIU takes for the dump before: the processes that have a pagemap there get one that
+    /// tells which pages they have and that those did not change, and the pages stay where they are. Only where
+    /// `CriuBinary.letsMemoryBeLeft` said so.
+    public var leftTo: String?
     /// When to give up, in nanoseconds of CLOCK_MONOTONIC; nil never does.
     public var deadline: UInt64?
     /// Whether the end of a worker that has succeeded is awaited by another thread.
@@ -74,6 +78,11 @@ extension CriuWorker {
             options.n_irmap_scan_paths = request.searched.count
             options.irmap_scan_paths = cStrings(request.searched)
             if let group = request.frozenGroup { options.freeze_cgroup = cString(group) }
+            if let parent = request.leftTo {
+                options.parent_img = cString(parent)
+                options.has_track_mem = 1
+                options.track_mem = 1
+            }
             options.has_pid = 1
             options.pid = request.pid
             options.has_leave_running = 1

@@ -14,6 +14,8 @@ enum RequestMessage {
             criu_features__init(features)
             features.pointee.has_lazy_pages = 1
             features.pointee.lazy_pages = 1
+            features.pointee.has_mem_track = 1
+            features.pointee.mem_track = 1
             request.pointee.features = features
         }
     }

@@ -11,6 +11,8 @@ struct ResponseMessage {
     let restoredPID: Int32?
     let notification: CriuNotification?
     let version: CriuVersion?
+    /// Whether CRIU thinks that the kernel tells which pages changed; nil where it was not asked.
+    let tracksMemory: Bool?
 
     /// Unpacks one packet; nil when it is not a response.
     init?(unpacking bytes: [UInt8]) {
@@ -26,6 +28,9 @@ struct ResponseMessage {
             CriuNotification(
                 script: notify.pointee.script.map { String(cString: $0) } ?? "",
                 pid: notify.pointee.has_pid != 0 ? notify.pointee.pid : nil)
+        }
+        tracksMemory = said.features.flatMap { features in
+            features.pointee.has_mem_track != 0 ? features.pointee.mem_track != 0 : nil
         }
         version = said.version.map { version in
             CriuVersion(

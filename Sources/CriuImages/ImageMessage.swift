@@ -9,6 +9,20 @@ typealias Unpack<Message> = (
 /// A message's generated `…__free_unpacked`.
 typealias Free<Message> = (UnsafeMutablePointer<Message>?, UnsafeMutablePointer<ProtobufCAllocator>?) -> Void
 
+/// A message's bytes.
+func packed<Message>(_ message: inout Message) -> [UInt8] {
+    withUnsafeMutablePointer(to: &message) { packed($0) }
+}
+
+func packed<Message>(_ message: UnsafeMutablePointer<Message>) -> [UInt8] {
+    // Every generated message begins with its ProtobufCMessage.
+    UnsafeRawPointer(message).withMemoryRebound(to: ProtobufCMessage.self, capacity: 1) { base in
+        [UInt8](unsafeUninitializedCapacity: protobuf_c_message_get_packed_size(base)) { buffer, count in
+            count = protobuf_c_message_pack(base, buffer.baseAddress)
+        }
+    }
+}
+
 extension ImageFile {
     /// Unpacks one entry for the time of `body`; the pointers in the message are valid no longer than that.
     func decode<Message, Result>(
@@ -51,18 +65,10 @@ extension ImageFile {
         _ index: Int, _ unpack: Unpack<Message>, _ free: Free<Message>,
         _ change: (UnsafeMutablePointer<Message>) throws(CriuImageError) -> Void
     ) throws(CriuImageError) {
-        let packed: [UInt8] = try decode(index, unpack, free) { message throws(CriuImageError) in
+        entries[index] = try decode(index, unpack, free) { message throws(CriuImageError) in
             try change(message)
-            // Every generated message begins with its ProtobufCMessage.
-            return UnsafeRawPointer(message).withMemoryRebound(to: ProtobufCMessage.self, capacity: 1) {
-                base in
-                [UInt8](unsafeUninitializedCapacity: protobuf_c_message_get_packed_size(base)) {
-                    buffer, count in
-                    count = protobuf_c_message_pack(base, buffer.baseAddress)
-                }
-            }
+            return packed(message)
         }
-        entries[index] = packed
     }
 }
 

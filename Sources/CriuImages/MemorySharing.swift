@@ -18,6 +18,10 @@ public struct MemoryShares: Sendable {
     public var links: [String: String] = [:]
     /// What kept some pages from being shared; they are stored whole.
     public var problems: [CriuImageError] = []
+    /// The pagemaps that were dealt with.
+    var done: Set<String> = []
+
+    public init() {}
 }
 
 extension ImageDirectory {
@@ -28,8 +32,10 @@ extension ImageDirectory {
     /// with those pages are linked into `parent/`, `parent/parent/` …, so that the directory is complete in itself:
     /// the parent may be deleted. Nothing may read the directory meanwhile. Whatever goes wrong with a
     /// process's pages leaves them stored whole, which `problems` tells.
-    public func shareMemory(with parent: String?) -> MemoryShares {
-        var shares = MemoryShares()
+    ///
+    /// `taken` is what was done with some processes before.
+    public func shareMemory(with parent: String?, taken: MemoryShares? = nil) -> MemoryShares {
+        var shares = taken ?? MemoryShares()
         let other: ImageDirectory?
         do throws(CriuImageError) { other = if let parent { try ImageDirectory(parent) } else { nil } } catch
         {
@@ -38,7 +44,7 @@ extension ImageDirectory {
         }
         let names = pageMapNames()
         let areas = memoryAreas(for: names, &shares)
-        for name in names {
+        for name in names where !shares.done.contains(name) {
             do throws(CriuImageError) {
                 let isShared = name.hasPrefix(Self.sharedPrefix)
                 let id = String(name.dropFirst(Self.prefix.count).dropLast(Self.suffix.count))
@@ -68,6 +74,13 @@ extension ImageDirectory {
     private func pageMapNames() -> [String] {
         let names = (try? Files.names(in: "/proc/self/fd/\(directory.raw)")) ?? []
         return names.filter { $0.hasPrefix(Self.prefix) && $0.hasSuffix(Self.suffix) }.sorted()
+    }
+
+    /// The pagemaps of processes, with the pids these have in the sandbox.
+    func ownPageMaps() -> [(name: String, pid: Int32)] {
+        pageMapNames().compactMap { name in
+            Int32(name.dropFirst(Self.prefix.count).dropLast(Self.suffix.count)).map { (name, $0) }
+        }
     }
 
     /// The areas of each process that has a pagemap; without them its zeros are kept.
@@ -111,18 +124,33 @@ extension ImageDirectory {
         _ zeroFilled: [Range<UInt64>], _ shares: inout MemoryShares
     ) throws(CriuImageError) {
         let map = try PageMap(name, parsing: read(name))
-        let total = map.pageCount
-        guard map.storedBytes == UInt64(total) * Page.size else {
+        guard map.storedBytes == UInt64(map.pageCount) * Page.size else {
             throw CriuImageError(name, "inherits pages already: it is not as CRIU dumped it")
         }
+        let pages = DumpedPages(map, try mapPages(of: map, at: ""))
+        try share(
+            pages, chain.map { ($0, InheritedPages($0)) }, as: theirs, from: parent, zeroFilled, &shares)
+    }
+
+    /// Makes of a fresh dump's pagemap and pages what is stored of them.
+    func share(
+        _ pages: DumpedPages, _ inherited: (chain: PageChain, pages: InheritedPages)?, as theirs: String,
+        from parent: borrowing ImageDirectory, _ zeroFilled: [Range<UInt64>], _ shares: inout MemoryShares
+    ) throws(CriuImageError) {
+        let map = pages.map
+        let (name, total) = (map.name, map.pageCount)
         shares.pages += total
         shares.stored += total
-        let pages = try mapPages(of: map, at: "")
-        var comparison = PageComparison(map, pages, zeroFilled: zeroFilled, parent: chain)
+        var comparison: PageComparison
+        do throws(SystemError) {
+            comparison = try PageComparison(pages, zeroFilled: zeroFilled, parent: inherited?.pages)
+        } catch { throw CriuImageError(name, "tells of pages that cannot be read", cause: error) }
         comparison.absorb(
             ChainPolicy.absorbed(shared: comparison.shared, kept: comparison.keptCount, total: total))
         // To write a large file again for a few pages costs more than they do.
-        if chain == nil, total > ChainPolicy.small, comparison.zeros < total / 64 { comparison.keepZeros() }
+        if inherited == nil, total > ChainPolicy.small, comparison.zeros < total / 64 {
+            comparison.keepZeros()
+        }
         var newMap = map
         newMap.pagesID = unusedPagesID()
         let newName = newMap.pagesName
@@ -135,8 +163,9 @@ extension ImageDirectory {
                 let rewrite = PageRewrite(map, comparison, to: newMap.pagesID)
                 shares.digests[newName] = try rewrite.copyKept(pages, in: self)
                 newMap = rewrite.result
-                if let chain {
-                    try linkLevels(chain, comparison.shared, theirs, as: name, from: parent, &linked)
+                if let inherited {
+                    try linkLevels(
+                        inherited.chain, comparison.shared, theirs, as: name, from: parent, &linked)
                 }
             }
             try replace(name, with: newMap.bytes)
@@ -147,6 +176,7 @@ extension ImageDirectory {
             throw error
         }
         remove(map)
+        shares.done.insert(name)
         shares.links.merge(linked) { $1 }
         shares.zero += comparison.zeros
         shares.inherited += comparison.shared.reduce(0, +)

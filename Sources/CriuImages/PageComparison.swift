@@ -18,38 +18,37 @@ struct PageComparison {
     /// How many pages have to be stored.
     var keptCount: Int { fates.count - zeros - shared.reduce(0, +) }
 
-    /// Compares the pages of `map` with those of the parent's chain.
+    /// Compares pages with those of the parent.
     ///
     /// `zeroFilled` are the areas in which a page of zeros need not be kept, by address.
-    /// Each thread that takes part gets `least` pages or more.
+    /// Each thread that takes part gets `least` pages or more. Throws where the process that has pages cannot be read.
     init(
-        _ map: PageMap, _ pages: MappedPages, zeroFilled: [Range<UInt64>], parent: PageChain?,
-        least: Int = leastPiece
-    ) {
-        fates = [UInt16](repeating: Self.kept, count: map.pageCount)
-        shared = [Int](repeating: 0, count: parent?.levels.count ?? 0)
-        let firsts = Self.firsts(map)
-        let inherited = parent.map { Inherited($0) }
+        _ pages: DumpedPages, zeroFilled: [Range<UInt64>], parent: InheritedPages?, least: Int? = nil
+    ) throws(SystemError) {
+        let count = pages.map.pageCount
+        let least = least ?? (pages.areInFile ? Self.leastPiece : Self.leastPieceOfProcess)
+        fates = [UInt16](repeating: Self.kept, count: count)
+        shared = [Int](repeating: 0, count: parent?.pages.count ?? 0)
         let tallies = fates.withUnsafeMutableBufferPointer { fates in
             let marking = PageMarking(
-                runs: map.runs, firsts: firsts, pages: pages, zeroFilled: zeroFilled, inherited: inherited,
-                fates: fates.baseAddress)
-            return Pieces.map(map.pageCount, least: least) { marking.mark($0) }
+                pages: pages, zeroFilled: zeroFilled, inherited: parent, fates: fates.baseAddress)
+            return Pieces.map(count, least: least) { marking.mark($0) }
         }
         for tally in tallies {
+            if let failure = tally.failure { throw failure }
             zeros += tally.zeros
             for (level, count) in tally.shared.enumerated() { shared[level] += count }
         }
-        if parent != nil { return }
+        if parent != nil || count == 0 { return }
         let hash = DigestStream()
-        for (run, first) in zip(map.runs, firsts) {
-            hash.update(UnsafeRawBufferPointer(start: pages.page(first), count: run.count * pageSize))
-        }
+        try pages.forEachPiece(of: 0..<count) { hash.update($0) }
         digest = hash.digest
     }
 
     /// So many pages keep a thread busy for longer than it takes to start: 32 MiB.
-    static let leastPiece = 8192
+    private static let leastPiece = 8192
+    /// The same for pages of a process, while which is read it stands still: 4 MiB.
+    private static let leastPieceOfProcess = 1024
 
     /// For each run, the number of its first page.
     static func firsts(_ map: PageMap) -> [Int] {
@@ -77,51 +76,40 @@ struct PageComparison {
 /// Finds out what is to become of pages; several threads do, each of pages of its own.
 private struct PageMarking: @unchecked Sendable {
     // Sendable because all is read only but the fates, of which no two threads have the same.
-    let runs: [PageMap.Run]
-    let firsts: [Int]
-    let pages: MappedPages
+    let pages: DumpedPages
     let zeroFilled: [Range<UInt64>]
-    let inherited: Inherited?
+    let inherited: InheritedPages?
     let fates: UnsafeMutablePointer<UInt16>?
 
     /// How many pages are which.
     struct Tally: Sendable {
         var zeros = 0
         var shared: [Int]
-    }
-
-    /// A part of a run: its addresses, and the number of its first page.
-    private struct Part {
-        let start: UInt64
-        let end: UInt64
-        let first: Int
+        /// Why a part was not looked at.
+        var failure: SystemError?
     }
 
     /// Marks the pages with these numbers.
     func mark(_ numbers: Range<Int>) -> Tally {
         var tally = Tally(shared: [Int](repeating: 0, count: inherited?.pages.count ?? 0))
         guard let fates else { return tally }
-        var index = firsts.partitioningIndex { $0 > numbers.lowerBound } - 1
-        while index >= 0, index < runs.count, firsts[index] < numbers.upperBound {
-            let (run, first) = (runs[index], firsts[index])
-            let from = max(first, numbers.lowerBound)
-            let to = min(first + run.count, numbers.upperBound)
-            let part = Part(
-                start: run.start + UInt64(from - first) * Page.size,
-                end: run.start + UInt64(to - first) * Page.size, first: from)
-            markZeros(part, fates, &tally)
-            if let inherited { markEqual(part, inherited, fates, &tally) }
-            index += 1
-        }
+        do throws(SystemError) {
+            try pages.forEachPart(of: numbers) { (part) throws(SystemError) in
+                markZeros(part, fates, &tally)
+                if let inherited { markEqual(part, inherited, fates, &tally) }
+            }
+        } catch { tally.failure = error }
         return tally
     }
 
-    private func markZeros(_ part: Part, _ fates: UnsafeMutablePointer<UInt16>, _ tally: inout Tally) {
+    private func markZeros(
+        _ part: DumpedPages.Part, _ fates: UnsafeMutablePointer<UInt16>, _ tally: inout Tally
+    ) {
         var area = zeroFilled.partitioningIndex { $0.upperBound > part.start }
         while area < zeroFilled.count, zeroFilled[area].lowerBound < part.end {
             let from = Int(max(zeroFilled[area].lowerBound, part.start) - part.start) / pageSize
             let to = Int(min(zeroFilled[area].upperBound, part.end) - part.start) / pageSize
-            for page in part.first + from..<part.first + to where isZeroPage(pages.page(page)) {
+            for page in part.first + from..<part.first + to where isZeroPage(part.page(page)) {
                 fates[page] = PageComparison.zero
                 tally.zeros += 1
             }
@@ -130,7 +118,8 @@ private struct PageMarking: @unchecked Sendable {
     }
 
     private func markEqual(
-        _ part: Part, _ inherited: Inherited, _ fates: UnsafeMutablePointer<UInt16>, _ tally: inout Tally
+        _ part: DumpedPages.Part, _ inherited: InheritedPages, _ fates: UnsafeMutablePointer<UInt16>,
+        _ tally: inout Tally
     ) {
         var other = inherited.runs.partitioningIndex { $0.end > part.start }
         while other < inherited.runs.count, inherited.runs[other].start < part.end {
@@ -143,7 +132,7 @@ private struct PageMarking: @unchecked Sendable {
                 let place = inherited.slots[slot + offset]
                 if place.isNone { continue }
                 let twin = inherited.pages[place.level].page(place.page)
-                guard memcmp(pages.page(page + offset), twin, pageSize) == 0 else { continue }
+                guard memcmp(part.page(page + offset), twin, pageSize) == 0 else { continue }
                 fates[page + offset] = UInt16(place.level)
                 tally.shared[place.level] += 1
             }
@@ -158,7 +147,7 @@ private func isZeroPage(_ page: UnsafeRawPointer) -> Bool {
 }
 
 /// The parent's pages by address.
-private struct Inherited {
+struct InheritedPages {
     let runs: [PageMap.Run]
     let firsts: [Int]
     let slots: [PageChain.Slot]

@@ -218,7 +218,7 @@ struct PageMap: Equatable, Sendable {
         var head = PagemapHead()
         pagemap_head__init(&head)
         head.pages_id = pagesID
-        append(entry: Self.packed(&head))
+        append(entry: packed(&head))
         var entry = PagemapEntry()
         pagemap_entry__init(&entry)
         (entry.has_flags, entry.has_nr_pages) = (1, 1)
@@ -227,20 +227,8 @@ struct PageMap: Equatable, Sendable {
             entry.compat_nr_pages = UInt32(truncatingIfNeeded: run.count)
             entry.nr_pages = UInt64(run.count)
             entry.flags = run.flags
-            append(entry: Self.packed(&entry))
+            append(entry: packed(&entry))
         }
         return out
-    }
-
-    private static func packed<Message>(_ message: inout Message) -> [UInt8] {
-        // Every generated message begins with its ProtobufCMessage.
-        withUnsafeMutablePointer(to: &message) { pointer in
-            UnsafeRawPointer(pointer).withMemoryRebound(to: ProtobufCMessage.self, capacity: 1) { base in
-                [UInt8](unsafeUninitializedCapacity: protobuf_c_message_get_packed_size(base)) {
-                    buffer, count in
-                    count = protobuf_c_message_pack(base, buffer.baseAddress)
-                }
-            }
-        }
     }
 }

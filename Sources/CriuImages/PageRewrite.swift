@@ -27,7 +27,8 @@ struct PageRewrite {
                     result.append(
                         PageMap.Run(
                             start: run.start + UInt64(offset * pageSize), count: length,
-                            flags: kind == .inherited ? PageMap.Run.inParent : run.flags))
+                            flags: kind == .inherited
+                                ? PageMap.Run.inParent : run.isStored ? run.flags : PageMap.Run.present))
                 }
                 offset += length
             }
@@ -48,7 +49,7 @@ struct PageRewrite {
     }
 
     /// Copies the kept pages into the new pages file, which must not exist; the digest of all it wrote.
-    func copyKept(_ pages: MappedPages, in images: borrowing ImageDirectory) throws(CriuImageError) -> Digest
+    func copyKept(_ pages: DumpedPages, in images: borrowing ImageDirectory) throws(CriuImageError) -> Digest
     {
         let hash = DigestStream()
         do throws(SystemError) {
@@ -63,9 +64,10 @@ struct PageRewrite {
                 }
                 var end = page + 1
                 while end < fates.count, fates[end] == PageComparison.kept { end += 1 }
-                let bytes = UnsafeRawBufferPointer(start: pages.page(page), count: (end - page) * pageSize)
-                hash.update(bytes)
-                try output.writeAll(bytes)
+                try pages.forEachPiece(of: page..<end) { (bytes) throws(SystemError) in
+                    hash.update(bytes)
+                    try output.writeAll(bytes)
+                }
                 page = end
             }
         } catch {

@@ -37,18 +37,25 @@ private final class Generations {
             [(1...12).flatMap { number($0, 0) } + areas.flatMap { bytes(14, $0) }])
     }
 
-    private func dump(_ pages: [UInt64: [UInt8]], _ name: String, _ id: UInt64, in directory: String) throws {
-        var runs: [(UInt64, UInt64)] = []
+    /// Writes a pagemap and its pages as CRIU does; those that are `left` it only tells of.
+    private func dump(
+        _ pages: [UInt64: [UInt8]], _ name: String, _ id: UInt64, in directory: String,
+        left: (UInt64) -> Bool = { _ in false }
+    ) throws {
+        var runs: [(start: UInt64, count: UInt64, flags: UInt64)] = []
         var contents: [UInt8] = []
         for (address, bytes) in pages.sorted(by: { $0.key < $1.key }) {
-            if let last = runs.last, last.0 + last.1 * 4096 == address {
-                runs[runs.count - 1].1 += 1
+            let flags: UInt64 = left(address) ? 1 : 4
+            if let last = runs.last, last.start + last.count * 4096 == address, last.flags == flags {
+                runs[runs.count - 1].count += 1
             } else {
-                runs.append((address, 1))
+                runs.append((address, 1, flags))
             }
-            contents += bytes
+            if flags == 4 { contents += bytes }
         }
-        let entries = runs.map { number(1, $0.0) + number(2, $0.1) + number(4, 4) + number(5, $0.1) }
+        let entries = runs.map {
+            number(1, $0.start) + number(2, $0.count) + number(4, $0.flags) + number(5, $0.count)
+        }
         try write(image([common, 0x5608_4025], [number(1, id)] + entries), "\(directory)/\(name)")
         try write(contents, "\(directory)/pages-\(id).img")
     }
@@ -57,9 +64,10 @@ private final class Generations {
         try Data(bytes).write(to: URL(fileURLWithPath: path))
     }
 
-    /// Makes the next snapshot from what memory holds.
+    /// Makes the next snapshot from what memory holds; pages that are `left` are taken from this very process.
     func save(
-        _ memory: [UInt64: [UInt8]], segment: (UInt64, [UInt64: [UInt8]]) = (5, [:]), parent: Int?
+        _ memory: [UInt64: [UInt8]], segment: (UInt64, [UInt64: [UInt8]]) = (5, [:]), parent: Int?,
+        left: ((UInt64) -> Bool)? = nil
     ) throws -> (number: Int, shares: MemoryShares) {
         defer { count += 1 }
         let directory = path(count)
@@ -67,9 +75,15 @@ private final class Generations {
         try write(memoryMap(segment: segment.0), "\(directory)/mm-1.img")
         try write(
             image([common, 0x5630_3138], []), "\(directory)/files.img")
-        try dump(memory, "pagemap-1.img", 1, in: directory)
+        try dump(memory, "pagemap-1.img", 1, in: directory, left: left ?? { _ in false })
         try dump(segment.1, "pagemap-shmem-\(segment.0).img", 2, in: directory)
-        return (count, try ImageDirectory(directory).shareMemory(with: parent.map { path($0) }))
+        let images = try ImageDirectory(directory)
+        var taken: MemoryShares?
+        if left != nil, let parent {
+            let known = try #require(try ParentMemory(in: path(parent), least: 4096))
+            taken = try images.takeMemory(of: [1: getpid()], sharing: known)
+        }
+        return (count, images.shareMemory(with: parent.map { path($0) }, taken: taken))
     }
 
     func chain(_ generation: Int, _ name: String = "pagemap-1.img") throws -> PageChain {
@@ -146,11 +160,12 @@ private func at(_ number: UInt64) -> UInt64 { 0x10000 + number * 4096 }
         for number in 0..<200 as Range<UInt64> where number % 7 == 3 { memory[at(number)] = filled(77) }
         _ = try row.save(memory, parent: 0)
         let (older, newer) = (try row.chain(0).levels[0], try row.chain(1))
-        func compare(_ least: Int) -> PageComparison {
-            PageComparison(
-                older.map, older.pages, zeroFilled: [at(0)..<at(150)], parent: newer, least: least)
+        func compare(_ least: Int) throws -> PageComparison {
+            try PageComparison(
+                DumpedPages(older.map, older.pages), zeroFilled: [at(0)..<at(150)],
+                parent: InheritedPages(newer), least: least)
         }
-        let (whole, parts) = (compare(1 << 30), compare(least))
+        let (whole, parts) = (try compare(1 << 30), try compare(least))
         #expect(parts.fates == whole.fates && parts.zeros == whole.zeros && parts.shared == whole.shared)
         #expect(whole.shared.reduce(0, +) > 50 && whole.keptCount > 10)
     }
@@ -210,6 +225,64 @@ private func at(_ number: UInt64) -> UInt64 { 0x10000 + number * 4096 }
             let pages = try row.pages(number).filter { $0.value != filled(0) }
             #expect(pages == state, "snapshot \(number)")
         }
+    }
+
+    /// What a dump leaves in the process is stored as what it writes: here this process has it, at those addresses.
+    @Test func pagesLeftInAProcessAreTaken() throws {
+        let bounds = (start: UInt(at(0)), size: 6000 * page)
+        let mapped = mmap(
+            UnsafeMutableRawPointer(bitPattern: bounds.start), bounds.size, PROT_READ | PROT_WRITE,
+            MAP_PRIVATE | MAP_ANONYMOUS | 0x100000, -1, 0)
+        let room = try #require(
+            mapped != MAP_FAILED && UInt(bitPattern: mapped) == bounds.start ? mapped : nil)
+        defer { munmap(room, bounds.size) }
+        for seed in 1...3 as ClosedRange<UInt64> {
+            var random = Seeded(state: seed &* 0x9E37_79B9_7F4A_7C15)
+            let row = try Generations()
+            var (memory, states) = ([UInt64: [UInt8]](), [[UInt64: [UInt8]]]())
+            for number in 0..<5000 as Range<UInt64> where number % 50 != 7 {
+                memory[at(number)] = filled(UInt8.random(in: 1...255, using: &random))
+            }
+            for generation in 0..<5 {
+                for (address, bytes) in memory {
+                    UnsafeMutableRawPointer(bitPattern: UInt(address))!.copyMemory(
+                        from: bytes, byteCount: page)
+                }
+                let saved = try row.save(
+                    memory, parent: generation == 0 ? nil : generation - 1,
+                    left: generation == 0 ? nil : { $0 / 4096 % 31 != seed })
+                #expect(saved.shares.problems.isEmpty && saved.shares.pages == memory.count)
+                if generation > 0 {
+                    #expect(saved.shares.inherited > 3000 && saved.shares.stored < 1200)
+                    #expect(
+                        saved.shares.pages == saved.shares.inherited + saved.shares.stored + saved.shares.zero
+                    )
+                }
+                #expect(!FileManager.default.fileExists(atPath: row.path(generation) + "/pages-1.img"))
+                states.append(memory.filter { $0.value != filled(0) })
+                for _ in 0..<300 {
+                    let address = at(UInt64.random(in: 0..<5000, using: &random))
+                    memory[address] = filled(UInt8.random(in: 0...255, using: &random))
+                }
+            }
+            for (generation, state) in states.enumerated() {
+                #expect(
+                    try row.pages(generation).filter { $0.value != filled(0) } == state,
+                    "\(seed) \(generation)")
+            }
+        }
+    }
+
+    @Test func memoryOfAProcessThatIsGoneIsNotTaken() throws {
+        let row = try Generations()
+        _ = try row.save([at(0): filled(1)], parent: nil)
+        let parent = try #require(try ParentMemory(in: row.path(0), least: 4096))
+        #expect(try ParentMemory(in: row.path(0), least: 8192) == nil)
+        _ = try row.save([:], parent: 0)
+        let directory = row.path(2)
+        try FileManager.default.copyItem(atPath: row.path(0), toPath: directory)
+        let images = try ImageDirectory(directory)
+        #expect(throws: CriuImageError.self) { try images.takeMemory(of: [:], sharing: parent) }
     }
 
     @Test func policyLeavesOutWhatIsCheapAndBoundsTheRest() {

@@ -73,6 +73,12 @@ struct  CriuOpts
    */
   char *freeze_cgroup;
   /*
+   * The directory of the dump before: pages that did not change since are noted as its own.
+   */
+  char *parent_img;
+  protobuf_c_boolean has_track_mem;
+  protobuf_c_boolean track_mem;
+  /*
    * How to restore.
    */
   protobuf_c_boolean has_rst_sibling;
@@ -127,18 +133,20 @@ struct  CriuOpts
 };
 #define CRIU_OPTS__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&criu_opts__descriptor) \
-    , 0, 0, 0, NULL, 0, 0, 0, 0, 0, 0, NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,NULL, 0,NULL, 0, 0, 0, 0, 0, CRIU_NETWORK_LOCK_METHOD__IPTABLES, 0, 0, 0, CRIU_CG_MODE__IGNORE, 0, 0, NULL, 0, 0 }
+    , 0, 0, 0, NULL, 0, 0, 0, 0, 0, 0, NULL, NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,NULL, 0,NULL, 0, 0, 0, 0, 0, CRIU_NETWORK_LOCK_METHOD__IPTABLES, 0, 0, 0, CRIU_CG_MODE__IGNORE, 0, 0, NULL, 0, 0 }
 
 
 struct  CriuFeatures
 {
   ProtobufCMessage base;
+  protobuf_c_boolean has_mem_track;
+  protobuf_c_boolean mem_track;
   protobuf_c_boolean has_lazy_pages;
   protobuf_c_boolean lazy_pages;
 };
 #define CRIU_FEATURES__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&criu_features__descriptor) \
-    , 0, 0 }
+    , 0, 0, 0, 0 }
 
 
 struct  CriuReq

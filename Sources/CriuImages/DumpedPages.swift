@@ -1,0 +1,102 @@
+import CLinux
+import Glibc
+import LinuxSystem
+
+/// The pages of a fresh dump: in its pages file, and those that the dump left where they are in the process itself.
+///
+/// They are numbered from 0 in the order of the pagemap.
+struct DumpedPages: @unchecked Sendable {
+    // Sendable because the file is mapped for reading as long as this lives.
+    let map: PageMap
+    /// For each run of the pagemap, the number of its first page.
+    let firsts: [Int]
+    private let file: MappedPages
+    /// Who has what the pagemap calls inherited: the host's pid of a process that stands still.
+    private let process: Int32?
+    var areInFile: Bool { process == nil }
+
+    /// Of a pagemap of which all pages are in `file`, but for those that are said to be inherited, where `process` has
+    /// them.
+    init(_ map: PageMap, _ file: MappedPages, process: Int32? = nil) {
+        (self.map, self.file, self.process) = (map, file, process)
+        firsts = PageComparison.firsts(map)
+    }
+
+    /// Pages that follow one another in memory.
+    struct Part {
+        /// The address of the first page, and the first one after the last.
+        let start: UInt64
+        let end: UInt64
+        /// The number of the first page.
+        let first: Int
+        /// Where the bytes of the first page are, for as long as the part is looked at.
+        let bytes: UnsafeRawPointer
+
+        /// The bytes of the page with a number.
+        func page(_ number: Int) -> UnsafeRawPointer { bytes + (number - first) * pageSize }
+        var size: Int { Int(end - start) }
+    }
+
+    /// So many pages are read from a process at a time: they stay in a processor's cache until they are compared.
+    private static let chunk = 64
+
+    /// Calls `body` with the pages of these numbers, in order. Throws what `body` throws, and where the process cannot be
+    /// read.
+    func forEachPart(
+        of numbers: Range<Int>, _ body: (Part) throws(SystemError) -> Void
+    ) throws(SystemError) {
+        var buffer: UnsafeMutableRawPointer?
+        defer { buffer?.deallocate() }
+        var index = firsts.partitioningIndex { $0 > numbers.lowerBound } - 1
+        while index >= 0, index < map.runs.count, firsts[index] < numbers.upperBound {
+            let (run, first) = (map.runs[index], firsts[index])
+            let last = min(first + run.count, numbers.upperBound)
+            var from = max(first, numbers.lowerBound)
+            while from < last {
+                let to = run.isStored ? last : min(last, from + Self.chunk)
+                let start = run.start + UInt64(from - first) * Page.size
+                let bytes: UnsafeRawPointer
+                if run.isStored {
+                    bytes = file.start + Int(map.offsets[index]) + (from - first) * pageSize
+                } else {
+                    let room =
+                        buffer ?? .allocate(byteCount: Self.chunk * pageSize, alignment: pageSize)
+                    buffer = room
+                    try read(start, (to - from) * pageSize, into: room)
+                    bytes = UnsafeRawPointer(room)
+                }
+                try body(
+                    Part(
+                        start: start, end: run.start + UInt64(to - first) * Page.size, first: from,
+                        bytes: bytes))
+                from = to
+            }
+            index += 1
+        }
+    }
+
+    /// Calls `body` with the bytes of these pages, in order and in as few pieces as may be.
+    func forEachPiece(
+        of numbers: Range<Int>, _ body: (UnsafeRawBufferPointer) throws(SystemError) -> Void
+    ) throws(SystemError) {
+        if process == nil {
+            return try body(
+                UnsafeRawBufferPointer(start: file.page(numbers.lowerBound), count: numbers.count * pageSize))
+        }
+        try forEachPart(of: numbers) { (part) throws(SystemError) in
+            try body(UnsafeRawBufferPointer(start: part.bytes, count: part.size))
+        }
+    }
+
+    private func read(_ address: UInt64, _ size: Int, into room: UnsafeMutableRawPointer) throws(SystemError)
+    {
+        guard let process else {
+            throw SystemError(call: "process_vm_readv", code: ENODATA, subject: map.name)
+        }
+        let code = clinux_read_memory(process, UInt(address), room, UInt(size))
+        guard code == 0 else {
+            throw SystemError(
+                call: "process_vm_readv", code: code, subject: "\(map.name), \(hexadecimal(address))")
+        }
+    }
+}
