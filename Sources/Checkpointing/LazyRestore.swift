@@ -12,6 +12,8 @@ struct TreeToRestore {
     let snapshot: SnapshotTree.Record
     let sandbox: LiveSandbox
     let root: RootFilesystem
+    /// The mounting of `root`, which CRIU has use for once the tree's namespaces are to be made.
+    let mounting: Meanwhile<ErrorMessage>
     let limited: LimitedRestore
     let stopped: Bool
     let memory: MemoryMode

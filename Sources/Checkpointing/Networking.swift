@@ -6,15 +6,19 @@ import SandboxRuntime
 
 extension CheckpointManager {
     /// Sets up the network of a tree that is being restored, and hands the way out over to it once it is complete.
+    ///
+    /// It is set up while CRIU mounts, which does not need it; `preparing` is that, from the one moment to the other.
     func setUpNetwork(
-        at notification: CriuNotification, of sandbox: LiveSandbox, _ spec: SandboxSpec
+        at notification: CriuNotification, of sandbox: LiveSandbox, _ spec: SandboxSpec,
+        _ preparing: inout Meanwhile<RuntimeError>?
     ) throws(ErrorMessage) {
+        if notification.moment == .postSetupNamespaces {
+            do throws(RuntimeError) { try preparing?.wait() } catch { throw error.message }
+        }
         guard let pid = notification.pid else { return }
         switch notification.moment {
         case .setupNamespaces:
-            do throws(RuntimeError) { try SandboxNetwork.prepare(pid: pid, for: spec) } catch {
-                throw error.message
-            }
+            preparing = Meanwhile { () throws(RuntimeError) in try SandboxNetwork.prepare(pid: pid, for: spec) }
         case .postRestore where spec.net == .nat:
             do throws(RuntimeError) { try SandboxNetwork.closeOutsideConnections(pid: pid) } catch {
                 throw error.message

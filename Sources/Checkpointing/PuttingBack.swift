@@ -21,7 +21,7 @@ struct PuttingBack {
         root = moment.pid ?? root
         guard let root, !lost.isEmpty else { return }
         switch moment.moment {
-        case .setupNamespaces:
+        case .postSetupNamespaces:
             let failed = NetworkSettings.set(lost.network, in: root)
             warnings += failed.map { "net/\($0.key) could not be set to \($0.value) again" }
         case .postRestore: setFromOutside(TreeOfTasks(root: root))

@@ -74,14 +74,12 @@ extension CheckpointManager {
         let (root, incarnation) = nextRoot(of: sandbox, view: view)
         defer { startThread { root.release() } }
         let layers = mounted.reversed().map { store.layerPath($0) }
-        do throws(ErrorMessage) {
+        let filesystem = Monitor(0.0)
+        let mounting = Meanwhile { [self] () throws(ErrorMessage) in
             do throws(RuntimeError) { try root.mount(over: layers) } catch { throw error.message }
             try fillTmpfs(of: root, from: layers)
-        } catch {
-            removeRoot(root)
-            throw error
+            filesystem.with { $0 = milliseconds(since: began) }
         }
-        timings.filesystemMs = milliseconds(since: began)
         let tree: RestoredTree
         let before = sandbox.with { ($0.running, $0.record, $0.wayOut) }
         var limiting: LimitedRestore?
@@ -93,12 +91,14 @@ extension CheckpointManager {
             tree = try usingWorkers { () throws(ErrorMessage) in
                 try restoreBeside(
                     TreeToRestore(
-                        snapshot: snapshot, sandbox: sandbox, root: root, limited: limited, stopped: stopped,
-                        memory: memory, incarnation: incarnation))
+                        snapshot: snapshot, sandbox: sandbox, root: root, mounting: mounting,
+                        limited: limited, stopped: stopped, memory: memory, incarnation: incarnation))
             }
             if stopped { tree.process.resume() }
+            timings.filesystemMs = filesystem.with { $0 }
             timings.criuMs = milliseconds(since: instant)
         } catch {
+            try? mounting.wait()
             limiting?.groups.remove()
             removeRoot(root)
             leadOutAgain(sandbox, of: before.0, before.1, had: before.2)
@@ -179,16 +179,20 @@ extension CheckpointManager {
             external: Self.externalsForRestore(root),
             deadline: monotonicNanoseconds() + Self.restoreLimit)
         request.leavesWorker = true
+        var preparing: Meanwhile<RuntimeError>?
+        // Nothing is left to itself: not even where CRIU ends in between.
+        defer { try? preparing?.wait() }
         var puttingBack = PuttingBack(try LostState(readingFrom: store.processPath(snapshot.id)))
         let pid: Int32
         do throws(CriuError) {
             let worker = try restorer(within: tree.limited, ownNetwork: spec.net != .host)
             pid = try worker.restore(request, from: images, work: work) { notification in
+                if notification.moment == .preRestore { try tree.mounting.wait() }
                 if notification.moment == .setupNamespaces, let pid = notification.pid {
                     sandbox.refilling(pid, from: snapshot)
                 }
-                try setUpNetwork(at: notification, of: sandbox, spec)
                 try tree.limited.act(at: notification)
+                try setUpNetwork(at: notification, of: sandbox, spec, &preparing)
                 // Within the CPUs that the sandbox may use.
                 puttingBack.act(at: notification)
                 try lazy?.act(at: notification)

@@ -37,7 +37,7 @@ public enum SandboxNetwork {
         let strings = texts.map { strdup($0) }
         let name = strdup(device)
         defer { (strings + [name]).forEach { free($0) } }
-        let isRouted = hasIPv6Route()
+        let isRouted = spec.net == .nat && hasIPv6Route()
         let addresses = [
             bytes(address, gateway, AF_INET, prefix: 24, routed: true),
             bytes(address6, gateway6, AF_INET6, prefix: 64, routed: isRouted),
