@@ -124,6 +124,7 @@ public final class CheckpointManager: EngineOperations {
                 }
                 let can = try self.criu().letMemoryBeLeft(copy: "\(self.workspace)/criu.kdat")
                 self.canLeaveMemory.with { $0 = can }
+                _ = SandboxNames.freshSettings
             } catch {
                 self.report("CRIU: \(error)")
             }

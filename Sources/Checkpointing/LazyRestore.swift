@@ -13,7 +13,7 @@ struct TreeToRestore {
     let sandbox: LiveSandbox
     let root: RootFilesystem
     /// The mounting of `root`, which CRIU has use for once the tree's namespaces are to be made.
-    let mounting: Meanwhile<ErrorMessage>
+    let mounting: Meanwhile<Void, ErrorMessage>
     let limited: LimitedRestore
     let stopped: Bool
     let memory: MemoryMode

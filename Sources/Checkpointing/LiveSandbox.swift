@@ -31,6 +31,8 @@ final class LiveSandbox: Sendable {
         var work: LongOperation?
         /// Whether its end is being brought about on purpose.
         var isEnding = false
+        /// Whether a save found objects of System V in it.
+        var hasObjects = false
         /// Whether it has been removed: whoever still holds it must let go.
         var isGone = false
     }

@@ -10,7 +10,7 @@ extension CheckpointManager {
     /// It is set up while CRIU mounts, which does not need it; `preparing` is that, from the one moment to the other.
     func setUpNetwork(
         at notification: CriuNotification, of sandbox: LiveSandbox, _ spec: SandboxSpec,
-        _ preparing: inout Meanwhile<RuntimeError>?
+        _ preparing: inout Meanwhile<Void, RuntimeError>?
     ) throws(ErrorMessage) {
         if notification.moment == .postSetupNamespaces {
             do throws(RuntimeError) { try preparing?.wait() } catch { throw error.message }
@@ -18,7 +18,8 @@ extension CheckpointManager {
         guard let pid = notification.pid else { return }
         switch notification.moment {
         case .setupNamespaces:
-            preparing = Meanwhile { () throws(RuntimeError) in try SandboxNetwork.prepare(pid: pid, for: spec) }
+            preparing = Meanwhile { () throws(RuntimeError) in try SandboxNetwork.prepare(pid: pid, for: spec)
+            }
         case .postRestore where spec.net == .nat:
             do throws(RuntimeError) { try SandboxNetwork.closeOutsideConnections(pid: pid) } catch {
                 throw error.message

@@ -179,7 +179,7 @@ extension CheckpointManager {
             external: Self.externalsForRestore(root),
             deadline: monotonicNanoseconds() + Self.restoreLimit)
         request.leavesWorker = true
-        var preparing: Meanwhile<RuntimeError>?
+        var preparing: Meanwhile<Void, RuntimeError>?
         // Nothing is left to itself: not even where CRIU ends in between.
         defer { try? preparing?.wait() }
         var puttingBack = PuttingBack(try LostState(readingFrom: store.processPath(snapshot.id)))

@@ -54,10 +54,10 @@ extension CheckpointManager {
                 let first = try attempt()
                 var info: SnapshotInfo
                 do throws(ErrorMessage) { info = try make(first) } catch {
-                    guard let problem = first.memoryProblem else { throw error }
-                    report("sandbox \(name): all of its memory is written again: \(problem)")
+                    guard let problem = first.problem else { throw error }
+                    report("sandbox \(name): saved once more, all of it by CRIU: \(problem)")
                     let second = try attempt()
-                    second.takesAllMemory = true
+                    second.leavesAllToCriu = true
                     info = try make(second)
                 }
                 if wish.isWanted { (info.engine, info.engineReason) = (.criu, obstacle) }
@@ -161,8 +161,9 @@ extension CheckpointManager {
         request.leftTo = attempt.left?.standIn
         let inspection = attempt.inspect()
         attempt.sandbox.dumping(attempt.running.process, into: attempt.staging.processPath)
+        attempt.leavesNames = mayLeaveNames(attempt)
         do throws(CriuError) {
-            let worker = try dumper(of: attempt.running.process, in: network)
+            let worker = try dumper(of: attempt.running.process, in: network, names: &attempt.leavesNames)
             try worker.dump(request, into: images, work: work) { notification in
                 if notification.moment == .preDump { try attempt.checkInspection(inspection) }
                 guard notification.moment == .postDump else { return }
@@ -171,18 +172,21 @@ extension CheckpointManager {
                 // First, for whatever fails from here on, the processes run on; and --stop publishes within.
                 try attempt.mendInterruptedCalls(worker: notification.worker, report)
                 try attempt.checkCancelled()
+                try attempt.takeNames()
                 try takeMemory(attempt)
                 try attempt.checkCancelled()
                 let instant = monotonicNanoseconds()
                 try frozen(notification)
                 attempt.timings.filesystemMs = milliseconds(since: instant)
             } meanwhile: { notification in
-                if notification.moment == .frozen { attempt.noteWhatIsLost() }
+                guard notification.moment == .frozen else { return }
+                attempt.lookAtNames()
+                attempt.noteWhatIsLost()
             }
         } catch {
             // CRIU may have had enough of what it was told.
-            if attempt.left != nil, error.kind == .dumpFailed, error.refusals.isEmpty {
-                attempt.memoryProblem = error.description
+            if attempt.left != nil || attempt.leavesNames, error.kind == .dumpFailed, error.refusals.isEmpty {
+                attempt.problem = error.description
             }
             throw .cannotSave(attempt.sandbox.name, error, room: Room.lacking(in: attempt.staging.path))
         }
@@ -233,7 +237,9 @@ extension CheckpointManager {
         var processes = 0
         do throws(CriuImageError) {
             let images = try ImageDirectory(attempt.staging.processPath)
-            if attempt.sandbox.record.spec.net != .host { try images.giveTreeItsOwnNetwork() }
+            if attempt.sandbox.record.spec.net != .host {
+                try images.giveTreeItsOwnNetwork(and: attempt.names)
+            }
             try images.restart(attempt.interrupted)
             try images.keepTimersGoing()
             processes = try images.processCount()
@@ -321,10 +327,15 @@ final class SaveAttempt {
     var left: LeftMemory?
     /// What became of it.
     var taken: MemoryShares?
-    /// Why that went wrong: the save can be tried again without.
-    var memoryProblem: String?
-    /// Whether CRIU writes all memory.
-    var takesAllMemory = false
+    /// Whether CRIU stands in the namespaces of names and clocks, and so dumps nothing of them.
+    var leavesNames = false
+    var looking: Meanwhile<SandboxNames, SystemError>?
+    /// What was in them.
+    var names: LeftNames?
+    /// Why something that CRIU was spared cannot be had: the save can be tried again without.
+    var problem: String?
+    /// Whether CRIU is spared nothing.
+    var leavesAllToCriu = false
     /// What the capture found unchanged since an earlier one's layer.
     var unchanged: (layer: String, captured: LayerCapture.Captured)?
 

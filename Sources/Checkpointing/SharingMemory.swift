@@ -36,7 +36,7 @@ extension CheckpointManager {
     /// Prepares a save to leave the memory of large processes where it is and take from it what the snapshot that the
     /// sandbox stands on does not have.
     func prepareTaking(_ attempt: SaveAttempt) {
-        guard canLeaveMemory.with({ $0 }), !attempt.takesAllMemory,
+        guard canLeaveMemory.with({ $0 }), !attempt.leavesAllToCriu,
             let parent = attempt.sandbox.record.position,
             let known = try? store.resolve(reference: parent).manifest.memory,
             UInt64(clamping: known.totalBytes) >= ParentMemory.least
@@ -62,7 +62,7 @@ extension CheckpointManager {
             attempt.taken = try ImageDirectory(attempt.staging.processPath).takeMemory(
                 of: hosts, sharing: left.parent)
         } catch {
-            attempt.memoryProblem = error.description
+            attempt.problem = error.description
             throw ErrorMessage(
                 .internal, "the memory of its processes cannot be taken", cause: error.description)
         }

@@ -72,17 +72,21 @@ extension CheckpointManager {
     }
 
     /// A worker for a dump of that PID 1, in its network namespace.
-    func dumper(of process: SandboxProcess, in network: borrowing Descriptor) throws(CriuError) -> CriuWorker
-    {
+    ///
+    /// `names` is whether it may stand in the namespaces of names and clocks too, and becomes whether it does.
+    func dumper(
+        of process: SandboxProcess, in network: borrowing Descriptor, names: inout Bool
+    ) throws(CriuError) -> CriuWorker {
         if let worker = workers.with({ $0.take(.dumper) })?.take() {
             do throws(SystemError) {
-                try worker.enterNetwork(of: process.pid)
+                try worker.enterNamespaces(of: process.pid, names: names)
                 return worker
             } catch {
                 // It has hardly begun, or the kernel does not let it be stopped.
                 worker.leave()
             }
         }
+        names = false
         return try CriuWorker.spawn(criu(), in: CriuSurroundings(network: network.raw, umask: 0o077))
     }
 

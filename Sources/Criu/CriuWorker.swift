@@ -104,9 +104,9 @@ public struct CriuWorker: ~Copyable, Sendable {
         return parts
     }
 
-    /// Has a worker that waits for its request move into the network namespace of process `pid`. Throws where it does
-    /// not wait yet.
-    public func enterNetwork(of pid: Int32) throws(SystemError) {
+    /// Has a worker that waits for its request move into namespaces of process `pid`: the network's, and with `names`
+    /// those of hostname, System V's objects and clocks, none of which it then dumps. Throws where it does not wait yet.
+    public func enterNamespaces(of pid: Int32, names: Bool) throws(SystemError) {
         var code: Int32 = 0
         guard let borrowed = clinux_borrow(process, &code) else {
             throw SystemError(call: "ptrace", code: code, subject: "CRIU")
@@ -120,8 +120,12 @@ public struct CriuWorker: ~Copyable, Sendable {
         }
         let opened = try call(.pidfd_open, Int(pid), 0)
         defer { _ = try? call(.close, opened, 0) }
-        _ = try call(.setns, opened, Int(CLONE_NEWNET))
+        let kinds = names ? CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWIPC | Self.newTime : CLONE_NEWNET
+        _ = try call(.setns, opened, Int(kinds))
     }
+
+    /// CLONE_NEWTIME of <linux/sched.h>.
+    private static let newTime: Int32 = 0x80
 
     /// Numbers of system calls (arch/x86/entry/syscalls/syscall_64.tbl).
     private enum Call: Int {

@@ -2,7 +2,7 @@
 enum ImageKind: CaseIterable {
     case inventory, processTree, core, memoryMap, files, statistics
     case pageMap, descriptors, taskObjects, taskDirectories, seccomp
-    case mounts, hostname, clocks, users, processNumbers, groups
+    case mounts, hostname, interprocess, clocks, users, processNumbers, groups
     case pipeData, fifoData, socketQueues, tcpStream, terminals, terminalData, memoryFiles, remappedFiles,
         deletedFile
     case fileLocks
@@ -34,6 +34,7 @@ enum ImageKind: CaseIterable {
         case .seccomp: 0x6441_3049
         case .mounts: 0x5556_3928
         case .hostname: 0x5447_3203
+        case .interprocess: 0x5311_5007
         case .clocks: 0x4311_4433
         case .users: 0x5547_4906
         case .processNumbers: 0x6115_7326

@@ -35,16 +35,17 @@ extension ImageDirectory {
         }
     }
 
-    /// Makes a restore give the tree a network namespace of its own.
+    /// Makes a restore give the tree a network namespace of its own, and those of `names` where they are given.
     ///
-    /// A worker that dumps from inside the tree's network namespace takes it for its own and dumps nothing of
-    /// it; a restore would then leave the tree in the restoring worker's. CRIU decides by comparing two numbers
+    /// A worker that dumps from inside the tree's namespaces takes them for its own and dumps nothing of
+    /// them; a restore would then leave the tree in the restoring worker's. CRIU decides by comparing two numbers
     /// (criu/pstree.c, `get_clone_mask`), so the worker's becomes one that no task has. Restore such an image
-    /// with `empty_ns`, for there is nothing to fill the new namespace with. Doing it twice changes nothing.
-    public func giveTreeItsOwnNetwork() throws(CriuImageError) {
+    /// with `empty_ns` of the network, for there is nothing to fill the new namespace with. Doing it twice changes nothing.
+    public func giveTreeItsOwnNetwork(and names: LeftNames? = nil) throws(CriuImageError) {
         var file = try file("inventory.img", .inventory)
         _ = try file.onlyEntry()
         let name = file.name
+        var numbers = NameNumbers()
         try file.edit(0, inventory_entry__unpack, inventory_entry__free_unpacked) {
             entry throws(CriuImageError) in
             guard let ids = entry.pointee.root_ids else {
@@ -52,7 +53,15 @@ extension ImageDirectory {
             }
             ids.pointee.has_net_ns_id = 1
             ids.pointee.net_ns_id = Self.unusedNamespace
+            if names == nil { return }
+            numbers = NameNumbers(
+                hostname: ids.pointee.uts_ns_id, interprocess: ids.pointee.ipc_ns_id,
+                clocks: ids.pointee.time_ns_id)
+            (ids.pointee.has_uts_ns_id, ids.pointee.uts_ns_id) = (1, Self.unusedNamespace)
+            (ids.pointee.has_ipc_ns_id, ids.pointee.ipc_ns_id) = (1, Self.unusedNamespace)
+            (ids.pointee.has_time_ns_id, ids.pointee.time_ns_id) = (1, Self.unusedNamespace)
         }
+        if let names, numbers.hostname != Self.unusedNamespace { try write(names, numbers) }
         try replace(file)
     }
 }

@@ -98,7 +98,7 @@ private func depth(_ ckpt: Ckpt, _ id: String) -> Int {
             var ids = [try python.box.save()]
             let trouble = {
                 try String(contentsOfFile: "\(ckpt.root)/server.log", encoding: .utf8)
-                    .contains("all of its memory is written again")
+                    .contains("saved once more, all of it by CRIU")
             }
             for isLeft in [true, false] {
                 if !isLeft {

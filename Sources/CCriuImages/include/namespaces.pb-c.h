@@ -16,6 +16,7 @@ PROTOBUF_C__BEGIN_DECLS
 
 
 typedef struct UtsnsEntry UtsnsEntry;
+typedef struct IpcVarEntry IpcVarEntry;
 typedef struct Timespec Timespec;
 typedef struct TimensEntry TimensEntry;
 typedef struct MntEntry MntEntry;
@@ -81,6 +82,35 @@ struct  UtsnsEntry
 #define UTSNS_ENTRY__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&utsns_entry__descriptor) \
     , NULL, NULL }
+
+
+/*
+ * The settings of an IPC namespace, as /proc/sys/kernel and /proc/sys/fs/mqueue call them: sem, msgmax, msgmnb, msgmni ….
+ */
+struct  IpcVarEntry
+{
+  ProtobufCMessage base;
+  size_t n_sem_ctls;
+  uint32_t *sem_ctls;
+  uint32_t msg_ctlmax;
+  uint32_t msg_ctlmnb;
+  uint32_t msg_ctlmni;
+  uint32_t auto_msgmni;
+  uint64_t shm_ctlmax;
+  uint64_t shm_ctlall;
+  uint32_t shm_ctlmni;
+  uint32_t shm_rmid_forced;
+  uint32_t mq_queues_max;
+  uint32_t mq_msg_max;
+  uint32_t mq_msgsize_max;
+  protobuf_c_boolean has_mq_msg_default;
+  uint32_t mq_msg_default;
+  protobuf_c_boolean has_mq_msgsize_default;
+  uint32_t mq_msgsize_default;
+};
+#define IPC_VAR_ENTRY__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&ipc_var_entry__descriptor) \
+    , 0,NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 
 struct  Timespec
@@ -402,6 +432,25 @@ UtsnsEntry *
                       const uint8_t       *data);
 void   utsns_entry__free_unpacked
                      (UtsnsEntry *message,
+                      ProtobufCAllocator *allocator);
+/* IpcVarEntry methods */
+void   ipc_var_entry__init
+                     (IpcVarEntry         *message);
+size_t ipc_var_entry__get_packed_size
+                     (const IpcVarEntry   *message);
+size_t ipc_var_entry__pack
+                     (const IpcVarEntry   *message,
+                      uint8_t             *out);
+size_t ipc_var_entry__pack_to_buffer
+                     (const IpcVarEntry   *message,
+                      ProtobufCBuffer     *buffer);
+IpcVarEntry *
+       ipc_var_entry__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   ipc_var_entry__free_unpacked
+                     (IpcVarEntry *message,
                       ProtobufCAllocator *allocator);
 /* Timespec methods */
 void   timespec__init
@@ -788,6 +837,9 @@ void   cgroup_entry__free_unpacked
 typedef void (*UtsnsEntry_Closure)
                  (const UtsnsEntry *message,
                   void *closure_data);
+typedef void (*IpcVarEntry_Closure)
+                 (const IpcVarEntry *message,
+                  void *closure_data);
 typedef void (*Timespec_Closure)
                  (const Timespec *message,
                   void *closure_data);
@@ -857,6 +909,7 @@ typedef void (*CgroupEntry_Closure)
 extern const ProtobufCEnumDescriptor    fstype__descriptor;
 extern const ProtobufCEnumDescriptor    sysctl_type__descriptor;
 extern const ProtobufCMessageDescriptor utsns_entry__descriptor;
+extern const ProtobufCMessageDescriptor ipc_var_entry__descriptor;
 extern const ProtobufCMessageDescriptor timespec__descriptor;
 extern const ProtobufCMessageDescriptor timens_entry__descriptor;
 extern const ProtobufCMessageDescriptor mnt_entry__descriptor;

@@ -57,6 +57,20 @@ int clinux_is_kernel_view(int file);
 /// Sets the host name of the UTS namespace of process `pid`, from a thread that enters it for the while.
 int clinux_set_hostname(pid_t pid, const char *name);
 
+/// What the UTS and IPC namespaces of a sandbox hold.
+struct clinux_names {
+    char hostname[65];
+    char domainname[65];
+    /// System V's shared memory, semaphore sets and messages.
+    long objects;
+};
+
+/// Looks into the namespaces of a process, in which the calling thread stays; 0, or an errno.
+int clinux_enter_names(pid_t pid, struct clinux_names *names);
+
+/// Gives the calling thread an IPC namespace of its own; 0, or an errno.
+int clinux_unshare_ipc(void);
+
 /// Has pieces of 1 MiB and more given back to the kernel once they are freed, for good (mallopt(3)). Else the first large
 /// piece that is freed raises the bound to its size, up to 32 MiB, and what is below it stays with the thread's arena.
 /// A function, since malloc.h in a module of Swift's claims what Glibc's has.
