@@ -68,10 +68,7 @@ extension CheckpointManager {
 
     private func make(_ attempt: SaveAttempt) throws(ErrorMessage) -> SnapshotInfo {
         prepareTaking(attempt)
-        defer {
-            attempt.waitUntilResumed()
-            if let left = attempt.left { StandInParent.remove(left.standIn) }
-        }
+        defer { attempt.waitUntilResumed() }
         do throws(ErrorMessage) {
             return try usingWorkers { () throws(ErrorMessage) in
                 try attempt.stops ? saveAndStop(attempt) : saveAndGoOn(attempt)
@@ -182,6 +179,7 @@ extension CheckpointManager {
                 guard notification.moment == .frozen else { return }
                 attempt.lookAtNames()
                 attempt.noteWhatIsLost()
+                attempt.findHosts()
             }
         } catch {
             // CRIU may have had enough of what it was told.
@@ -325,8 +323,10 @@ final class SaveAttempt {
     var isResumed: Monitor<Bool>?
     /// The memory that is not written but taken from the processes while they stand still.
     var left: LeftMemory?
-    /// What became of it.
-    var taken: MemoryShares?
+    /// The host's pids of its processes, by those they have in the sandbox.
+    var hosts: [Int32: Int32] = [:]
+    /// What was taken.
+    var taken: TakenMemory?
     /// Whether CRIU stands in the namespaces of names and clocks, and so dumps nothing of them.
     var leavesNames = false
     var looking: Meanwhile<SandboxNames, SystemError>?

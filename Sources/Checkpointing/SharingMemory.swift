@@ -17,8 +17,9 @@ extension CheckpointManager {
         let shares: MemoryShares
         do throws(CriuImageError) {
             let images = try ImageDirectory(attempt.staging.processPath)
-            shares = images.shareMemory(with: parent.map { store.processPath($0) }, taken: attempt.taken)
+            shares = try images.shareMemory(with: parent.map { store.processPath($0) }, taken: attempt.taken)
         } catch {
+            if attempt.taken != nil { attempt.problem = error.description }
             throw ErrorMessage(.internal, "the process image cannot be read back", cause: error.description)
         }
         for problem in shares.problems {
@@ -33,34 +34,46 @@ extension CheckpointManager {
             storedBytes: Int64(shares.stored) * Int64(Page.size))
     }
 
-    /// Prepares a save to leave the memory of large processes where it is and take from it what the snapshot that the
-    /// sandbox stands on does not have.
+    /// Prepares a save to leave memory where it is and take from it what the snapshot that the sandbox stands on does
+    /// not have.
     func prepareTaking(_ attempt: SaveAttempt) {
         guard canLeaveMemory.with({ $0 }), !attempt.leavesAllToCriu,
-            let parent = attempt.sandbox.record.position,
-            let known = try? store.resolve(reference: parent).manifest.memory,
-            UInt64(clamping: known.totalBytes) >= ParentMemory.least
+            let parent = attempt.sandbox.record.position
         else { return }
-        let standIn = "\(workspace)/leave-\(attempt.sandbox.name)"
-        do throws(CriuImageError) {
-            guard let memory = try ParentMemory(in: store.processPath(parent)) else { return }
-            try StandInParent.make(at: standIn, for: memory.processes)
-            attempt.left = SaveAttempt.LeftMemory(parent: memory, standIn: standIn)
-        } catch {
-            // Whole it can be saved all the same, and what is wrong with the parent is told when it is compared with.
-            StandInParent.remove(standIn)
-        }
+        // Whole it can be saved all the same, and what is wrong with the parent is told when it is compared with.
+        guard let memory = try? ParentMemory(in: store.processPath(parent)),
+            let standIn = try? standIn(for: memory.processes, of: attempt.sandbox)
+        else { return }
+        attempt.left = SaveAttempt.LeftMemory(parent: memory, standIn: standIn)
     }
+
+    /// The directory that stands in for a parent with these processes; it stays for the sandbox's next save.
+    private func standIn(for processes: [Int32], of sandbox: LiveSandbox) throws(CriuImageError) -> String {
+        let path = standInPath(of: sandbox.name)
+        if sandbox.with({ $0.standsIn }) == processes { return path }
+        removeStandIn(of: sandbox)
+        do throws(CriuImageError) { try StandInParent.make(at: path, for: processes) } catch {
+            StandInParent.remove(path)
+            throw error
+        }
+        sandbox.with { $0.standsIn = processes }
+        return path
+    }
+
+    func removeStandIn(of sandbox: LiveSandbox) {
+        sandbox.with { $0.standsIn = nil }
+        StandInParent.remove(standInPath(of: sandbox.name))
+    }
+
+    private func standInPath(of name: String) -> String { "\(workspace)/leave-\(name)" }
 
     /// Takes what was left in the processes, which stand still.
     func takeMemory(_ attempt: SaveAttempt) throws(ErrorMessage) {
         guard let left = attempt.left else { return }
         let began = monotonicNanoseconds()
-        let pids = left.parent.processes
-        let hosts = attempt.tree.hostIDs(of: pids.map { ($0, $0) })
         do throws(CriuImageError) {
             attempt.taken = try ImageDirectory(attempt.staging.processPath).takeMemory(
-                of: hosts, sharing: left.parent)
+                of: attempt.hosts, sharing: left.parent)
         } catch {
             attempt.problem = error.description
             throw ErrorMessage(
@@ -76,5 +89,10 @@ extension SaveAttempt {
         let parent: ParentMemory
         /// What CRIU takes for the parent.
         let standIn: String
+    }
+
+    /// Finds the processes whose memory was left. Every process must stand still.
+    func findHosts() {
+        if let left { hosts = tree.hostIDs(of: left.parent.processes.map { ($0, $0) }) }
     }
 }

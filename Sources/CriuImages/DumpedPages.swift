@@ -10,7 +10,9 @@ struct DumpedPages: @unchecked Sendable {
     let map: PageMap
     /// For each run of the pagemap, the number of its first page.
     let firsts: [Int]
-    private let file: MappedPages
+    /// The pages file, or a copy of all pages; what keeps it there.
+    private let stored: UnsafeRawPointer
+    private let owner: AnyObject
     /// Who has what the pagemap calls inherited: the host's pid of a process that stands still.
     private let process: Int32?
     var areInFile: Bool { process == nil }
@@ -18,7 +20,13 @@ struct DumpedPages: @unchecked Sendable {
     /// Of a pagemap of which all pages are in `file`, but for those that are said to be inherited, where `process` has
     /// them.
     init(_ map: PageMap, _ file: MappedPages, process: Int32? = nil) {
-        (self.map, self.file, self.process) = (map, file, process)
+        (self.map, stored, owner, self.process) = (map, file.start, file, process)
+        firsts = PageComparison.firsts(map)
+    }
+
+    /// Of a copy.
+    init(_ held: HeldPages) {
+        (map, stored, owner, process) = (held.map, UnsafeRawPointer(held.start), held, nil)
         firsts = PageComparison.firsts(map)
     }
 
@@ -57,7 +65,7 @@ struct DumpedPages: @unchecked Sendable {
                 let start = run.start + UInt64(from - first) * Page.size
                 let bytes: UnsafeRawPointer
                 if run.isStored {
-                    bytes = file.start + Int(map.offsets[index]) + (from - first) * pageSize
+                    bytes = stored + Int(map.offsets[index]) + (from - first) * pageSize
                 } else {
                     let room =
                         buffer ?? .allocate(byteCount: Self.chunk * pageSize, alignment: pageSize)
@@ -81,10 +89,25 @@ struct DumpedPages: @unchecked Sendable {
     ) throws(SystemError) {
         if process == nil {
             return try body(
-                UnsafeRawBufferPointer(start: file.page(numbers.lowerBound), count: numbers.count * pageSize))
+                UnsafeRawBufferPointer(
+                    start: stored + numbers.lowerBound * pageSize, count: numbers.count * pageSize))
         }
         try forEachPart(of: numbers) { (part) throws(SystemError) in
             try body(UnsafeRawBufferPointer(start: part.bytes, count: part.size))
+        }
+    }
+
+    /// Copies all pages, one after the other.
+    fileprivate func copy(to room: UnsafeMutableRawPointer) throws(SystemError) {
+        var to = room
+        for (run, offset) in zip(map.runs, map.offsets) {
+            let size = run.count * pageSize
+            if run.isStored {
+                to.copyMemory(from: stored + Int(offset), byteCount: size)
+            } else {
+                try read(run.start, size, into: to)
+            }
+            to += size
         }
     }
 
@@ -99,4 +122,25 @@ struct DumpedPages: @unchecked Sendable {
                 call: "process_vm_readv", code: code, subject: "\(map.name), \(hexadecimal(address))")
         }
     }
+}
+
+/// A copy of the pages of a fresh dump, from when everything stood still.
+final class HeldPages {
+    /// The dump's pagemap as if it had written all of them.
+    let map: PageMap
+    let start: UnsafeMutableRawPointer
+
+    /// Copies pages; each process that still has some of them must stand still.
+    init(_ pages: DumpedPages) throws(SystemError) {
+        var whole = PageMap(pages.map.name, pagesID: pages.map.pagesID)
+        for run in pages.map.runs {
+            let flags = run.isStored ? run.flags : PageMap.Run.present
+            whole.append(PageMap.Run(start: run.start, count: run.count, flags: flags))
+        }
+        map = whole
+        start = .allocate(byteCount: max(Int(whole.storedBytes), 1), alignment: pageSize)
+        try pages.copy(to: start)
+    }
+
+    deinit { start.deallocate() }
 }

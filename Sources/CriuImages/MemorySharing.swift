@@ -33,9 +33,11 @@ extension ImageDirectory {
     /// the parent may be deleted. Nothing may read the directory meanwhile. Whatever goes wrong with a
     /// process's pages leaves them stored whole, which `problems` tells.
     ///
-    /// `taken` is what was done with some processes before.
-    public func shareMemory(with parent: String?, taken: MemoryShares? = nil) -> MemoryShares {
-        var shares = taken ?? MemoryShares()
+    /// `taken` is what the dump left in the processes. Throws where that cannot be stored: nobody has it any more.
+    public func shareMemory(
+        with parent: String?, taken: TakenMemory? = nil
+    ) throws(CriuImageError) -> MemoryShares {
+        var shares = if let taken { try store(taken) } else { MemoryShares() }
         let other: ImageDirectory?
         do throws(CriuImageError) { other = if let parent { try ImageDirectory(parent) } else { nil } } catch
         {
@@ -78,9 +80,12 @@ extension ImageDirectory {
 
     /// The pagemaps of processes, with the pids these have in the sandbox.
     func ownPageMaps() -> [(name: String, pid: Int32)] {
-        pageMapNames().compactMap { name in
-            Int32(name.dropFirst(Self.prefix.count).dropLast(Self.suffix.count)).map { (name, $0) }
-        }
+        pageMapNames().compactMap { name in Self.process(of: name).map { (name, $0) } }
+    }
+
+    /// The process of a pagemap of that name; nil where it is of shared memory.
+    static func process(of name: String) -> Int32? {
+        Int32(name.dropFirst(prefix.count).dropLast(suffix.count))
     }
 
     /// The areas of each process that has a pagemap; without them its zeros are kept.

@@ -21,7 +21,15 @@ public enum StandInParent {
         map.append(PageMap.Run(start: 0, count: 1 << 44, flags: PageMap.Run.present))
         let bytes = map.bytes
         try directory.replace(map.pagesName, with: [])
-        for process in processes { try directory.replace("pagemap-\(process).img", with: bytes) }
+        try directory.replace("pagemap.img", with: bytes)
+        for process in processes {
+            let name = "pagemap-\(process).img"
+            do throws(SystemError) {
+                try retrying("linkat", name) {
+                    linkat(directory.directory.raw, "pagemap.img", directory.directory.raw, name, 0)
+                }
+            } catch { throw CriuImageError(name, "cannot be linked", cause: error) }
+        }
     }
 
     /// Removes what `make` made, or a part of it.

@@ -9,6 +9,8 @@ private let page = 4096
 private final class Generations {
     let root: String
     private(set) var count = 0
+    /// How much of a process is copied before it is compared.
+    var bounds = TakenMemory.Bounds.usual
 
     init() throws {
         var template = Array("/tmp/ckpt-pages.XXXXXX".utf8CString)
@@ -78,12 +80,11 @@ private final class Generations {
         try dump(memory, "pagemap-1.img", 1, in: directory, left: left ?? { _ in false })
         try dump(segment.1, "pagemap-shmem-\(segment.0).img", 2, in: directory)
         let images = try ImageDirectory(directory)
-        var taken: MemoryShares?
+        var taken: TakenMemory?
         if left != nil, let parent {
-            let known = try #require(try ParentMemory(in: path(parent), least: 4096))
-            taken = try images.takeMemory(of: [1: getpid()], sharing: known)
+            taken = try images.takeMemory(of: [1: getpid()], sharing: ParentMemory(in: path(parent)), bounds)
         }
-        return (count, images.shareMemory(with: parent.map { path($0) }, taken: taken))
+        return (count, try images.shareMemory(with: parent.map { path($0) }, taken: taken))
     }
 
     func chain(_ generation: Int, _ name: String = "pagemap-1.img") throws -> PageChain {
@@ -228,17 +229,19 @@ private func at(_ number: UInt64) -> UInt64 { 0x10000 + number * 4096 }
     }
 
     /// What a dump leaves in the process is stored as what it writes: here this process has it, at those addresses.
-    @Test func pagesLeftInAProcessAreTaken() throws {
-        let bounds = (start: UInt(at(0)), size: 6000 * page)
+    @Test(.serialized, arguments: [TakenMemory.Bounds.usual, .init(process: 1 << 30, total: 1 << 30)])
+    func pagesLeftInAProcessAreTaken(bounds: TakenMemory.Bounds) throws {
+        let (start, size) = (UInt(at(0)), 6000 * page)
         let mapped = mmap(
-            UnsafeMutableRawPointer(bitPattern: bounds.start), bounds.size, PROT_READ | PROT_WRITE,
+            UnsafeMutableRawPointer(bitPattern: start), size, PROT_READ | PROT_WRITE,
             MAP_PRIVATE | MAP_ANONYMOUS | 0x100000, -1, 0)
         let room = try #require(
-            mapped != MAP_FAILED && UInt(bitPattern: mapped) == bounds.start ? mapped : nil)
-        defer { munmap(room, bounds.size) }
+            mapped != MAP_FAILED && UInt(bitPattern: mapped) == start ? mapped : nil)
+        defer { munmap(room, size) }
         for seed in 1...3 as ClosedRange<UInt64> {
             var random = Seeded(state: seed &* 0x9E37_79B9_7F4A_7C15)
             let row = try Generations()
+            row.bounds = bounds
             var (memory, states) = ([UInt64: [UInt8]](), [[UInt64: [UInt8]]]())
             for number in 0..<5000 as Range<UInt64> where number % 50 != 7 {
                 memory[at(number)] = filled(UInt8.random(in: 1...255, using: &random))
@@ -276,8 +279,8 @@ private func at(_ number: UInt64) -> UInt64 { 0x10000 + number * 4096 }
     @Test func memoryOfAProcessThatIsGoneIsNotTaken() throws {
         let row = try Generations()
         _ = try row.save([at(0): filled(1)], parent: nil)
-        let parent = try #require(try ParentMemory(in: row.path(0), least: 4096))
-        #expect(try ParentMemory(in: row.path(0), least: 8192) == nil)
+        let parent = try ParentMemory(in: row.path(0))
+        #expect(parent.processes == [1])
         _ = try row.save([:], parent: 0)
         let directory = row.path(2)
         try FileManager.default.copyItem(atPath: row.path(0), toPath: directory)
