@@ -15,23 +15,37 @@ extension CheckpointManager {
 }
 
 extension SaveAttempt {
-    /// Begins to look into the namespaces that CRIU does not dump. Every process must stand still.
+    /// Begins to look into the namespaces that CRIU does not dump: while CRIU starts, and again when every process stands
+    /// still.
     func lookAtNames() {
         if leavesNames { looking = SandboxNames.look(at: running.process.pid) }
     }
 
-    /// Takes what was found there.
+    /// Gives the save up where there is more in them than names. Before anything stands still: a process that has such
+    /// memory mapped CRIU would refuse later, and its waits would end with EINTR.
+    func checkNames() throws(ErrorMessage) {
+        guard foundObjects else { return }
+        problem = "it has shared memory, semaphores or queues of System V"
+        throw ErrorMessage(.internal, "the names cannot be taken", cause: problem)
+    }
+
+    /// Takes what was found there when every process stood still.
     func takeNames() throws(ErrorMessage) {
         guard leavesNames, let looking, let settings = SandboxNames.freshSettings else { return }
+        try checkNames()
         do throws(SystemError) {
             let found = try looking.wait()
-            if !found.hasObjects {
-                names = LeftNames(hostname: found.hostname, domainname: found.domainname, settings: settings)
-                return
-            }
-            sandbox.with { $0.hasObjects = true }
-            problem = "it has shared memory, semaphores or queues of System V"
-        } catch { problem = error.description }
-        throw ErrorMessage(.internal, "the hostname cannot be taken", cause: problem)
+            names = LeftNames(hostname: found.hostname, domainname: found.domainname, settings: settings)
+        } catch {
+            problem = error.description
+            throw ErrorMessage(.internal, "the names cannot be taken", cause: problem)
+        }
+    }
+
+    /// Whether there are objects of System V. The sandbox's later saves know.
+    var foundObjects: Bool {
+        guard let looking, (try? looking.wait())?.hasObjects == true else { return false }
+        sandbox.with { $0.hasObjects = true }
+        return true
     }
 }

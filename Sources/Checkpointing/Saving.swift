@@ -161,8 +161,12 @@ extension CheckpointManager {
         attempt.leavesNames = mayLeaveNames(attempt)
         do throws(CriuError) {
             let worker = try dumper(of: attempt.running.process, in: network, names: &attempt.leavesNames)
+            attempt.lookAtNames()
             try worker.dump(request, into: images, work: work) { notification in
-                if notification.moment == .preDump { try attempt.checkInspection(inspection) }
+                if notification.moment == .preDump {
+                    try attempt.checkInspection(inspection)
+                    try attempt.checkNames()
+                }
                 guard notification.moment == .postDump else { return }
                 attempt.timings.criuMs = milliseconds(since: began)
                 attempt.hostBoottime = secondsSinceBoot()
@@ -183,6 +187,7 @@ extension CheckpointManager {
             }
         } catch {
             // CRIU may have had enough of what it was told.
+            if attempt.foundObjects { attempt.problem = error.description }
             if attempt.left != nil || attempt.leavesNames, error.kind == .dumpFailed, error.refusals.isEmpty {
                 attempt.problem = error.description
             }

@@ -47,6 +47,8 @@ import Testing
                 try statvfs(inside(ckpt, ""), &room) == 0 && Int(room.f_blocks * room.f_frsize) > 800 << 20)
             #expect(try devices(of: ckpt).count == 1)
 
+            // What a save writes is what changed: without this there may be room for it.
+            try box.say("held=$(head -c 8000000 /dev/urandom | base64 -w0)")
             let fill = try box.exec("dd", "if=/dev/urandom", "of=/root/fill", "bs=1M")
             #expect(fill.status == 1 && fill.stderr.contains("No space left"), "\(fill)")
             let full = try ckpt("save", "box", "--json")
