@@ -89,7 +89,7 @@ extension CriuError {
     }
 
     /// The last lines of CRIU's log, for a failure that no rule of ours explains.
-    fileprivate var evidence: String? {
+    var evidence: String? {
         log.isEmpty ? nil : log.suffix(3).joined(separator: "; ")
     }
 }

@@ -7,9 +7,12 @@ extension CheckpointManager {
     /// Whether CRIU can be spared the namespaces of names and clocks, for each of which it starts a process of its own
     /// while everything stands still: all there is to know of them is a hostname and two clocks.
     ///
-    /// With objects of System V in them they are CRIU's.
+    /// With objects of System V in them they are CRIU's; so are those of a sandbox whose root may do more than others': it
+    /// can mount /proc afresh and change the settings of IPC, and give itself any hostname.
     func mayLeaveNames(_ attempt: SaveAttempt) -> Bool {
-        !attempt.leavesAllToCriu && attempt.sandbox.record.spec.net != .host
+        let spec = attempt.sandbox.record.spec
+        return !attempt.leavesAllToCriu && spec.net != .host
+            && spec.security.capabilities & Capability.mask(["SYS_ADMIN"]) == 0
             && !attempt.sandbox.with { $0.hasObjects } && SandboxNames.freshSettings != nil
     }
 }

@@ -54,7 +54,11 @@ extension CheckpointManager {
                 let first = try attempt()
                 var info: SnapshotInfo
                 do throws(ErrorMessage) { info = try make(first) } catch {
-                    guard let problem = first.problem else { throw error }
+                    // A second one would need more room than the first.
+                    guard let problem = first.problem, error.code != .noSpace else { throw error }
+                    try first.checkCancelled()
+                    // Whatever it was: the next save has a fresh one.
+                    if first.left != nil { removeStandIn(of: sandbox) }
                     report("sandbox \(name): saved once more, all of it by CRIU: \(problem)")
                     let second = try attempt()
                     second.leavesAllToCriu = true
@@ -186,10 +190,11 @@ extension CheckpointManager {
                 attempt.findHosts()
             }
         } catch {
-            // CRIU may have had enough of what it was told.
-            if attempt.foundObjects { attempt.problem = error.description }
-            if attempt.left != nil || attempt.leavesNames, error.kind == .dumpFailed, error.refusals.isEmpty {
-                attempt.problem = error.description
+            // CRIU may have had enough of what it was told, or met objects that came late.
+            if attempt.left != nil || attempt.leavesNames, error.kind == .dumpFailed,
+                error.refusals.isEmpty || attempt.foundObjects
+            {
+                attempt.problem = error.evidence ?? error.description
             }
             throw .cannotSave(attempt.sandbox.name, error, room: Room.lacking(in: attempt.staging.path))
         }

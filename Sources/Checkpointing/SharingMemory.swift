@@ -3,6 +3,7 @@ import CriuImages
 import Digests
 import LinuxSystem
 import Messages
+import SandboxRuntime
 import SnapshotTree
 
 extension CheckpointManager {
@@ -20,7 +21,9 @@ extension CheckpointManager {
             shares = try images.shareMemory(with: parent.map { store.processPath($0) }, taken: attempt.taken)
         } catch {
             if attempt.taken != nil { attempt.problem = error.description }
-            throw ErrorMessage(.internal, "the process image cannot be read back", cause: error.description)
+            throw ErrorMessage(
+                RuntimeError.kind(error.cause?.code ?? 0), "memory cannot be compared and stored",
+                hint: error.cause?.remedy, cause: error.description)
         }
         for problem in shares.problems {
             report("sandbox \(attempt.sandbox.name): some memory is stored whole: \(problem)")
@@ -77,7 +80,8 @@ extension CheckpointManager {
         } catch {
             attempt.problem = error.description
             throw ErrorMessage(
-                .internal, "the memory of its processes cannot be taken", cause: error.description)
+                RuntimeError.kind(error.cause?.code ?? 0), "the memory of its processes cannot be taken",
+                hint: error.cause?.remedy, cause: error.description)
         }
         attempt.timings.memoryMs = milliseconds(since: began)
     }

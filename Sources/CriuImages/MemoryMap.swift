@@ -127,6 +127,8 @@ extension ImageDirectory {
         var regions: [MemoryRegion] = []
         for (index, area) in messages(entry.vmas, entry.n_vmas).enumerated() {
             let area = area.pointee
+            // Not a mapping, but guard pages within one (MADV_GUARD_INSTALL, madvise(2)).
+            if area.status & AreaStatus.guardPages != 0 { continue }
             guard area.start < area.end, area.start % Page.size == 0, area.end % Page.size == 0 else {
                 let place = "\(hexadecimal(area.start)) to \(hexadecimal(area.end))"
                 throw CriuImageError(file, entry: 0, "has the impossible mapping \(index) from \(place)")
@@ -184,6 +186,7 @@ private enum AreaStatus {
     static let privateAnonymous: UInt32 = 1 << 9
     static let vvar: UInt32 = 1 << 12
     static let asynchronousRing: UInt32 = 1 << 13
+    static let guardPages: UInt32 = 1 << 16
 }
 
 /// The unit of memory maps, in bytes: x86-64 has pages of 4 KiB.

@@ -120,6 +120,26 @@ private func depth(_ ckpt: Ckpt, _ id: String) -> Int {
         }
     }
 
+    /// The kernel notes them within a mapping (MADV_GUARD_INSTALL), CRIU as mappings over it.
+    @Test func guardPagesWithinAMappingAreNoMappings() throws {
+        try withCkpt { ckpt in
+            let box = try ckpt.create("guarded")
+            try box.startPython()
+            try box.say(
+                "put 'import mmap, ctypes' 'm = mmap.mmap(-1, 1 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)' "
+                    + "'_ = m.write(b\"a\" * (1 << 20))' 'p = ctypes.addressof(ctypes.c_char.from_buffer(m))' "
+                    + "'_ = ctypes.CDLL(None).madvise(ctypes.c_void_p(p + 8192), 4096, 102)'")
+            for _ in 1...2 {
+                let id = try box.save()
+                try ckpt.ok("inspect", id)
+                try ckpt.ok("restore", "guarded", id, "--memory", "lazy")
+                #expect(
+                    try box.say("ask 'print(m[:8192] + m[12288:] == b\"a\" * ((1 << 20) - 4096))'") == "True")
+                #expect(try box.say("ask 'm[100] = 97; print(1)'") == "1")
+            }
+        }
+    }
+
     @Test func zerosAreDroppedAndComeBackAsZeros() throws {
         try withCkpt { ckpt in
             let box = try ckpt.create("zeros")

@@ -35,4 +35,25 @@ import Testing
             #expect(try fork.say("ipcs -a") == objects)
         }
     }
+
+    /// Its root can name the machine as it likes and change settings that no other sandbox's can.
+    @Test func aPrivilegedRootsNamesComeBackAsTheyWere() throws {
+        try withCkpt { ckpt in
+            let box = try ckpt.create("master", "--privileged")
+            let name = { (text: String) in
+                try box.say("python3 -c 'import socket; socket.sethostname(b\"\(text)\")'")
+            }
+            _ = try name("odd\\xffname")
+            try box.say("mount -t proc proc /mnt && echo 12345 > /mnt/sys/kernel/msgmax; umount /mnt")
+            let state = "hostname | od -An -tx1; cat /proc/sys/kernel/msgmax"
+            let before = try box.say(state)
+            #expect(before.contains("ff") && before.hasSuffix("12345"), "\(before)")
+            for _ in 1...2 {
+                let id = try box.save()
+                _ = try name("other")
+                try box.restore(id)
+                #expect(try box.say(state) == before)
+            }
+        }
+    }
 }
