@@ -27,25 +27,20 @@ extension CheckpointManager {
 
 extension SaveAttempt {
     /// What a thread finds out about the tree while CRIU starts.
-    typealias Inspection = Monitor<TreeInspection.Findings?>
+    typealias Inspection = Meanwhile<TreeInspection.Findings, Never>
 
     /// Begins to look for what CRIU would refuse.
     ///
     /// When CRIU refuses a tree, it has stopped it, and whoever waited for a time gets EINTR: nobody is asked before it
     /// lets the tree go. So what is sure to be refused had better not reach it.
     func inspect() -> Inspection {
-        let found = Inspection(nil)
         let root = running.process.pid
-        startThread {
-            let findings = TreeInspection.findings(root: root)
-            found.with(wake: true) { $0 = findings }
-        }
-        return found
+        return Inspection { () throws(Never) in TreeInspection.findings(root: root) }
     }
 
     /// Refuses the save for the first thing that was found, and keeps what it loses.
     func checkInspection(_ inspection: Inspection) throws(ErrorMessage) {
-        guard let found = inspection.wait({ $0 }) else { return }
+        let found = inspection.wait()
         warnings += found.losses
         guard let refusal = TreeInspection.certain(found.refusals).first else { return }
         throw ErrorMessage(

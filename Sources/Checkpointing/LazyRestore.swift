@@ -74,10 +74,7 @@ final class LazyRestore {
         }
     }
 
-    func removeView() {
-        for name in (try? Files.names(in: view)) ?? [] { unlink("\(view)/\(name)") }
-        rmdir(view)
-    }
+    func removeView() { Files.removeFlatDirectory(view) }
 
     /// Acts on what is due at a moment of the restore.
     func act(at notification: CriuNotification) throws(SystemError) {

@@ -210,13 +210,8 @@ extension CheckpointManager {
 
     /// Makes the sandbox what it was before, on a thread of its own: what was dumped is looked into meanwhile.
     private func beginResuming(_ attempt: SaveAttempt) {
-        let isResumed = Monitor(false)
-        attempt.isResumed = isResumed
         let (name, running) = (attempt.sandbox.name, attempt.running)
-        startThread {
-            self.resume(name, running)
-            isResumed.with(wake: true) { $0 = true }
-        }
+        attempt.resuming = Meanwhile { () throws(Never) in self.resume(name, running) }
     }
 
     private func resume(_ name: String, _ running: LiveSandbox.Running) {
@@ -330,7 +325,7 @@ final class SaveAttempt {
     /// What is lost for good, one sentence each.
     var warnings: [String] = []
     /// Whether the sandbox is what it was before, once that is under way.
-    var isResumed: Monitor<Bool>?
+    var resuming: Meanwhile<Void, Never>?
     /// The memory that is not written but taken from the processes while they stand still.
     var left: LeftMemory?
     /// The host's pids of its processes, by those they have in the sandbox.
@@ -369,7 +364,7 @@ final class SaveAttempt {
     var workPath: String { stops ? "\(sandbox.directory)/criu" : staging.processPath }
 
     /// Waits until the sandbox is what it was before, where it was quiet.
-    func waitUntilResumed() { isResumed?.wait { $0 ? () : nil } }
+    func waitUntilResumed() { resuming?.wait() }
 
     func checkCancelled() throws(ErrorMessage) {
         if cancelled.isCancelled {

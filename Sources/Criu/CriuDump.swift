@@ -22,7 +22,7 @@ public struct DumpRequest: Sendable {
     public var frozenGroup: String?
     /// An image directory that CRIU takes for the dump before: the processes that have a pagemap there get one that
     /// tells which pages they have and that those did not change, and the pages stay where they are. Only where
-    /// `CriuBinary.letsMemoryBeLeft` said so.
+    /// `CriuBinary.letMemoryBeLeft` says so.
     public var leftTo: String?
     /// When to give up, in nanoseconds of CLOCK_MONOTONIC; nil never does.
     public var deadline: UInt64?

@@ -6,7 +6,7 @@ import LinuxSystem
 ///
 /// They are numbered from 0 in the order of the pagemap.
 struct DumpedPages: @unchecked Sendable {
-    // Sendable because the file is mapped for reading as long as this lives.
+    // Sendable because nobody writes to the file or the copy, which last as long as this.
     let map: PageMap
     /// For each run of the pagemap, the number of its first page.
     let firsts: [Int]

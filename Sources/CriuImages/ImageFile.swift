@@ -9,9 +9,9 @@ struct ImageFile {
     /// The most bytes an image file of these kinds may have; a longer one is refused unread.
     static let largest = 256 << 20
 
-    /// A file without entries yet.
-    init(_ name: String, _ kind: ImageKind) {
-        (self.name, self.kind, entries) = (name, kind, [])
+    /// A file of these entries.
+    init(_ name: String, _ kind: ImageKind, _ entries: [[UInt8]] = []) {
+        (self.name, self.kind, self.entries) = (name, kind, entries)
     }
 
     /// Takes `bytes` apart; every length is checked against what is left.

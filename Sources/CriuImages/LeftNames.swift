@@ -33,17 +33,11 @@ extension ImageDirectory {
                 renameat(directory.raw, "timens-0.img", directory.raw, clocks)
             }
         } catch { throw CriuImageError(clocks, "was not written", cause: error) }
-        try put(.hostname, "utsns-\(numbers.hostname).img", Self.packedHostname(names))
-        try put(.interprocess, "ipcns-var-\(numbers.interprocess).img", Self.packedSettings(names.settings))
-    }
-
-    private func put(_ kind: ImageKind, _ name: String, _ entry: [UInt8]) throws(CriuImageError) {
-        var file = ImageFile(name, kind)
-        file.entries = [entry]
-        do throws(SystemError) {
-            try Descriptor.open(name, below: directory, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode: 0o600)
-                .writeAll(file.bytes)
-        } catch { throw CriuImageError(name, "cannot be written", cause: error) }
+        try replace(ImageFile("utsns-\(numbers.hostname).img", .hostname, [Self.packedHostname(names)]))
+        try replace(
+            ImageFile(
+                "ipcns-var-\(numbers.interprocess).img", .interprocess, [Self.packedSettings(names.settings)])
+        )
     }
 
     private static func packedHostname(_ names: LeftNames) -> [UInt8] {

@@ -33,10 +33,7 @@ public enum StandInParent {
     }
 
     /// Removes what `make` made, or a part of it.
-    public static func remove(_ path: String) {
-        for name in (try? Files.names(in: path)) ?? [] { unlink("\(path)/\(name)") }
-        rmdir(path)
-    }
+    public static func remove(_ path: String) { Files.removeFlatDirectory(path) }
 
     private static var inventory: [UInt8] {
         var entry = InventoryEntry()
@@ -44,8 +41,6 @@ public enum StandInParent {
         entry.img_version = 2
         // Microseconds since boot, in an age to come.
         (entry.has_dump_uptime, entry.dump_uptime) = (1, 1 << 62)
-        var file = ImageFile("inventory.img", .inventory)
-        file.entries = [packed(&entry)]
-        return file.bytes
+        return ImageFile("inventory.img", .inventory, [packed(&entry)]).bytes
     }
 }

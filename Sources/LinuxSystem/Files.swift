@@ -38,6 +38,12 @@ public enum Files {
         try Descriptor.open(path, O_RDONLY).readAll()
     }
 
+    /// Removes a directory that holds files and links alone, as far as that can be done.
+    public static func removeFlatDirectory(_ path: String) {
+        for name in (try? names(in: path)) ?? [] { unlink("\(path)/\(name)") }
+        rmdir(path)
+    }
+
     /// Creates or overwrites a file.
     public static func write(_ path: String, _ bytes: [UInt8], mode: mode_t = 0o600) throws(SystemError) {
         let file = try Descriptor.open(path, O_WRONLY | O_CREAT | O_TRUNC, mode: mode)

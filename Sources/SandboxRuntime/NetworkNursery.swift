@@ -24,13 +24,12 @@ public final class NetworkNursery: Sendable {
 
     private init?() {
         // The thread stays in the new namespace to its end, and this one where it is.
-        let made = Monitor<Int32?>(nil)
-        startThread {
+        let made = Meanwhile { () throws(Never) in
             var failure = clinux_spawn_failure()
-            let opened = clinux_enter_nursery("\(Self.tcpBuckets)", "\(Self.udpBuckets)", &failure)
-            made.with(wake: true) { $0 = opened }
+            return clinux_enter_nursery("\(Self.tcpBuckets)", "\(Self.udpBuckets)", &failure)
         }
-        guard let inside = made.wait({ $0 }), inside >= 0 else { return nil }
+        let inside = made.wait()
+        guard inside >= 0 else { return nil }
         let outside = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC)
         guard outside >= 0 else {
             close(inside)

@@ -24,7 +24,7 @@ public enum NetworkSettings {
             }
             return changes
         }
-        return { changes() ?? [:] }
+        return { changes.wait() ?? [:] }
     }
 
     /// Sets these in the network namespace of process `pid`; returns those that could not be set.
@@ -35,7 +35,7 @@ public enum NetworkSettings {
             // One may stand in the way of another, as the ends of a port range do: then the second round gets it.
             for _ in 1...2 { left = left.filter { !write($0.key, $0.value) } }
             return Dictionary(uniqueKeysWithValues: left)
-        }() ?? settings
+        }.wait() ?? settings
     }
 
     private static func isOwn(_ pid: Int32) -> Bool {
@@ -63,7 +63,7 @@ public enum NetworkSettings {
                     var settings: [String: String] = [:]
                     for path in watched() { settings[path] = read(path) }
                     return settings
-                }() ?? [:]
+                }.wait() ?? [:]
             known = made
             return made
         }
@@ -113,12 +113,7 @@ public enum NetworkSettings {
     /// /proc/sys/net shows the network namespace of the thread that opens it: so a thread of its own enters, and ends.
     private static func onThread<Result: Sendable>(
         in pid: Int32? = nil, _ body: @escaping @Sendable () -> Result
-    ) -> () -> Result? {
-        let done = Monitor<[Result]?>(nil)
-        startThread {
-            let result = pid.map(enter) ?? true ? [body()] : []
-            done.with(wake: true) { $0 = result }
-        }
-        return { done.wait { $0 }?.first }
+    ) -> Meanwhile<Result?, Never> {
+        Meanwhile { () throws(Never) in pid.map(enter) ?? true ? body() : nil }
     }
 }
