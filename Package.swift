@@ -77,7 +77,9 @@ let package = Package(
         module("CommandInterface", ["Messages"]),
         module("Telemetry", ["LinuxSystem", "Messages"]),
         module("SandboxRuntime", ["LinuxSystem", "Messages", "CLinux", "CSeccomp"], libraries: ["seccomp"]),
-        module("CriuImages", ["LinuxSystem", "Messages", "Digests", "CCriuImages", "CProtobufC"]),
+        module(
+            "CriuImages",
+            ["LinuxSystem", "Messages", "Digests", "CLinux", "CTwin", "CCriuImages", "CProtobufC"]),
         module(
             "Criu", ["LinuxSystem", "CLinux", "CCriuImages", "CProtobufC", "CCrypto"], libraries: ["crypto"]),
         module(

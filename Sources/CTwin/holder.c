@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "ctwin.h"
+#include "note.h"
 #include "sets.h"
 
 static void noticed(int signal) { (void)signal; }
@@ -42,6 +43,15 @@ static enum ctwin_answer make(int socket, const struct ctwin_request *request, s
     return CTWIN_DONE;
 }
 
+static enum ctwin_answer note(int socket, const struct ctwin_request *request) {
+    if (!notes_hold(request->init)) return CTWIN_REFUSED;
+    // The server looks at what does not change meanwhile.
+    struct ctwin_reply held = {.answer = CTWIN_HELD};
+    held.processes = (uint32_t)notes_pids(held.pids, CTWIN_TOLD_PIDS);
+    send(socket, &held, sizeof held, MSG_NOSIGNAL);
+    return notes_take() ? CTWIN_DONE : CTWIN_REFUSED;
+}
+
 static enum ctwin_answer clear(const struct ctwin_request *request) {
     struct set *set = set_find(request->set);
     if (!set || !is_whole(set)) {
@@ -65,13 +75,20 @@ static enum ctwin_answer revive(const struct ctwin_request *request, struct ctwi
 static void answer(int socket, const struct ctwin_request *request) {
     struct ctwin_reply reply = {0};
     why[0] = 0;
-    tasks_gather();
+    tasks_gather(request->asker);
     switch (request->kind) {
     case CTWIN_MAKE:
         reply.answer = make(socket, request, &reply);
         break;
     case CTWIN_GO:
         live_release();
+        notes_release();
+        break;
+    case CTWIN_NOTE:
+        reply.answer = note(socket, request);
+        reply.processes = (uint32_t)notes_count;
+        reply.notes = (uint64_t)(uintptr_t)notes;
+        reply.notes_size = notes_size;
         break;
     case CTWIN_CLEAR:
         reply.answer = clear(request);
@@ -121,5 +138,6 @@ void ctwin_hold(int socket) {
     // could.
     if (is_cleared) kill(init_task.pid, SIGKILL);
     live_release();
+    notes_release();
     _exit(0);
 }

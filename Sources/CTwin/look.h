@@ -19,6 +19,9 @@ bool refuse_of(pid_t pid, const char *format, ...) __attribute__((format(printf,
 /// Where a `syscall` lies in the memory of a process that is held; 0 where none was found.
 unsigned long find_system_call(const struct task *task);
 
+/// Whether a process has one thread, no signal to come and a breakpoint's signal in order; false with `why` set. Its
+/// pid in its own namespace goes to `inner`.
+bool is_quiet(pid_t pid, pid_t *inner);
 /// Whether a fork of this process, which is held, has all that it is made of; false with `why` set. Its pid
 /// in its own namespace goes to `inner`.
 bool can_be_copied(const struct task *task, pid_t init, pid_t *inner);

@@ -127,6 +127,7 @@ static bool ask_for_the_rest(struct twin *twin, struct task *task) {
 /// Forks a process that is held; the copy never runs an instruction of its own but what it is made to.
 static bool copy(struct twin *twin, struct task *task, unsigned long flags) {
     pid_t born;
+    if (!task_leave(task)) return false;
     long pid = task_fork(task, flags, 0, &born);
     if (pid < 0) return refuse("process %d cannot be forked: %s", task->pid, strerror((int)-pid));
     if (!task_adopt(&twin->kept, born, task)) return false;

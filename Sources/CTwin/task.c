@@ -16,7 +16,7 @@
 #include "look.h"
 
 // Not in every <sys/ptrace.h> (<linux/ptrace.h>).
-enum { SUSPEND_SECCOMP = 1 << 21 };
+enum { SUSPEND_SECCOMP = 1 << 21, RESET_ON_FORK = 0x40000000 };
 #define GET_SIGMASK ((enum __ptrace_request)0x420a)
 #define SET_SIGMASK ((enum __ptrace_request)0x420b)
 enum { BIRTHS = PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE };
@@ -41,12 +41,12 @@ static time_t now(void) {
     return time.tv_sec;
 }
 
-/// Has a process run at once; returns how it was scheduled.
+/// Has a process run at once, and nobody whom it makes meanwhile; returns how it was scheduled.
 static int hurry(pid_t pid) {
     const struct sched_param first = {.sched_priority = 1};
     int policy = sched_getscheduler(pid);
     bool is_usual = policy == SCHED_OTHER || policy == SCHED_BATCH || policy == SCHED_IDLE;
-    return is_usual && sched_setscheduler(pid, SCHED_FIFO, &first) == 0 ? policy : -1;
+    return is_usual && sched_setscheduler(pid, SCHED_FIFO | RESET_ON_FORK, &first) == 0 ? policy : -1;
 }
 
 void hurry_to_end(pid_t pid) { hurry(pid); }
@@ -56,11 +56,14 @@ static void slow_down(pid_t pid, int policy) {
     if (policy >= 0) sched_setscheduler(pid, policy, &none);
 }
 
-void tasks_gather(void) {
+void tasks_gather(int asker) {
     int here = sched_getcpu();
     gathered_at = now();
     gathered = here >= 0 && sched_getaffinity(0, sizeof ours, &ours) == 0;
     if (!gathered) return;
+    // Who asked woke us where it runs itself, and would be run after everything here.
+    for (int other = 0; here == asker && other < CPU_SETSIZE; other++)
+        if (other != asker && CPU_ISSET(other, &ours)) here = other;
     CPU_ZERO(&one);
     CPU_SET(here, &one);
     sched_setaffinity(0, sizeof one, &one);
@@ -82,8 +85,8 @@ void tasks_part(void) {
 
 bool out_of_time(void) { return now() - gathered_at > PATIENCE; }
 
+/// Where it was, it is brought from when it stands still: whom it makes until then would have to stay here.
 static void bring_here(struct task *task) {
-    task->policy = gathered ? hurry(task->pid) : -1;
     if (sched_getaffinity(task->pid, sizeof task->cpus, &task->cpus)) CPU_ZERO(&task->cpus);
     if (gathered && CPU_COUNT(&task->cpus)) sched_setaffinity(task->pid, sizeof one, &one);
 }
@@ -122,10 +125,10 @@ static bool take_registers(struct task *task) {
 
 bool task_hold(struct task *task, pid_t pid) {
     *task = (struct task){.pid = pid};
-    if (ptrace(PTRACE_SEIZE, pid, 0L, (long)(BIRTHS | SUSPEND_SECCOMP))) return failed(task,
-                                                                                       "cannot be traced");
+    // Whom it makes before it stands still is not traced with it, and found among its children.
+    if (ptrace(PTRACE_SEIZE, pid, 0L, (long)SUSPEND_SECCOMP)) return failed(task, "cannot be traced");
     task->held = true;
-    bring_here(task);
+    task->policy = gathered ? hurry(task->pid) : -1;
     if (ptrace(PTRACE_INTERRUPT, pid, 0L, 0L)) {
         failed(task, "cannot be stopped");
         send_home(task);
@@ -141,6 +144,7 @@ bool task_hold(struct task *task, pid_t pid) {
         // A signal that came first is handed on.
         if (!stands && ptrace(PTRACE_CONT, pid, 0L, (long)WSTOPSIG(status))) break;
     }
+    bring_here(task);
     if (stands && WSTOPSIG(status) != SIGTRAP) stands = refuse("process %d is stopped by a signal", pid);
     if (stands && take_registers(task)) {
         task->instruction = find_system_call(task);
@@ -169,6 +173,13 @@ bool task_adopt(struct task *task, pid_t pid, const struct task *parent) {
     return true;
 }
 
+/// Sets its registers for a call or a run of code that is not its own.
+static bool set_registers(struct task *task, struct user_regs_struct *registers) {
+    // Else the kernel would take the interrupted call for this one and start it again.
+    registers->orig_rax = -1UL;
+    return ptrace(PTRACE_SETREGS, task->pid, 0L, registers) == 0;
+}
+
 static long step(struct task *task, pid_t *born) {
     int status;
     if (ptrace(PTRACE_SINGLESTEP, task->pid, 0L, 0L)) return -errno;
@@ -193,14 +204,13 @@ static long call(struct task *task, long number, const unsigned long arguments[5
     struct user_regs_struct registers = task->registers;
     registers.rip = task->instruction;
     registers.rax = (unsigned long)number;
-    // Else the kernel would take the interrupted call for this one and start it again.
-    registers.orig_rax = -1UL;
     registers.rdi = arguments[0];
     registers.rsi = arguments[1];
     registers.rdx = arguments[2];
     registers.r10 = arguments[3];
     registers.r8 = arguments[4];
-    if (ptrace(PTRACE_SETREGS, task->pid, 0L, &registers)) return -errno;
+    registers.r9 = 0;
+    if (!set_registers(task, &registers)) return -errno;
     return step(task, born);
 }
 
@@ -219,6 +229,23 @@ long task_fork(struct task *task, unsigned long flags, unsigned long clear_at, p
     return pid;
 }
 
+bool task_run(struct task *task, unsigned long code, unsigned long argument, unsigned long stack) {
+    struct user_regs_struct registers = task->registers;
+    registers.rip = code;
+    registers.rdi = argument;
+    registers.rsp = stack;
+    // Strings go upwards, and nothing is stepped through (System V ABI, 3.2.1).
+    registers.eflags &= ~(0x400UL | 0x100UL);
+    if (!set_registers(task, &registers) || ptrace(PTRACE_CONT, task->pid, 0L, 0L))
+        return failed(task, "cannot be made to run");
+    int status;
+    if (!wait_stop(task, &status)) return false;
+    if (status >> 16 == 0 && WSTOPSIG(status) == SIGTRAP) return true;
+    // SIGSTOP, which nothing holds off: it is to come when the process is let go.
+    if (status >> 16 == 0) kill(task->pid, WSTOPSIG(status));
+    return refuse("process %d was stopped by a signal meanwhile", task->pid);
+}
+
 // Below the red zone (System V ABI, 3.2.2).
 unsigned long task_scratch(const struct task *task) { return (task->registers.rsp - 128 - SCRATCH) & -64UL; }
 
@@ -235,11 +262,26 @@ long task_call_with(struct task *task, long number, unsigned long before, void *
     return result;
 }
 
-void task_release(struct task *task) {
-    if (!task->held) return;
+static void give_back(const struct task *task) {
     ptrace(PTRACE_SETREGS, task->pid, 0L, &task->registers);
     ptrace(SET_SIGMASK, task->pid, sizeof task->mask, &task->mask);
     send_home(task);
+}
+
+bool task_rest(const struct task *task) {
+    give_back(task);
+    // It stands at the signal of a step or a breakpoint, which it would get if we died. It is to stand as it was
+    // stopped first: the kernel looks for that before it looks for signals (kernel/signal.c, get_signal).
+    if (ptrace(PTRACE_INTERRUPT, task->pid, 0L, 0L) || ptrace(PTRACE_CONT, task->pid, 0L, 0L))
+        return failed(task, "cannot be stopped");
+    int status;
+    if (!wait_stop(task, &status)) return false;
+    return status >> 16 == PTRACE_EVENT_STOP || refuse("process %d was stopped by a signal meanwhile", task->pid);
+}
+
+void task_release(struct task *task) {
+    if (!task->held) return;
+    give_back(task);
     ptrace(PTRACE_DETACH, task->pid, 0L, 0L);
     task->held = false;
 }

@@ -26,7 +26,9 @@ extern char why[400];
 /// to the task and back, which costs ten times as much between two. All run before anything else there, for
 /// the sandbox stands still meanwhile: on a busy machine each of some thirty turns would wait for
 /// milliseconds.
-void tasks_gather(void);
+///
+/// `asker` is a processor that is left to who waits for us; -1 for none.
+void tasks_gather(int asker);
 /// Has a process that is about to end do that at once.
 void hurry_to_end(pid_t pid);
 void tasks_part(void);
@@ -44,12 +46,16 @@ long task_call(struct task *task, long number, unsigned long a, unsigned long b,
                unsigned long d);
 /// The same for one that makes a process, which stands still; its host pid goes to `born`.
 long task_fork(struct task *task, unsigned long flags, unsigned long clear_at, pid_t *born);
+/// Has it run code at `code` with one argument until a breakpoint (int3); false with `why` set.
+bool task_run(struct task *task, unsigned long code, unsigned long argument, unsigned long stack);
+/// Gives it back what it was stopped with, so that it goes on so even when its tracer dies.
+bool task_rest(const struct task *task);
 /// Lets it go on as it was stopped.
 void task_release(struct task *task);
 /// Brings one that is kept to our processor for some calls, and sends it away again.
 void task_bring(const struct task *task);
 void task_send(const struct task *task);
-/// Does not let it die with us any more.
+/// Whom it is made to make is traced too; it does not die with us any more.
 bool task_leave(struct task *task);
 /// Gives it back the processors it may use, and keeps it stopped; it dies with us from now on.
 bool task_keep(struct task *task);

@@ -19,11 +19,11 @@ struct CapturedUpper: Sendable {
 extension CheckpointManager {
     /// Makes the sandbox's upper the snapshot's own layer, or finds that the last capture's layer still holds it.
     ///
-    /// Every process must stand still.
-    func capture(_ attempt: SaveAttempt) throws(ErrorMessage) -> CapturedUpper {
+    /// Every process must stand still. What files they have open and mapped is read from the images in a directory.
+    func capture(_ attempt: SaveAttempt, imagesIn path: String) throws(ErrorMessage) -> CapturedUpper {
         let upper = attempt.running.root.upper
         let previous = attempt.sandbox.with { $0.capture }
-        let hot = try attempt.hotFiles()
+        let hot = try attempt.hotFiles(path)
         let tmpfs = attempt.running.root.tmpfs
         let copied = WorkCount()
         attempt.sandbox.copying(upper, counting: copied)
@@ -35,7 +35,7 @@ extension CheckpointManager {
             }
             // What is in a tmpfs is stored with each snapshot's own layer.
             let outcome = try capture.capture(
-                previous: before, hot: hot, opened: attempt.openedFiles, always: !tmpfs.isEmpty,
+                previous: before, hot: hot, opened: { attempt.openedFiles(path) }, always: !tmpfs.isEmpty,
                 counting: copied)
             switch outcome {
             case .unchanged: return previous!
@@ -56,9 +56,9 @@ extension CheckpointManager {
 
 extension SaveAttempt {
     /// The files that a process may change by a store to memory, by their paths in the upper.
-    fileprivate func hotFiles() throws(ErrorMessage) -> [[UInt8]] {
+    fileprivate func hotFiles(_ images: String) throws(ErrorMessage) -> [[UInt8]] {
         do throws(CriuImageError) {
-            let paths = try ImageDirectory(staging.processPath).sharedWritableFiles()
+            let paths = try ImageDirectory(images).sharedWritableFiles()
             return paths.map { Array(running.root.pathInUpper(of: $0).utf8) }
         } catch {
             throw ErrorMessage(.internal, "the process image cannot be read back", cause: error.description)
@@ -66,8 +66,8 @@ extension SaveAttempt {
     }
 
     /// The files that are open for writing, by their paths in the upper; nil where the image does not tell.
-    fileprivate func openedFiles() -> [[UInt8]]? {
-        let paths = try? ImageDirectory(staging.processPath).filesOpenForWriting()
+    fileprivate func openedFiles(_ images: String) -> [[UInt8]]? {
+        let paths = try? ImageDirectory(images).filesOpenForWriting()
         return paths?.map { Array(running.root.pathInUpper(of: $0).utf8) }
     }
 

@@ -24,6 +24,8 @@ public final class CheckpointManager: EngineOperations {
     let gate = Monitor(DeletionGate())
     let spares = Monitor(SparePool())
     let workers = Monitor(WarmWorkers())
+    let takers = Monitor(NoteTakers())
+    let positions = Monitor(KnownPositions())
     /// Whether CRIU can be had to leave memory where it is, once that is known.
     let canLeaveMemory = Monitor(false)
     /// The highest number that an incarnation of any sandbox was given by this server.

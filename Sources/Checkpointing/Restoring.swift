@@ -49,6 +49,7 @@ extension CheckpointManager {
                         memory: request.arrivalOfMemory, &timings)
                 }
             }
+            readAhead(sandbox, snapshot.id)
             timings.totalMs = milliseconds(since: start)
             var result = RestoreResult(sandbox: sandbox.info(), snapshot: snapshot.id, timings: timings)
             if !warnings.isEmpty { result.warnings = warnings }

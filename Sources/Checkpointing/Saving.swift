@@ -51,22 +51,40 @@ extension CheckpointManager {
                     if let ended { attempt.warnings.append(ended) }
                     return attempt
                 }
-                let first = try attempt()
-                var info: SnapshotInfo
-                do throws(ErrorMessage) { info = try make(first) } catch {
-                    // A second one would need more room than the first.
-                    guard let problem = first.problem, error.code != .noSpace else { throw error }
-                    try first.checkCancelled()
-                    // Whatever it was: the next save has a fresh one.
-                    if first.left != nil { removeStandIn(of: sandbox) }
-                    report("sandbox \(name): saved once more, all of it by CRIU: \(problem)")
-                    let second = try attempt()
-                    second.leavesAllToCriu = true
-                    info = try make(second)
+                var current = try attempt()
+                var made: SnapshotInfo?
+                while made == nil {
+                    do throws(ErrorMessage) { made = try make(current) } catch {
+                        // Another one would need more room than this.
+                        guard error.code != .noSpace else { throw error }
+                        try current.checkCancelled()
+                        let failed = current
+                        current = try attempt()
+                        try takeUp(current, after: failed, error)
+                    }
                 }
+                var info = made!
                 if wish.isWanted { (info.engine, info.engineReason) = (.criu, obstacle) }
                 return info
             }
+        }
+    }
+
+    /// Prepares a save to do without what made another one fail; throws `error` where it failed for something else.
+    private func takeUp(
+        _ attempt: SaveAttempt, after failed: SaveAttempt, _ error: ErrorMessage
+    ) throws(ErrorMessage) {
+        (attempt.mayNotFollow, attempt.leavesAllToCriu) = (failed.mayNotFollow, failed.leavesAllToCriu)
+        if let found = failed.foundLate {
+            (attempt.mayNotFollow, attempt.followObstacle) = (true, found)
+        } else if let problem = failed.problem, !failed.leavesAllToCriu {
+            // Whatever it was: the next save has a fresh one.
+            if failed.left != nil { removeStandIn(of: attempt.sandbox) }
+            report("sandbox \(attempt.sandbox.name): saved once more, all of it by CRIU: \(problem)")
+            attempt.leavesAllToCriu = true
+        } else {
+            store.abandon(attempt.staging)
+            throw error
         }
     }
 
@@ -78,6 +96,8 @@ extension CheckpointManager {
                 try attempt.stops ? saveAndStop(attempt) : saveAndGoOn(attempt)
             }
         } catch {
+            // Nobody may write into what is removed.
+            _ = try? attempt.finishFollowing()
             store.abandon(attempt.staging)
             throw error
         }
@@ -85,12 +105,26 @@ extension CheckpointManager {
 
     private func saveAndGoOn(_ attempt: SaveAttempt) throws(ErrorMessage) -> SnapshotInfo {
         var captured: CapturedUpper?
-        try dump(attempt) { (_) throws(ErrorMessage) in
-            captured = try capture(attempt)
+        let before = predecessor(attempt)
+        try quietly(attempt) { () throws(ErrorMessage) in
+            if let before {
+                let isMade = try followUp(attempt, before) { () throws(ErrorMessage) in
+                    captured = try capture(attempt, imagesIn: before.path)
+                }
+                if isMade { return }
+            }
+            try dump(attempt) { (_) throws(ErrorMessage) in
+                captured = try capture(attempt, imagesIn: attempt.staging.processPath)
+            }
+        }
+        if attempt.followed == nil {
+            tellObstacle(attempt)
+            prepareTakers()
         }
         try attempt.checkCancelled()
         let info = try publishAndStand(attempt, captured!)
         attempt.sandbox.with { $0.capture = captured }
+        readAhead(attempt.sandbox, info.id)
         tellSave(info, crash: attempt.crash)
         return info
     }
@@ -115,14 +149,16 @@ extension CheckpointManager {
         attempt.sandbox.with { $0.isEnding = true }
         defer { attempt.sandbox.with { $0.isEnding = false } }
         do throws(ErrorMessage) {
-            try dump(attempt) { (notification) throws(ErrorMessage) in
-                let captured = try capture(attempt)
-                try attempt.checkCancelled()
-                // Had CRIU ended meanwhile, the processes would have run on beneath the capture.
-                guard notification.isWorkerAlive else {
-                    throw ErrorMessage(.internal, "CRIU ended while everything stood still")
+            try quietly(attempt) { () throws(ErrorMessage) in
+                try dump(attempt) { (notification) throws(ErrorMessage) in
+                    let captured = try capture(attempt, imagesIn: attempt.staging.processPath)
+                    try attempt.checkCancelled()
+                    // Had CRIU ended meanwhile, the processes would have run on beneath the capture.
+                    guard notification.isWorkerAlive else {
+                        throw ErrorMessage(.internal, "CRIU ended while everything stood still")
+                    }
+                    info = try publishAndStand(attempt, captured)
                 }
-                info = try publishAndStand(attempt, captured)
             }
         } catch {
             // All that CRIU had left to do is to end what is ended below.
@@ -134,14 +170,21 @@ extension CheckpointManager {
         return info!
     }
 
-    /// Has CRIU dump the tree, and calls `frozen` while every process stands still.
-    private func dump(
-        _ attempt: SaveAttempt, frozen: (CriuNotification) throws(ErrorMessage) -> Void
-    ) throws(ErrorMessage) {
+    /// Does something while there is no line to PID 1.
+    private func quietly(_ attempt: SaveAttempt, _ body: () throws(ErrorMessage) -> Void) throws(ErrorMessage)
+    {
         try quiesce(attempt)
         defer {
             if !attempt.stops || attempt.running.process.isAlive { beginResuming(attempt) }
         }
+        try body()
+    }
+
+    /// Has CRIU dump the tree, and calls `frozen` while every process stands still.
+    private func dump(
+        _ attempt: SaveAttempt, frozen: (CriuNotification) throws(ErrorMessage) -> Void
+    ) throws(ErrorMessage) {
+        leaveMemory(attempt)
         let network = try opening { () throws(SystemError) in try attempt.running.process.networkNamespace() }
         let images = try opening { () throws(SystemError) in
             try Descriptor.open(attempt.staging.processPath, O_RDONLY | O_DIRECTORY)
@@ -240,23 +283,29 @@ extension CheckpointManager {
         var processes = 0
         do throws(CriuImageError) {
             let images = try ImageDirectory(attempt.staging.processPath)
-            if attempt.sandbox.record.spec.net != .host {
-                try images.giveTreeItsOwnNetwork(and: attempt.names)
+            if let followed = attempt.followed {
+                (processes, attempt.timings.frozenMs) = (followed.processes, attempt.frozenMs)
+            } else {
+                if attempt.sandbox.record.spec.net != .host {
+                    try images.giveTreeItsOwnNetwork(and: attempt.names)
+                }
+                try images.restart(attempt.interrupted)
+                try images.keepTimersGoing()
+                processes = try images.processCount()
+                if !attempt.stops { attempt.timings.frozenMs = try images.dumpStatistics()?.frozen }
             }
-            try images.restart(attempt.interrupted)
-            try images.keepTimersGoing()
-            processes = try images.processCount()
-            if !attempt.stops { attempt.timings.frozenMs = try images.dumpStatistics()?.frozen }
         } catch {
             throw ErrorMessage(.internal, "the process image cannot be read back", cause: error.description)
         }
         let network = NetworkSettings.changes(in: attempt.running.process.pid)
-        if let work = try? Descriptor.open(attempt.workPath, O_RDONLY | O_DIRECTORY) {
+        if attempt.followed == nil, let work = try? Descriptor.open(attempt.workPath, O_RDONLY | O_DIRECTORY)
+        {
             attempt.warnings += KnownLoss.losses(in: work, tree: attempt.tree)
         }
         var known = KnownDigests()
         attempt.sandbox.phase("comparing memory")
         let memory = try shareMemory(attempt, parent: record.position, &known)
+        known.processLinks.merge(try attempt.finishFollowing()) { $1 }
         if let unchanged = attempt.unchanged { known.add(unchangedIn: unchanged.layer, unchanged.captured) }
         let machine = Machine.current
         attempt.lost.network = network()
@@ -302,73 +351,4 @@ extension CheckpointManager {
             .map { "/\($0)" }
     }
 
-}
-
-/// One save under way.
-final class SaveAttempt {
-    let sandbox: LiveSandbox
-    let running: LiveSandbox.Running
-    let staging: Staging
-    let request: SaveRequest
-    let crash: CrashInfo?
-    let start: UInt64
-    let cancelled: Cancellation
-    var timings = Timings(totalMs: 0)
-    /// The host's CLOCK_BOOTTIME when everything stood still, in seconds.
-    var hostBoottime: Double?
-    /// The calls that were broken off, once the tree stands still.
-    var interrupted: [InterruptedCall] = []
-    /// The processes, once they stand still.
-    lazy var tree = TreeOfTasks(root: running.process.pid)
-    /// What CRIU loses, to be put back at a restore.
-    var lost = LostState()
-    /// What is lost for good, one sentence each.
-    var warnings: [String] = []
-    /// Whether the sandbox is what it was before, once that is under way.
-    var resuming: Meanwhile<Void, Never>?
-    /// The memory that is not written but taken from the processes while they stand still.
-    var left: LeftMemory?
-    /// The host's pids of its processes, by those they have in the sandbox.
-    var hosts: [Int32: Int32] = [:]
-    /// What was taken.
-    var taken: TakenMemory?
-    /// Whether CRIU stands in the namespaces of names and clocks, and so dumps nothing of them.
-    var leavesNames = false
-    var looking: Meanwhile<SandboxNames, SystemError>?
-    /// What was in them.
-    var names: LeftNames?
-    /// Why something that CRIU was spared cannot be had: the save can be tried again without.
-    var problem: String?
-    /// Whether CRIU is spared nothing.
-    var leavesAllToCriu = false
-    /// What the capture found unchanged since an earlier one's layer.
-    var unchanged: (layer: String, captured: LayerCapture.Captured)?
-
-    init(
-        sandbox: LiveSandbox, running: LiveSandbox.Running, staging: Staging, request: SaveRequest,
-        crash: CrashInfo?, start: UInt64, cancelled: Cancellation
-    ) {
-        self.sandbox = sandbox
-        self.running = running
-        self.staging = staging
-        self.request = request
-        self.crash = crash
-        self.start = start
-        self.cancelled = cancelled
-    }
-
-    var stops: Bool { request.stop == true }
-
-    /// Where CRIU writes its log and, at its end, its statistics. A snapshot that is published before CRIU has ended
-    /// must not have a file more than its digests name.
-    var workPath: String { stops ? "\(sandbox.directory)/criu" : staging.processPath }
-
-    /// Waits until the sandbox is what it was before, where it was quiet.
-    func waitUntilResumed() { resuming?.wait() }
-
-    func checkCancelled() throws(ErrorMessage) {
-        if cancelled.isCancelled {
-            throw ErrorMessage(.cancelled, "the save was given up: the caller went away")
-        }
-    }
 }

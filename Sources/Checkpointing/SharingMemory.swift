@@ -37,14 +37,22 @@ extension CheckpointManager {
             storedBytes: Int64(shares.stored) * Int64(Page.size))
     }
 
-    /// Prepares a save to leave memory where it is and take from it what the snapshot that the sandbox stands on does
-    /// not have.
+    /// Reads what a save wants to know of the snapshot that the sandbox stands on.
     func prepareTaking(_ attempt: SaveAttempt) {
-        guard canLeaveMemory.with({ $0 }), !attempt.leavesAllToCriu,
-            let parent = attempt.sandbox.record.position
-        else { return }
-        // Whole it can be saved all the same, and what is wrong with the parent is told when it is compared with.
-        guard let memory = try? ParentMemory(in: store.processPath(parent)),
+        guard !attempt.leavesAllToCriu, let parent = attempt.sandbox.record.position else { return }
+        let path = store.processPath(parent)
+        attempt.parentMemory = Meanwhile { () throws(Never) in
+            // Without it all memory is saved whole, and what is wrong with it is told when it is compared with.
+            try? ParentMemory(in: path)
+        }
+        attempt.known =
+            positions.with { $0.take(attempt.sandbox.name, parent) }?.wait()
+            ?? KnownPosition(readingFrom: path)
+    }
+
+    /// Has CRIU leave memory where it is, where that is possible.
+    func leaveMemory(_ attempt: SaveAttempt) {
+        guard canLeaveMemory.with({ $0 }), let memory = attempt.parentMemory?.wait(),
             let standIn = try? standIn(for: memory.processes, of: attempt.sandbox)
         else { return }
         attempt.left = SaveAttempt.LeftMemory(parent: memory, standIn: standIn)

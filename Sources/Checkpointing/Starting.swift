@@ -113,6 +113,7 @@ extension CheckpointManager {
             if (other?.spec ?? before.1.spec).net != .nat { closeWayOut(of: sandbox) }
             let moved = try moveChannel(of: before.0, to: process)
             let channel = if let moved { moved } else { try connect(sandbox, process) }
+            positions.with { $0.drop(sandbox.name) }
             sandbox.with { state in
                 state.running = LiveSandbox.Running(
                     process: process, channel: channel, root: root, groups: groups, filling: filling)

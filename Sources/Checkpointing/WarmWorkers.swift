@@ -125,5 +125,8 @@ extension CheckpointManager {
     }
 
     /// Lets all go; for the server's end.
-    func closeWorkers() { _ = workers.with { $0.close() } }
+    func closeWorkers() {
+        _ = workers.with { $0.close() }
+        _ = takers.with { $0.close() }
+    }
 }

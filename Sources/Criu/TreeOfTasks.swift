@@ -9,6 +9,9 @@ public struct TreeOfTasks: Sendable {
     /// The host's pids, PID 1 first.
     public let processes: [Int32]
 
+    /// Of processes that are known, PID 1 first.
+    public init(processes: [Int32]) { self.processes = processes }
+
     /// Looks at the tree below `root`, the host's pid of its PID 1.
     public init(root: Int32) {
         var found = [root]

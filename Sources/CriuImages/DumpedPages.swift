@@ -116,7 +116,13 @@ struct DumpedPages: @unchecked Sendable {
         guard let process else {
             throw SystemError(call: "process_vm_readv", code: ENODATA, subject: map.name)
         }
-        let code = clinux_read_memory(process, UInt(address), room, UInt(size))
+        var code = clinux_read_memory(process, UInt(address), room, UInt(size))
+        // What the process itself may not read (PROT_NONE) a tracer may.
+        if code == EFAULT, let memory = try? Descriptor.open("/proc/\(process)/mem", O_RDONLY),
+            pread(memory.raw, room, size, off_t(truncatingIfNeeded: address)) == size
+        {
+            code = 0
+        }
         guard code == 0 else {
             throw SystemError(
                 call: "process_vm_readv", code: code, subject: "\(map.name), \(hexadecimal(address))")
@@ -129,6 +135,7 @@ final class HeldPages {
     /// The dump's pagemap as if it had written all of them.
     let map: PageMap
     let start: UnsafeMutableRawPointer
+    private let room: PageRoom
 
     /// Copies pages; each process that still has some of them must stand still.
     init(_ pages: DumpedPages) throws(SystemError) {
@@ -138,9 +145,42 @@ final class HeldPages {
             whole.append(PageMap.Run(start: run.start, count: run.count, flags: flags))
         }
         map = whole
-        start = .allocate(byteCount: max(Int(whole.storedBytes), 1), alignment: pageSize)
+        room = PageRoom.take(Int(whole.storedBytes))
+        start = room.start
         try pages.copy(to: start)
     }
 
-    deinit { start.deallocate() }
+    deinit { PageRoom.keep(room) }
+}
+
+/// Memory for pages. Some is kept for the next who needs it: the kernel clears fresh memory page by page, which takes longer
+/// than to copy into it.
+private struct PageRoom: @unchecked Sendable {
+    // Sendable because it has one owner at a time.
+    let start: UnsafeMutableRawPointer
+    let size: Int
+
+    /// So many are kept, of so many bytes at most: a copy of a process has no more (TakenMemory.Bounds.usual).
+    private static let most = 4
+    private static let largest = 4 << 20
+    private static let kept = Monitor<[PageRoom]>([])
+
+    static func take(_ size: Int) -> PageRoom {
+        let known = kept.with { kept in
+            kept.firstIndex { $0.size >= size }.map { kept.remove(at: $0) }
+        }
+        if let known { return known }
+        // Room for what the next one has more.
+        let rounded = max((size + size / 4 + 0xffff) & ~0xffff, 1 << 20)
+        return PageRoom(start: .allocate(byteCount: rounded, alignment: pageSize), size: rounded)
+    }
+
+    static func keep(_ room: PageRoom) {
+        let isKept = kept.with { kept in
+            guard kept.count < most, room.size <= largest else { return false }
+            kept.append(room)
+            return true
+        }
+        if !isKept { room.start.deallocate() }
+    }
 }

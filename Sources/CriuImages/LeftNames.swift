@@ -40,7 +40,7 @@ extension ImageDirectory {
         )
     }
 
-    private static func packedHostname(_ names: LeftNames) -> [UInt8] {
+    static func packedHostname(_ names: LeftNames) -> [UInt8] {
         names.hostname.withCString { hostname in
             names.domainname.withCString { domainname in
                 var entry = UtsnsEntry()

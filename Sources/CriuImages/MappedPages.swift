@@ -11,6 +11,13 @@ final class MappedPages {
     let start: UnsafeRawPointer
     private let length: Int
 
+    /// No pages at all.
+    init() {
+        length = 0
+        // Nothing is ever read from there.
+        start = UnsafeRawPointer(bitPattern: pageSize)!
+    }
+
     /// Maps the first `length` bytes of a file that is at least as long.
     init(_ file: borrowing Descriptor, _ name: String, length: Int) throws(CriuImageError) {
         self.length = length

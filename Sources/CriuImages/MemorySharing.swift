@@ -213,7 +213,7 @@ extension ImageDirectory {
         }
     }
 
-    private func link(
+    func link(
         _ from: String, of other: borrowing ImageDirectory, to name: String
     ) throws(CriuImageError) {
         let (source, target) = (other.directory.raw, directory.raw)

@@ -5,7 +5,8 @@ import LinuxSystem
 ///
 /// CRIU writes every page of a process, for the kernel tells it of none that it did not change. Where there is a parent
 /// to compare with, the pages are better read from the process while it stands still: what is equal is never written.
-public final class ParentMemory {
+public final class ParentMemory: @unchecked Sendable {
+    // Sendable because nothing in it changes.
     let path: String
     let inherited: [Int32: (chain: PageChain, pages: InheritedPages)]
 
@@ -61,18 +62,29 @@ extension ImageDirectory {
             guard let process = processes[pid] else {
                 throw CriuImageError(name, "is of a process that is nowhere to be seen")
             }
-            let pages = DumpedPages(map, try mapPages(of: map, at: ""), process: process)
-            let size = UInt64(map.pageCount) * Page.size
-            if size <= min(bounds.process, left) {
-                left -= size
-                do throws(SystemError) { taken.held.append(try HeldPages(pages)) } catch {
-                    throw CriuImageError(name, "tells of pages that cannot be read", cause: error)
-                }
-            } else {
-                try share(pages, of: pid, with: parent, &taken.shares)
-            }
+            try take(map, of: pid, in: process, bounds, &left, &taken) { () throws(CriuImageError) in }
         }
         return taken
+    }
+
+    /// Takes the pages of one process, of which `map` tells. `prepare` is called before a large one's are compared at once,
+    /// for which its images must be there.
+    func take(
+        _ map: PageMap, of pid: Int32, in process: Int32, _ bounds: TakenMemory.Bounds, _ left: inout UInt64,
+        _ taken: inout TakenMemory, prepare: () throws(CriuImageError) -> Void
+    ) throws(CriuImageError) {
+        let stored = map.storedBytes == 0 ? MappedPages() : try mapPages(of: map, at: "")
+        let pages = DumpedPages(map, stored, process: process)
+        let size = UInt64(map.pageCount) * Page.size
+        if size <= min(bounds.process, left) {
+            left -= size
+            do throws(SystemError) { taken.held.append(try HeldPages(pages)) } catch {
+                throw CriuImageError(map.name, "tells of pages that cannot be read", cause: error)
+            }
+        } else {
+            try prepare()
+            try share(pages, of: pid, with: taken.parent, &taken.shares)
+        }
     }
 
     /// Stores what was copied.

@@ -4,7 +4,7 @@ public struct Timings: Codable, Hashable, Sendable {
     public var totalMs: Double
     /// How long the sandbox's processes stood still (save only).
     public var frozenMs: Double?
-    /// CRIU's dump or restore, from request to answer.
+    /// CRIU's dump or restore, from request to answer; nil in a save that was made without it.
     public var criuMs: Double?
     /// Capturing the filesystem inside the frozen window (save), or making the root filesystem (restore, fork).
     public var filesystemMs: Double?

@@ -74,7 +74,33 @@ public final class TwinHolder: Sendable {
         return Int(try answer().processes)
     }
 
-    /// Lets the processes that `make` stopped go on.
+    /// Stops every process of the sandbox and notes what each is made of beside memory and descriptors; all stand still
+    /// until `go`. Returns an array of `struct cnote` (Sources/CTwin/include/cnote.h) and what that refers to, and how many
+    /// processes there are, PID 1 first. `meanwhile` is called with the host's pids of some when they stand still, and may
+    /// look at all of them but memory and mappings.
+    public func note(
+        of initProcess: Int32, meanwhile: ([Int32]) -> Void
+    ) throws(TwinError) -> (bytes: [UInt8], count: Int) {
+        let held = try ask(CTWIN_NOTE, initProcess)
+        guard held.answer == CTWIN_HELD.rawValue else { throw .broken("the holder of twins is out of step") }
+        meanwhile(
+            withUnsafeBytes(of: held.pids) {
+                Array($0.bindMemory(to: Int32.self).prefix(Int(held.processes)))
+            })
+        let reply = try answer()
+        let size = Int(reply.notes_size)
+        var code: Int32 = 0
+        let bytes = [UInt8](unsafeUninitializedCapacity: size) { buffer, count in
+            code = clinux_read_memory(holder, UInt(reply.notes), buffer.baseAddress, UInt(size))
+            count = code == 0 ? size : 0
+        }
+        guard code == 0 else {
+            throw Self.gone(SystemError(call: "process_vm_readv", code: code, subject: "the holder of twins"))
+        }
+        return (bytes, Int(reply.processes))
+    }
+
+    /// Lets the processes that `make` or `note` stopped go on.
     public func go() throws(TwinError) { _ = try ask(CTWIN_GO) }
 
     /// Ends every process but PID 1, which stands still then, and the twins.
@@ -94,7 +120,8 @@ public final class TwinHolder: Sendable {
     private func ask(
         _ kind: ctwin_request_kind, _ initProcess: Int32 = 0, _ set: UInt64 = 0
     ) throws(TwinError) -> ctwin_reply {
-        var request = ctwin_request(kind: kind.rawValue, init: initProcess, set: set)
+        var request = ctwin_request(
+            kind: kind.rawValue, init: initProcess, set: set, asker: sched_getcpu(), none: 0)
         let number = socket.raw
         do throws(SystemError) {
             try retrying("send") {

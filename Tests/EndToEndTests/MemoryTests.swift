@@ -109,7 +109,7 @@ private func depth(_ ckpt: Ckpt, _ id: String) -> Int {
                     if undone.status != 0 { return }
                 }
                 digests.append(try python.dirty())
-                ids.append(try python.box.save())
+                ids.append(try python.box.save("--engine", "criu"))
                 #expect(try trouble() != isLeft)
                 #expect(try ckpt.show(ids.last!).memory!.storedBytes < 3 << 20)
             }

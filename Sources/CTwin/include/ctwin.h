@@ -11,12 +11,14 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "cnote.h"
+
 /// What the holder is asked on its socket (SOCK_SEQPACKET), one reply for each.
 enum ctwin_request_kind {
     /// Stops all processes and makes twins as set `set`; they stand still afterwards. Where they could be
     /// stopped that is said first, by a reply of its own.
     CTWIN_MAKE = 1,
-    /// Lets the processes that MAKE stopped go on.
+    /// Lets the processes that MAKE or NOTE stopped go on.
     CTWIN_GO = 2,
     /// Ends every process but PID 1, which stands still afterwards, and the twins.
     CTWIN_CLEAR = 3,
@@ -24,6 +26,10 @@ enum ctwin_request_kind {
     CTWIN_REVIVE = 4,
     /// Ends the twins of set `set`.
     CTWIN_DROP = 5,
+    /// Stops all processes and notes what they are made of beside memory and descriptors (cnote.h); they stand still
+    /// afterwards. Where they could be stopped that is said first, by a reply of its own; until the second they make
+    /// calls and have a mapping that are not theirs.
+    CTWIN_NOTE = 6,
 };
 
 struct ctwin_request {
@@ -31,7 +37,11 @@ struct ctwin_request {
     /// The host's pid of the sandbox's PID 1.
     int32_t init;
     uint64_t set;
+    /// The processor of who asks, which goes on working; -1 for none.
+    int32_t asker, none;
 };
+
+enum { CTWIN_TOLD_PIDS = 100 };
 
 enum ctwin_answer {
     CTWIN_DONE = 0,
@@ -47,7 +57,13 @@ struct ctwin_reply {
     uint32_t answer;
     /// Processes that were copied or brought back, PID 1 included.
     uint32_t processes;
-    char text[400];
+    /// After NOTE: where in the holder's memory the notes lie until it is asked again, in bytes.
+    uint64_t notes, notes_size;
+    union {
+        char text[400];
+        /// With CTWIN_HELD after NOTE, the host's pids of the first `processes` of them, PID 1's first.
+        int32_t pids[CTWIN_TOLD_PIDS];
+    };
 };
 
 /// Serves requests on the socket until its other end is closed. Never returns.

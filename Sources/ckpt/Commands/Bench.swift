@@ -16,7 +16,7 @@ extension Command {
                 "Operations whose names have no slash are on an idle bash; session-hops is what it takes to hand a "
                     + "byte through three processes and back, which is the way of a session's call through server, PID 1 "
                     + "and bash; save-frozen is how long everything stands still, save-criu and restore-criu what "
-                    + "CRIU takes of it for PID 1 and all below it, save-durable a save that survives a power cut "
+                    + "CRIU takes for PID 1 and all below it, of a save that it is told to make and of each restore, save-durable a save that survives a power cut "
                     + "when it returns, and restore and fork last until everything has answered.",
             ],
             options: [

@@ -21,7 +21,7 @@ extension Command {
                 ),
                 OptionDescription(
                     "engine", value: "ENGINE", .choice(Engine.allCases.map(\.rawValue)),
-                    "What makes it: criu, or twin where that is exact, an experiment (default: as the server is set)"
+                    "What makes it: criu alone, or twin where that is exact, an experiment (default: as the server is set)"
                 ),
                 OptionDescription("stop", "Leave the sandbox stopped at this very instant"),
             ],

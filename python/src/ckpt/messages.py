@@ -1931,6 +1931,7 @@ class Timings(Message):
     """How long the processes stood still; save only."""
 
     criu_ms: float | None = None
+    """Missing in a save that was made without CRIU."""
 
     filesystem_ms: float | None = None
 

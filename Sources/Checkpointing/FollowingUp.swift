@@ -1,0 +1,208 @@
+import Criu
+import CriuImages
+import FoundationEssentials
+import Glibc
+import LinuxSystem
+import Messages
+import SandboxRuntime
+import SnapshotTree
+import Telemetry
+import Twins
+
+/// What becomes of a save that ckpt makes without CRIU, for the processes are those of the snapshot before.
+struct FollowedUp {
+    let processes: Int
+    /// The images, but for those of memory and mappings, while they are compared and written: what the links among them lead
+    /// to, by name.
+    let writing: Meanwhile<[String: String], FollowUpRefusal>
+}
+
+/// Processes that note what a tree is made of, and wait to be asked.
+struct NoteTakers {
+    /// So many wait, of a megabyte each.
+    static let most = 2
+    private var waiting: [TwinHolder] = []
+    private var isClosed = false
+
+    mutating func take() -> TwinHolder? { waiting.popLast() }
+    mutating func keep(_ taker: TwinHolder) {
+        if !isClosed, waiting.count < Self.most { waiting.append(taker) }
+    }
+    /// Keeps none any more; those that waited.
+    mutating func close() -> [TwinHolder] {
+        isClosed = true
+        defer { waiting = [] }
+        return waiting
+    }
+    var isEmpty: Bool { waiting.isEmpty && !isClosed }
+}
+
+extension CheckpointManager {
+    /// The snapshot that a save may follow up; nil where there is none, or where CRIU is to make the dump.
+    func predecessor(_ attempt: SaveAttempt) -> Predecessor? {
+        let record = attempt.sandbox.record
+        guard !attempt.leavesAllToCriu, !attempt.mayNotFollow, attempt.request.engine == nil, !attempt.stops,
+            attempt.crash == nil, !attempt.running.isPaused, record.spec.net != .host,
+            record.spec.security.capabilities & Capability.mask(["SYS_ADMIN"]) == 0,
+            attempt.running.root.tmpfs.isEmpty, !attempt.sandbox.with({ $0.isDebugged || $0.hasObjects }),
+            let known = attempt.known
+        else { return nil }
+        attempt.followObstacle = known.obstacle
+        return known.predecessor
+    }
+
+    /// Notes for whoever looks into it why CRIU made a dump.
+    func tellObstacle(_ attempt: SaveAttempt) {
+        guard let why = attempt.followObstacle else { return }
+        telemetry.log.write(.debug, "sandbox \(attempt.sandbox.name): saved by CRIU: \(why)")
+    }
+
+    /// Makes a save's images out of those of the snapshot before; false where something changed that only CRIU can write
+    /// down, and then nothing has.
+    ///
+    /// The line to PID 1 must be closed. `frozen` is called while every process stands still.
+    func followUp(
+        _ attempt: SaveAttempt, _ before: Predecessor, frozen: () throws(ErrorMessage) -> Void
+    ) throws(ErrorMessage) -> Bool {
+        guard let taker = takers.with({ $0.take() }) ?? (try? TwinHolder(executable: executable)) else {
+            return false
+        }
+        attempt.leavesNames = true
+        attempt.lookAtNames()
+        let began = monotonicNanoseconds()
+        var looks = FirstLooks()
+        let bytes: (bytes: [UInt8], count: Int)
+        do throws(TwinError) {
+            bytes = try taker.note(of: attempt.running.process.pid) { processes in
+                for process in processes { looks.look(at: process) }
+            }
+        } catch {
+            switch error {
+            case .refused(let why):
+                attempt.followObstacle = why
+                takers.with { $0.keep(taker) }
+                return false
+            case .broken(let why):
+                attempt.problem = why
+                throw ErrorMessage(.internal, "the processes cannot be looked at", cause: why)
+            }
+        }
+        let made: FollowUp
+        do {
+            // Whatever happens, they go on.
+            defer {
+                do throws(TwinError) {
+                    try taker.go()
+                    takers.with { $0.keep(taker) }
+                } catch { attempt.problem = "the processes were let go by the end of what held them" }
+                attempt.frozenMs = milliseconds(since: began)
+            }
+            guard let found = try noteFollowUp(attempt, before, bytes, looks) else { return false }
+            made = found
+            try attempt.checkCancelled()
+            let instant = monotonicNanoseconds()
+            try frozen()
+            attempt.timings.filesystemMs = milliseconds(since: instant)
+        }
+        do throws(FollowUpRefusal) { try made.writeMaps(into: attempt.staging.processPath) } catch {
+            throw attempt.late(error)
+        }
+        let (path, frozen, memory) = (
+            attempt.staging.processPath, attempt.frozenMs, attempt.timings.memoryMs ?? 0
+        )
+        let (hostname, domainname) = (attempt.names?.hostname ?? "", attempt.names?.domainname ?? "")
+        attempt.followed = FollowedUp(
+            processes: made.processCount,
+            writing: Meanwhile { () throws(FollowUpRefusal) in
+                try made.write(
+                    into: path, hostname: hostname, domainname: domainname, frozen: frozen, memory: memory)
+            })
+        return true
+    }
+
+    /// Compares what was noted, and takes the memory. Every process stands still.
+    private func noteFollowUp(
+        _ attempt: SaveAttempt, _ before: Predecessor, _ noted: (bytes: [UInt8], count: Int),
+        _ looks: FirstLooks
+    ) throws(ErrorMessage) -> FollowUp? {
+        attempt.lookAtNames()
+        guard let notes = TaskNotes(noted.bytes, count: noted.count), let clocks = attempt.clocks() else {
+            return nil
+        }
+        let made: FollowUp
+        do throws(FollowUpRefusal) {
+            made = try FollowUp(
+                before, notes, looks,
+                at: FollowUp.Instant(monotonic: clocks.monotonic, boottime: clocks.boottime))
+        } catch {
+            attempt.followObstacle = error.description
+            return nil
+        }
+        attempt.hostBoottime = secondsSinceBoot()
+        attempt.tree = TreeOfTasks(processes: notes.processes)
+        if attempt.foundObjects {
+            attempt.followObstacle = "it has objects of System V"
+            return nil
+        }
+        guard let parent = attempt.parentMemory?.wait(),
+            Set(parent.processes).isSuperset(of: before.pids)
+        else { return nil }
+        attempt.noteWhatIsLost()
+        try attempt.takeNames()
+        let began = monotonicNanoseconds()
+        do throws(CriuImageError) {
+            attempt.taken = try made.takeMemory(in: attempt.staging.processPath, sharing: parent)
+        } catch {
+            attempt.problem = error.description
+            throw ErrorMessage(
+                RuntimeError.kind(error.cause?.code ?? 0), "the memory of its processes cannot be taken",
+                hint: error.cause?.remedy, cause: error.description)
+        }
+        attempt.timings.memoryMs = milliseconds(since: began)
+        return made
+    }
+
+    /// Starts what notes for a sandbox's next save, where none waits.
+    func prepareTakers() {
+        guard takers.with({ $0.isEmpty }) else { return }
+        startThread { [takers, executable] in
+            guard let taker = try? TwinHolder(executable: executable) else { return }
+            takers.with { $0.keep(taker) }
+        }
+    }
+}
+
+extension SaveAttempt {
+    /// What it failed by was found out when everything had gone on.
+    fileprivate func late(_ refusal: FollowUpRefusal) -> ErrorMessage {
+        foundLate = refusal.description
+        return ErrorMessage(
+            .internal, "the snapshot before cannot be followed up", cause: refusal.description)
+    }
+
+    /// Waits until the images of a save without CRIU are written; what the links among them lead to.
+    func finishFollowing() throws(ErrorMessage) -> [String: String] {
+        do throws(FollowUpRefusal) { return try followed?.writing.wait() ?? [:] } catch { throw late(error) }
+    }
+
+    /// What the tree's clocks show, in nanoseconds: the host's with the offsets of its time namespace
+    /// (time_namespaces(7)).
+    fileprivate func clocks() -> (monotonic: Int64, boottime: Int64)? {
+        guard let bytes = try? Files.read("/proc/\(running.process.pid)/timens_offsets") else { return nil }
+        var offsets: [Substring: Int64] = [:]
+        for line in String(decoding: bytes, as: UTF8.self).split(separator: "\n") {
+            let words = line.split(separator: " ")
+            guard words.count == 3, let seconds = Int64(words[1]), let rest = Int64(words[2]) else {
+                return nil
+            }
+            offsets[words[0]] = seconds * 1_000_000_000 + rest
+        }
+        guard let monotonic = offsets["monotonic"], let boottime = offsets["boottime"] else { return nil }
+        func now(_ clock: clockid_t) -> Int64 {
+            var time = timespec()
+            clock_gettime(clock, &time)
+            return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
+        }
+        return (now(CLOCK_MONOTONIC) + monotonic, now(CLOCK_BOOTTIME) + boottime)
+    }
+}

@@ -1,0 +1,252 @@
+import CCriuImages
+import CLinux
+import CTwin
+import Glibc
+import LinuxSystem
+
+/// A dump that ckpt makes by itself out of the one before it, where the processes, their descriptors and mounts are
+/// still the same: it writes what changed of registers, attributes, mappings and positions, and keeps the rest.
+///
+/// Whatever it does not know how to write it refuses, and CRIU makes the dump. Its images are CRIU's, and a restore
+/// knows no difference.
+public final class FollowUp: @unchecked Sendable {
+    // Sendable because one thread has it at a time.
+    let before: Predecessor
+    let notes: TaskNotes
+    let instant: Instant
+    private let all: [Compared]
+    private let liveMounts: LiveMounts
+    /// Where each mount is, by the kernel's number.
+    private(set) var mounts: [UInt64: String] = [:]
+    /// The images that differ from the predecessor's, by name.
+    private var changed: [String: [UInt8]] = [:]
+    /// Which pages each process has, in its own memory while it stands still.
+    private let pages: [PageMap]
+    /// files.img as it is to be.
+    var filesImage: ImageFile
+    /// The pipes' numbers in the images, by the kernel's.
+    var pipes: [UInt64: UInt32] = [:]
+
+    public var processCount: Int { notes.count }
+
+    /// When everything stood still.
+    public struct Instant: Sendable {
+        /// What the tree's CLOCK_MONOTONIC and CLOCK_BOOTTIME showed, in nanoseconds.
+        let monotonic: Int64
+        let boottime: Int64
+
+        public init(monotonic: Int64, boottime: Int64) {
+            (self.monotonic, self.boottime) = (monotonic, boottime)
+        }
+    }
+
+    /// A process as it was and as it is.
+    struct Compared {
+        let note: cnote
+        let process: Predecessor.Process
+        let live: LiveProcess
+        var pid: Int32 { process.pid }
+
+        func refusal(_ what: String) -> FollowUpRefusal { FollowUpRefusal(pid, what) }
+    }
+
+    /// Looks at the processes that `notes` tells of, all of which stand still and are to be those of `before`.
+    ///
+    /// `looks` is what was seen of them already.
+    public init(
+        _ before: Predecessor, _ notes: TaskNotes, _ looks: FirstLooks, at instant: Instant
+    ) throws(FollowUpRefusal) {
+        (self.before, self.notes, self.instant) = (before, notes, instant)
+        filesImage = before.filesImage
+        guard notes.count == before.processes.count else {
+            throw FollowUpRefusal("there are \(notes.count) processes, and were \(before.processes.count)")
+        }
+        let known = Dictionary(before.processes.map { ($0.pid, $0) }, uniquingKeysWith: { first, _ in first })
+        let mapped = Set(before.files.values.map(\.name))
+        var all: [Compared] = []
+        var pages: [PageMap] = []
+        for index in 0..<notes.count {
+            let note = notes[index]
+            guard let process = known[note.inner] else { throw FollowUpRefusal(note.inner, "is new") }
+            let one = Compared(note: note, process: process, live: try looks.process(note.pid))
+            try one.live.lookAtAreas()
+            // What most likely changed, before anything goes on.
+            guard areSame(one.live.program, before.files[process.program]?.name) else {
+                throw one.refusal("runs another program")
+            }
+            guard one.live.descriptors.count == process.descriptors.count else {
+                throw one.refusal("has other descriptors")
+            }
+            for area in one.live.areas where area.inode != 0 && !mapped.contains(area.name) {
+                throw one.refusal("has another file mapped: \(area.name)")
+            }
+            // CRIU counts them too.
+            pages.append(try Self.pageMap(one, pagesID: UInt32(index) + 1))
+            all.append(one)
+        }
+        (self.all, self.pages) = (all, pages)
+        liveMounts = try LiveMounts(of: notes[0].pid)
+        try Self.compareSharing(all)
+    }
+
+    /// Compares the mappings that were found with the predecessor's, and writes of them what `shareMemory` needs into the
+    /// directory at `path`. Everything may have gone on.
+    public func writeMaps(into path: String) throws(FollowUpRefusal) {
+        try understanding { () throws(CriuImageError) in
+            let images = try ImageDirectory(path)
+            for one in all where !images.has("mm-\(one.pid).img") {
+                do throws(FollowUpRefusal) {
+                    let image = try map(one, try compareAreas(one))
+                    try understanding { () throws(CriuImageError) in
+                        try images.create(image.name, image.bytes)
+                    }
+                } catch { throw CriuImageError("mm-\(one.pid).img", error.description) }
+            }
+        }
+    }
+
+    /// Compares all else, and makes the images of it.
+    private func compare() throws(FollowUpRefusal) {
+        mounts = try liveMounts.points()
+        guard mounts.count == before.mounts.count, mounts.values.allSatisfy({ before.mounts[$0] != nil })
+        else {
+            throw FollowUpRefusal("something else is mounted")
+        }
+        try compareTree()
+        for one in all {
+            try compareFilters(one)
+            try compareDescriptors(one)
+            changed["core-\(one.pid).img"] = try core(one).bytes
+            changed["fs-\(one.pid).img"] = try places(one).bytes
+        }
+        changed["files.img"] = filesImage.bytes
+        changed[before.clocksName] = clocks.bytes
+    }
+
+    private func compareTree() throws(FollowUpRefusal) {
+        var inner: [UInt64: UInt32] = [:]
+        for one in all { inner[UInt64(one.note.pid)] = UInt32(one.note.inner) }
+        for one in all {
+            let parent = one.note.pid == all[0].note.pid ? 0 : one.live.field(4).flatMap { inner[$0] }
+            guard parent == one.process.parent, one.live.field(5).flatMap({ inner[$0] }) == one.process.group,
+                one.live.field(6).flatMap({ inner[$0] }) == one.process.session
+            else { throw one.refusal("has another parent, group or session") }
+            guard one.live.field(7) == 0 else { throw one.refusal("has a terminal") }
+            if one.live.hasTimers { throw one.refusal("has a timer of its own") }
+            guard one.live.userNamespace == all[0].live.userNamespace else {
+                throw one.refusal("has a user namespace of its own")
+            }
+        }
+    }
+
+    private var clocks: ImageFile {
+        func time(_ nanoseconds: Int64) -> Timespec {
+            var time = Timespec()
+            timespec__init(&time)
+            time.tv_sec = UInt64(bitPattern: nanoseconds / 1_000_000_000)
+            time.tv_nsec = UInt64(bitPattern: nanoseconds % 1_000_000_000)
+            return time
+        }
+        var (monotonic, boottime) = (time(instant.monotonic), time(instant.boottime))
+        let packed = withUnsafeMutablePointer(to: &monotonic) { monotonic in
+            withUnsafeMutablePointer(to: &boottime) { boottime in
+                var entry = TimensEntry()
+                timens_entry__init(&entry)
+                (entry.monotonic, entry.boottime) = (monotonic, boottime)
+                return CriuImages.packed(&entry)
+            }
+        }
+        return ImageFile(before.clocksName, .clocks, [packed])
+    }
+
+    // MARK: What is written
+
+    /// Takes the memory of the processes, which stand still, with what the snapshot before has of it.
+    ///
+    /// The directory at `path` is empty, or to be thrown away when this throws.
+    public func takeMemory(
+        in path: String, sharing parent: ParentMemory, _ bounds: TakenMemory.Bounds = .usual
+    ) throws(CriuImageError) -> TakenMemory {
+        let images = try ImageDirectory(path)
+        var (taken, left) = (TakenMemory(parent: parent), bounds.total)
+        for (one, map) in zip(all, pages) {
+            try images.take(map, of: one.pid, in: one.note.pid, bounds, &left, &taken) {
+                () throws(CriuImageError) in
+                // What is compared at once needs the images that tell of it.
+                let areas: ImageFile
+                do throws(FollowUpRefusal) { areas = try self.map(one, try compareAreas(one)) } catch {
+                    throw CriuImageError("mm-\(one.pid).img", error.description)
+                }
+                try images.create(map.name, map.bytes)
+                try images.create(areas.name, areas.bytes)
+            }
+        }
+        return taken
+    }
+
+    /// Compares all else with the predecessor, and writes the images into the directory: what did not change as links to the predecessor's files. `hostname` is the tree's; `frozen` is how
+    /// long it stood still, and `memory` how long its memory took of that, in milliseconds.
+    ///
+    /// Returns what the links lead to, by their names.
+    public func write(
+        into path: String, hostname: String, domainname: String, frozen: Double, memory: Double
+    ) throws(FollowUpRefusal) -> [String: String] {
+        try compare()
+        return try understanding { () throws(CriuImageError) in
+            try writeAll(
+                into: path, hostname: hostname, domainname: domainname, frozen: frozen, memory: memory)
+        }
+    }
+
+    private func writeAll(
+        into path: String, hostname: String, domainname: String, frozen: Double, memory: Double
+    ) throws(CriuImageError) -> [String: String] {
+        let images = try ImageDirectory(path)
+        let old = try ImageDirectory(before.path)
+        if let name = before.hostnameName {
+            let names = LeftNames(hostname: hostname, domainname: domainname, settings: [:])
+            changed[name] = ImageFile(name, .hostname, [ImageDirectory.packedHostname(names)]).bytes
+        }
+        var links: [String: String] = [:]
+        for name in before.names where Predecessor.isKept(name) {
+            if name.hasPrefix("mm-") { continue }
+            if let bytes = changed[name], try old.readIfPresent(name) != bytes {
+                try images.create(name, bytes)
+            } else {
+                try images.link(name, of: old, to: name)
+                links[name] = name
+            }
+        }
+        try images.create("stats-dump", statistics(frozen: frozen, memory: memory).bytes)
+        return links
+    }
+
+    private func statistics(frozen: Double, memory: Double) -> ImageFile {
+        var dump = DumpStatsEntry()
+        dump_stats_entry__init(&dump)
+        (dump.frozen_time, dump.memdump_time) = (UInt32(frozen * 1000), UInt32(memory * 1000))
+        dump.pages_scanned = UInt64(pages.reduce(0) { $0 + $1.pageCount })
+        let packed = withUnsafeMutablePointer(to: &dump) { dump in
+            var entry = StatsEntry()
+            stats_entry__init(&entry)
+            entry.dump = dump
+            return CriuImages.packed(&entry)
+        }
+        return ImageFile("stats-dump", .statistics, [packed])
+    }
+}
+
+extension ImageDirectory {
+    fileprivate func has(_ name: String) -> Bool {
+        faccessat(directory.raw, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0
+    }
+
+    /// Makes a file in a directory that nobody reads yet.
+    fileprivate func create(_ name: String, _ bytes: [UInt8]) throws(CriuImageError) {
+        do throws(SystemError) {
+            let output = try Descriptor.open(
+                name, below: directory, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode: 0o600)
+            try output.writeAll(bytes)
+        } catch { throw CriuImageError(name, "cannot be written", cause: error) }
+    }
+}

@@ -1,0 +1,198 @@
+import CCriuImages
+import CLinux
+import CTwin
+import Glibc
+
+/// What fcntl(2) can set of an open file (F_SETFL).
+private let settable: UInt32 = {
+    // Of these two <fcntl.h> tells only with _GNU_SOURCE.
+    let (direct, leavesTime): (UInt32, UInt32) = (0x4000, 0x40000)
+    return UInt32(O_APPEND | O_NONBLOCK) | direct | leavesTime
+}()
+
+extension FollowUp {
+    /// The descriptors of a process must be those it had; what changed of the open files goes into files.img.
+    func compareDescriptors(_ one: Compared) throws(FollowUpRefusal) {
+        for (live, descriptor) in zip(one.live.descriptors, one.process.descriptors) {
+            let refusal = { (what: String) in one.refusal("\(what) (fd \(live.number))") }
+            guard live.number == descriptor.number, let file = before.files[descriptor.file],
+                file.type == descriptor.type, let found = live.flags,
+                (found & UInt32(O_CLOEXEC) != 0) == (descriptor.flags != 0)
+            else { throw refusal("has other descriptors") }
+            if live.hasLock { throw refusal("holds a lock") }
+            guard live.look.owner == 0, live.look.signal == 0, !file.hasOwner else {
+                throw refusal("gets signals from a file")
+            }
+            let flags = found & ~UInt32(O_CLOEXEC)
+            guard flags & ~settable == file.flags & ~settable else { throw refusal("has another file open") }
+            switch file.type {
+            case FD_TYPES__REG: try compareFile(live, file, flags, refusal)
+            case FD_TYPES__PIPE: try comparePipe(live, file, refusal)
+            case FD_TYPES__UNIXSK:
+                guard one.pid == 1 else { throw refusal("has a socket") }
+                try compareSocket(live, file, refusal)
+            default: throw refusal("has something open that only CRIU can save")
+            }
+            if flags != file.flags, file.type != FD_TYPES__REG { throw refusal("has set other flags") }
+        }
+    }
+
+    private func compareFile(
+        _ live: LiveDescriptor, _ file: Predecessor.OpenFile, _ flags: UInt32,
+        _ refusal: (String) -> FollowUpRefusal
+    ) throws(FollowUpRefusal) {
+        guard live.isFile, areSame(live.target, file.name), live.look.links > 0, let mode = file.mode,
+            live.look.mode & S_IFMT == mode & S_IFMT, let point = live.mount.flatMap({ mounts[$0] }),
+            before.mounts[point] == file.mount, let position = live.position
+        else { throw refusal("has another file open") }
+        // CRIU reads the build-id of a program again.
+        guard !file.hasBuildID || live.changed < before.written else {
+            throw refusal("has a program open that changed")
+        }
+        let isRegular = live.look.mode & S_IFMT == S_IFREG
+        // Of a file that is only appended to CRIU does not write it down (criu/files-reg.c, should_check_size).
+        let isAppended = flags & UInt32(O_APPEND) != 0 && flags & UInt32(O_ACCMODE) == UInt32(O_WRONLY)
+        try editFile(file.index) { entry in
+            (entry.pointee.flags, entry.pointee.pos) = (flags, position)
+            entry.pointee.mode = live.look.mode
+            entry.pointee.has_size = isRegular && !isAppended ? 1 : 0
+            entry.pointee.size = UInt64(live.look.size)
+        }
+    }
+
+    private func comparePipe(
+        _ live: LiveDescriptor, _ file: Predecessor.OpenFile, _ refusal: (String) -> FollowUpRefusal
+    ) throws(FollowUpRefusal) {
+        guard let number = live.pipe else { throw refusal("has another file open") }
+        guard live.look.waiting == 0 else { throw refusal("has something in a pipe") }
+        guard UInt32(live.look.pipe_size) == before.pipeSizes[file.pipe] ?? 65536 else {
+            throw refusal("has a pipe of another size")
+        }
+        if let known = pipes[number] {
+            guard known == file.pipe else { throw refusal("has another pipe") }
+        } else {
+            guard !pipes.values.contains(file.pipe) else { throw refusal("has another pipe") }
+            pipes[number] = file.pipe
+        }
+    }
+
+    /// PID 1's own, which listens for ckpt.
+    private func compareSocket(
+        _ live: LiveDescriptor, _ file: Predecessor.OpenFile, _ refusal: (String) -> FollowUpRefusal
+    ) throws(FollowUpRefusal) {
+        let name = withUnsafeBytes(of: live.look.name) { Array($0.prefix(Int(live.look.name_length))) }
+        func trimmed(_ address: [UInt8]) -> ArraySlice<UInt8> { address.prefix { $0 != 0 } }
+        guard live.isSocket, file.listens, live.look.listens == 1, live.look.domain == AF_UNIX,
+            live.look.type == Int32(SOCK_STREAM.rawValue), !trimmed(name).isEmpty,
+            trimmed(name) == trimmed(file.address)
+        else { throw refusal("has another socket") }
+        guard live.look.waiting == 0 else { throw refusal("is being connected to") }
+    }
+
+    /// Changes an entry of files.img that is of a regular file.
+    private func editFile(
+        _ index: Int, _ change: (UnsafeMutablePointer<RegFileEntry>) -> Void
+    ) throws(FollowUpRefusal) {
+        try understanding { () throws(CriuImageError) in
+            try filesImage.edit(index, file_entry__unpack, file_entry__free_unpacked) { entry in
+                if let regular = entry.pointee.reg { change(regular) }
+            }
+        }
+    }
+
+    /// fs-PID.img: the working directory may be another, the root may not.
+    func places(_ one: Compared) throws(FollowUpRefusal) -> ImageFile {
+        guard let root = before.files[one.process.root],
+            let directory = before.files[one.process.workingDirectory]
+        else { throw one.refusal("has no known directory") }
+        guard areSame(one.live.root, root.name) else { throw one.refusal("has another root") }
+        if areSame(one.live.directory, directory.name) {
+            try set(one.live.directoryStatus.st_mode, of: directory)
+        } else {
+            try change(directory, of: one)
+        }
+        try set(one.live.rootStatus.st_mode, of: root)
+        guard let umask = one.live.status.numbers("Umask:", radix: 8).first else {
+            throw one.refusal("does not tell its umask")
+        }
+        var file = one.process.directories
+        try understanding { () throws(CriuImageError) in
+            try file.edit(0, fs_entry__unpack, fs_entry__free_unpacked) { entry in
+                (entry.pointee.has_umask, entry.pointee.umask) = (1, UInt32(umask))
+            }
+        }
+        return file
+    }
+
+    /// A restore refuses a directory of another mode.
+    private func set(_ mode: mode_t, of directory: Predecessor.OpenFile) throws(FollowUpRefusal) {
+        try editFile(directory.index) { ($0.pointee.has_mode, $0.pointee.mode) = (1, mode) }
+    }
+
+    private func change(_ directory: Predecessor.OpenFile, of one: Compared) throws(FollowUpRefusal) {
+        let path = one.live.directory
+        let status = one.live.directoryStatus
+        // The longest: nothing is mounted over another.
+        let point = before.mounts.keys.filter { $0 == "/" || path == $0 || path.hasPrefix($0 + "/") }
+            .max { $0.utf8.count < $1.utf8.count }
+        guard directory.type == FD_TYPES__REG, directory.uses == 1, path.hasPrefix("/"),
+            !path.hasSuffix(" (deleted)"), status.st_nlink > 0,
+            let point, let mount = before.mounts[point]
+        else { throw one.refusal("has another working directory") }
+        try editFile(directory.index) { entry in
+            // The message frees what it holds.
+            free(entry.pointee.name)
+            entry.pointee.name = strdup(path)
+            (entry.pointee.has_mnt_id, entry.pointee.mnt_id) = (1, mount)
+            (entry.pointee.has_mode, entry.pointee.mode) = (1, status.st_mode)
+        }
+    }
+
+    /// What processes share by clone(2) only CRIU tells. All of them stand still.
+    static func compareSharing(_ all: [Compared]) throws(FollowUpRefusal) {
+        for resource in [CLINUX_SAME_VM, CLINUX_SAME_FILES, CLINUX_SAME_FS, CLINUX_SAME_SIGHAND] {
+            let kind = Int32(resource.rawValue)
+            let sorted = all.map(\.note.pid).sorted { clinux_compare($0, $1, kind, 0, 0) == 1 }
+            for (one, other) in zip(sorted, sorted.dropFirst()) {
+                let result = clinux_compare(one, other, kind, 0, 0)
+                guard result == 1 || result == 2 else {
+                    throw FollowUpRefusal("two processes share what a fork does not")
+                }
+            }
+        }
+        // Who has an open file must have it still, and no two may have become one.
+        var holders: [UInt32: Holder] = [:]
+        var named: [String: [UInt32]] = [:]
+        for one in all {
+            for (descriptor, live) in zip(one.process.descriptors, one.live.descriptors) {
+                let mine = Holder(pid: one.note.pid, number: live.number)
+                if let first = holders[descriptor.file] {
+                    guard first.hasSame(as: mine) else {
+                        throw one.refusal("does not share a file any more (fd \(live.number))")
+                    }
+                    continue
+                }
+                for other in named[live.target] ?? [] where holders[other]!.hasSame(as: mine) {
+                    throw one.refusal("shares a file (fd \(live.number))")
+                }
+                holders[descriptor.file] = mine
+                named[live.target, default: []].append(descriptor.file)
+            }
+        }
+    }
+
+    private struct Holder {
+        let pid: Int32
+        let number: Int32
+
+        func hasSame(as other: Holder) -> Bool {
+            clinux_compare(pid, other.pid, Int32(CLINUX_SAME_FILE.rawValue), UInt(number), UInt(other.number))
+                == 0
+        }
+    }
+}
+
+/// An image of the predecessor that cannot be taken apart is left to CRIU to write anew.
+func understanding<Result>(_ body: () throws(CriuImageError) -> Result) throws(FollowUpRefusal) -> Result {
+    do throws(CriuImageError) { return try body() } catch { throw FollowUpRefusal(error.description) }
+}

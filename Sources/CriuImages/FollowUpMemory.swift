@@ -1,0 +1,237 @@
+import CCriuImages
+import CLinux
+import CTwin
+import Glibc
+import LinuxSystem
+
+/// VMA_* of CRIU's criu/include/image.h.
+private enum Status {
+    static let regular: UInt32 = 1 << 0
+    static let systemCalls: UInt32 = 1 << 2
+    static let vdso: UInt32 = 1 << 3
+    static let heap: UInt32 = 1 << 5
+    static let privateFile: UInt32 = 1 << 6
+    static let sharedFile: UInt32 = 1 << 7
+    static let privateMemory: UInt32 = 1 << 9
+    static let clocks: UInt32 = 1 << 12
+}
+
+extension FollowUp {
+    /// A mapping as it is to be written.
+    struct WrittenArea {
+        let start: UInt64
+        let end: UInt64
+        let offset: UInt64
+        let file: UInt64
+        let protection: UInt32
+        let flags: UInt32
+        let status: UInt32
+        let advice: UInt64
+        let descriptorFlags: UInt32?
+    }
+
+    /// The mappings of a process: memory of no file may be where it was or not, files must be mapped as they were, or
+    /// parts of them.
+    func compareAreas(_ one: Compared) throws(FollowUpRefusal) -> [WrittenArea] {
+        var areas: [WrittenArea] = []
+        var kernels: [(start: UInt64, end: UInt64)] = []
+        var looked: Set<UInt64> = []
+        for live in one.live.areas {
+            if live.isKernels {
+                // Those of the clocks are one for CRIU, and two for the kernel.
+                if let last = kernels.last, last.end == live.start {
+                    kernels[kernels.count - 1].end = live.end
+                } else {
+                    kernels.append((live.start, live.end))
+                }
+                continue
+            }
+            if live.isStrange { throw one.refusal("has memory of a device, or huge pages") }
+            if live.inode == 0 {
+                // A name of its own (PR_SET_VMA_ANON_NAME) CRIU does not write down either.
+                guard !live.isShared,
+                    ["", "[heap]", "[stack]"].contains(live.name) || live.name.hasPrefix("[anon:")
+                else { throw one.refusal("has memory that it shares: \(live.name)") }
+                let heap = live.name == "[heap]" ? Status.heap : 0
+                areas.append(
+                    WrittenArea(
+                        start: live.start, end: live.end, offset: 0, file: 0, protection: live.protection,
+                        flags: live.flags, status: Status.regular | Status.privateMemory | heap,
+                        advice: live.advice,
+                        descriptorFlags: nil))
+            } else {
+                areas.append(try fileArea(live, of: one, &looked))
+            }
+        }
+        return try (areas + kernelAreas(kernels, of: one)).sorted { $0.start < $1.start }
+    }
+
+    private func fileArea(
+        _ live: LiveArea, of one: Compared, _ looked: inout Set<UInt64>
+    ) throws(FollowUpRefusal) -> WrittenArea {
+        let kind = live.isShared ? Status.sharedFile : Status.privateFile
+        var (position, file, flags): (UInt64, UInt64?, UInt32?) = (live.start, nil, nil)
+        while position < live.end {
+            guard let known = one.process.areas.first(where: { $0.start <= position && position < $0.end }),
+                known.status == Status.regular | kind,
+                known.offset + (position - known.start) == live.offset + (position - live.start),
+                file == nil || file == known.file
+            else { throw one.refusal("has another file mapped: \(live.name)") }
+            (file, flags, position) = (known.file, known.descriptorFlags, known.end)
+        }
+        guard let file, let entry = before.files[UInt32(truncatingIfNeeded: file)], entry.name == live.name
+        else {
+            throw one.refusal("has another file mapped: \(live.name)")
+        }
+        if looked.insert(file).inserted { try compare(entry, with: live, of: one) }
+        return WrittenArea(
+            start: live.start, end: live.end, offset: live.offset, file: file, protection: live.protection,
+            flags: live.flags, status: Status.regular | kind, advice: live.advice, descriptorFlags: flags)
+    }
+
+    /// A restore refuses a file of another size or mode, and a program that is another one.
+    private func compare(
+        _ file: Predecessor.OpenFile, with live: LiveArea, of one: Compared
+    ) throws(FollowUpRefusal) {
+        guard let status = one.live.status(of: live), status.st_nlink > 0, file.mode == status.st_mode,
+            file.size == UInt64(status.st_size)
+        else { throw one.refusal("has a file mapped that changed: \(live.name)") }
+        let changed = Double(status.st_ctim.tv_sec) + Double(status.st_ctim.tv_nsec) / 1e9
+        guard !file.hasBuildID || changed < before.written else {
+            throw one.refusal("has a program mapped that changed: \(live.name)")
+        }
+    }
+
+    /// What the kernel maps lies where it lay.
+    private func kernelAreas(
+        _ live: [(start: UInt64, end: UInt64)], of one: Compared
+    ) throws(FollowUpRefusal) -> [WrittenArea] {
+        let kinds = Status.systemCalls | Status.vdso | Status.clocks
+        let known = one.process.areas.filter { $0.status & kinds != 0 }
+        var joined: [(start: UInt64, end: UInt64)] = []
+        for area in known {
+            if let last = joined.last, last.end == area.start {
+                joined[joined.count - 1].end = area.end
+            } else {
+                joined.append((area.start, area.end))
+            }
+        }
+        guard joined.elementsEqual(live, by: ==) else { throw one.refusal("has moved what the kernel maps") }
+        return known.map {
+            WrittenArea(
+                start: $0.start, end: $0.end, offset: $0.offset, file: $0.file, protection: $0.protection,
+                flags: $0.flags, status: $0.status, advice: $0.advice, descriptorFlags: $0.descriptorFlags)
+        }
+    }
+
+    /// mm-PID.img.
+    func map(_ one: Compared, _ areas: [WrittenArea]) throws(FollowUpRefusal) -> ImageFile {
+        let auxiliary = one.live.auxiliary
+        let live = one.live
+        guard let startCode = live.field(26), let endCode = live.field(27), let stack = live.field(28),
+            let startData = live.field(45), let endData = live.field(46), let heap = live.field(47),
+            let arguments = live.field(48), let argumentsEnd = live.field(49),
+            let environment = live.field(50),
+            let environmentEnd = live.field(51)
+        else { throw one.refusal("does not tell where its memory is") }
+        var file = one.process.map
+        let told = one.note.told
+        let written: [UInt8]? = try understanding { () throws(CriuImageError) in
+            try file.decodeOnly(mm_entry__unpack, mm_entry__free_unpacked) { (entry) -> [UInt8]? in
+                // CRIU cuts it off where it is long: in the zeros at its end.
+                let known = numbers(entry.pointee.mm_saved_auxv, entry.pointee.n_mm_saved_auxv)
+                guard zip(known, auxiliary).allSatisfy({ $0 == $1 }),
+                    known.dropFirst(auxiliary.count).allSatisfy({ $0 == 0 }),
+                    auxiliary.dropFirst(known.count).allSatisfy({ $0 == 0 })
+                else { return nil }
+                (entry.pointee.mm_start_code, entry.pointee.mm_end_code) = (startCode, endCode)
+                (entry.pointee.mm_start_data, entry.pointee.mm_end_data) = (startData, endData)
+                (entry.pointee.mm_start_stack, entry.pointee.mm_start_brk) = (stack, heap)
+                (entry.pointee.mm_brk, entry.pointee.mm_arg_start) = (told.brk, arguments)
+                (entry.pointee.mm_arg_end, entry.pointee.mm_env_start) = (argumentsEnd, environment)
+                entry.pointee.mm_env_end = environmentEnd
+                (entry.pointee.has_dumpable, entry.pointee.dumpable) = (1, told.dumpable)
+                (entry.pointee.has_thp_disabled, entry.pointee.thp_disabled) = (1, told.has_no_huge_pages)
+                return packed(entry, areas)
+            }
+        }
+        guard let written else { throw one.refusal("has another auxiliary vector") }
+        file.entries[0] = written
+        return file
+    }
+
+    private func packed(_ entry: UnsafeMutablePointer<MmEntry>, _ areas: [WrittenArea]) -> [UInt8] {
+        let own = (entry.pointee.n_vmas, entry.pointee.vmas)
+        defer { (entry.pointee.n_vmas, entry.pointee.vmas) = own }
+        let room = UnsafeMutablePointer<VmaEntry>.allocate(capacity: areas.count)
+        let list = UnsafeMutablePointer<UnsafeMutablePointer<VmaEntry>?>.allocate(capacity: areas.count)
+        defer {
+            room.deallocate()
+            list.deallocate()
+        }
+        for (index, area) in areas.enumerated() {
+            let written = room + index
+            list[index] = written
+            vma_entry__init(written)
+            (written.pointee.start, written.pointee.end, written.pointee.pgoff) = (
+                area.start, area.end, area.offset
+            )
+            (written.pointee.shmid, written.pointee.prot, written.pointee.flags) = (
+                area.file, area.protection, area.flags
+            )
+            (written.pointee.status, written.pointee.fd) = (area.status, -1)
+            if area.advice != 0 { (written.pointee.has_madv, written.pointee.madv) = (1, area.advice) }
+            if let flags = area.descriptorFlags {
+                (written.pointee.has_fdflags, written.pointee.fdflags) = (1, flags)
+            }
+        }
+        (entry.pointee.n_vmas, entry.pointee.vmas) = (areas.count, list)
+        return CriuImages.packed(entry)
+    }
+
+    /// The pages that are the process's own, which its memory has as yet.
+    static func pageMap(_ one: Compared, pagesID: UInt32) throws(FollowUpRefusal) -> PageMap {
+        let there = try ownPages(of: one)
+        var map = PageMap("pagemap-\(one.pid).img", pagesID: pagesID)
+        var next = 0
+        func append(_ start: UInt64, _ end: UInt64) {
+            let count = Int((end - start) / Page.size)
+            map.append(PageMap.Run(start: start, count: count, flags: PageMap.Run.inParent))
+        }
+        for area in one.live.areas where !area.isShared && area.end <= CLINUX_USER_SPACE {
+            if area.isKernels {
+                // Of the vDSO every page is dumped, so that a restore can make a proxy of it; of the clocks none.
+                guard area.name == "[vdso]" else { continue }
+                append(area.start, area.end)
+                continue
+            }
+            while next < there.count, there[next].end <= area.start { next += 1 }
+            var index = next
+            while index < there.count, there[index].start < area.end {
+                let pages = there[index]
+                // CRIU writes them down as mappings (criu/mem.c).
+                if pages.are_guards != 0 { throw one.refusal("has guard pages within its memory") }
+                append(max(pages.start, area.start), min(pages.end, area.end))
+                index += 1
+            }
+        }
+        return map
+    }
+
+    private static func ownPages(of one: Compared) throws(FollowUpRefusal) -> [clinux_pages] {
+        guard let pagemap = try? Descriptor.open("/proc/\(one.note.pid)/pagemap", O_RDONLY) else {
+            throw one.refusal("does not tell which pages it has")
+        }
+        var all: [clinux_pages] = []
+        var at: UInt64 = 0
+        let limit = 4096
+        var found = [clinux_pages](repeating: clinux_pages(), count: limit)
+        while at < CLINUX_USER_SPACE {
+            let count = clinux_next_pages(pagemap.raw, &at, &found, UInt(limit))
+            guard count >= 0 else { throw one.refusal("does not tell which pages it has") }
+            all += found.prefix(count)
+            if count < limit { break }
+        }
+        return all
+    }
+}

@@ -1,0 +1,9 @@
+/// Why a dump cannot be made out of the one before it: something changed that only CRIU can write down.
+public struct FollowUpRefusal: Error, CustomStringConvertible {
+    public let description: String
+
+    init(_ description: String) { self.description = description }
+
+    /// Of one process, by its pid in the sandbox.
+    init(_ pid: Int32, _ what: String) { description = "process \(pid) \(what)" }
+}

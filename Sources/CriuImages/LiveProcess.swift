@@ -1,0 +1,188 @@
+import CLinux
+import Glibc
+import LinuxSystem
+
+/// What /proc tells of a process that stands still, as far as a dump writes it down.
+///
+/// It is read while everything stands still, and mostly taken apart when everything goes on.
+final class LiveProcess {
+    /// The host's pid.
+    let host: Int32
+    let status: ProcText
+    private let stat: ProcText
+    /// Once they are looked at.
+    private(set) var areas: [LiveArea] = []
+    let descriptors: [LiveDescriptor]
+    let directory: String
+    let root: String
+    let program: String
+    let userNamespace: String
+    /// stat(2) of the working directory and of the root.
+    let directoryStatus: Glibc.stat
+    let rootStatus: Glibc.stat
+    let hasTimers: Bool
+    private let auxiliaryBytes: [UInt8]
+    private let outOfMemory: ProcText
+    private let domain: ProcText
+    private let login: ProcText?
+
+    init(_ host: Int32) throws(FollowUpRefusal) {
+        func gone() -> FollowUpRefusal { FollowUpRefusal("process \(host) of the host cannot be looked at") }
+        self.host = host
+        let place = "/proc/\(host)/"
+        var (working, top) = (Glibc.stat(), Glibc.stat())
+        guard let status = ProcText(place + "status"), let stat = ProcText(place + "stat"),
+            let directory = linkTarget(place + "cwd"),
+            let root = linkTarget(place + "root"), let program = linkTarget(place + "exe"),
+            let user = linkTarget(place + "ns/user"), let auxiliary = try? Files.read(place + "auxv"),
+            let memory = ProcText(place + "oom_score_adj"), let domain = ProcText(place + "personality"),
+            fstatat(AT_FDCWD, place + "cwd", &working, 0) == 0,
+            fstatat(AT_FDCWD, place + "root", &top, 0) == 0
+        else { throw gone() }
+        (self.status, self.stat, self.directory, self.root) = (status, stat, directory, root)
+        (self.program, userNamespace, auxiliaryBytes) = (program, user, auxiliary)
+        (outOfMemory, self.domain, login) = (memory, domain, ProcText(place + "loginuid"))
+        (directoryStatus, rootStatus) = (working, top)
+        hasTimers = ProcText(place + "timers")?.bytes.isEmpty != true
+        descriptors = try LiveDescriptor.all(of: host)
+    }
+
+    /// Looks at its mappings, in which nothing may be that is not its own.
+    func lookAtAreas() throws(FollowUpRefusal) {
+        guard let all = LiveArea.all(of: host) else {
+            throw FollowUpRefusal("the mappings of process \(host) of the host cannot be looked at")
+        }
+        areas = all
+    }
+
+    /// The command may hold spaces and parentheses of its own.
+    private lazy var parted: (command: String?, words: [ArraySlice<UInt8>]) = {
+        let bytes = stat.bytes
+        guard let open = bytes.firstIndex(of: UInt8(ascii: "(")),
+            let close = bytes.lastIndex(of: UInt8(ascii: ")")),
+            open < close
+        else { return ("", []) }
+        return (
+            String(decoding: bytes[(open + 1)..<close], as: UTF8.self),
+            CriuImages.words(in: bytes[(close + 1)...])
+        )
+    }()
+
+    /// nil where it is no text.
+    var command: String? { parted.command }
+
+    /// A field of /proc/PID/stat by its number in proc_pid_stat(5), of those that are not negative.
+    func field(_ number: Int) -> UInt64? {
+        parted.words.count > number - 3 ? CriuImages.number(parted.words[number - 3]) : nil
+    }
+
+    /// oom_score_adj, which may be negative.
+    var outOfMemoryScore: Int32? {
+        Int32(String(decoding: outOfMemory.bytes.prefix { $0 != newline }, as: UTF8.self))
+    }
+    var personality: UInt64? { domain.first(radix: 16) }
+    var loginUser: UInt64? { login?.first() }
+
+    /// The auxiliary vector (getauxval(3)), pair by pair.
+    var auxiliary: [UInt64] {
+        auxiliaryBytes.withUnsafeBytes { buffer in
+            (0..<buffer.count / 8).map { buffer.loadUnaligned(fromByteOffset: $0 * 8, as: UInt64.self) }
+        }
+    }
+
+    /// stat(2) of the file behind a mapping.
+    func status(of area: LiveArea) -> Glibc.stat? {
+        var found = Glibc.stat()
+        let range = "\(String(area.start, radix: 16))-\(String(area.end, radix: 16))"
+        return fstatat(AT_FDCWD, "/proc/\(host)/map_files/\(range)", &found, 0) == 0 ? found : nil
+    }
+}
+
+/// What was seen of processes before their mappings could be looked at.
+public struct FirstLooks {
+    private var seen: [Int32: LiveProcess] = [:]
+
+    public init() {}
+
+    /// Looks at one, by the host's pid, which stands still; what fails is tried again.
+    public mutating func look(at process: Int32) { seen[process] = try? LiveProcess(process) }
+
+    func process(_ host: Int32) throws(FollowUpRefusal) -> LiveProcess {
+        if let known = seen[host] { return known }
+        return try LiveProcess(host)
+    }
+}
+
+/// A descriptor of a process that stands still.
+struct LiveDescriptor {
+    let number: Int32
+    /// What /proc/PID/fd calls it: a path, `pipe:[19808]`, `socket:[19771]` ….
+    let target: String
+    let look: clinux_descriptor
+    /// /proc/PID/fdinfo/N.
+    private let info: ProcText
+
+    /// All of them, in order.
+    static func all(of process: Int32) throws(FollowUpRefusal) -> [LiveDescriptor] {
+        let pidfd = clinux_pidfd_open(process)
+        guard pidfd >= 0, let names = try? Files.names(in: "/proc/\(process)/fd") else {
+            if pidfd >= 0 { close(pidfd) }
+            throw FollowUpRefusal("the descriptors of process \(process) of the host cannot be looked at")
+        }
+        defer { close(pidfd) }
+        var all: [LiveDescriptor] = []
+        for number in names.compactMap({ Int32($0) }).sorted() {
+            var look = clinux_descriptor()
+            guard let target = linkTarget("/proc/\(process)/fd/\(number)"),
+                let info = ProcText("/proc/\(process)/fdinfo/\(number)"),
+                clinux_look_at_descriptor(pidfd, number, &look) == 0
+            else {
+                throw FollowUpRefusal("fd \(number) of process \(process) of the host cannot be looked at")
+            }
+            all.append(LiveDescriptor(number: number, target: target, look: look, info: info))
+        }
+        return all
+    }
+
+    /// O_* of open(2), O_CLOEXEC among them (proc_pid_fdinfo(5)).
+    var flags: UInt32? { info.numbers("flags:", radix: 8).first.map { UInt32(truncatingIfNeeded: $0) } }
+    var position: UInt64? { info.numbers("pos:").first }
+    /// The mount that it was opened through.
+    var mount: UInt64? { info.numbers("mnt_id:").first }
+    var hasLock: Bool { info.line("lock:") != nil }
+
+    /// The inode of `pipe:[19808]`.
+    var pipe: UInt64? {
+        guard target.hasPrefix("pipe:["), target.hasSuffix("]") else { return nil }
+        return UInt64(target.dropFirst(6).dropLast())
+    }
+    /// When its file was changed last, in seconds since 1970 (st_ctim of stat(2)).
+    var changed: Double { Double(look.changed) + Double(look.changed_nanoseconds) / 1e9 }
+    var isFile: Bool { target.hasPrefix("/") }
+    var isSocket: Bool { target.hasPrefix("socket:[") }
+}
+
+/// The mounts that a process sees.
+struct LiveMounts {
+    private let text: ProcText
+
+    init(of process: Int32) throws(FollowUpRefusal) {
+        guard let text = ProcText("/proc/\(process)/mountinfo") else {
+            throw FollowUpRefusal("the mounts of process \(process) of the host cannot be looked at")
+        }
+        self.text = text
+    }
+
+    /// Where each is mounted, by the kernel's number.
+    func points() throws(FollowUpRefusal) -> [UInt64: String] {
+        var points: [UInt64: String] = [:]
+        for line in text.bytes.split(separator: newline) {
+            let words = line.split(separator: 32, maxSplits: 5)
+            guard words.count > 4, let number = number(words[0]) else {
+                throw FollowUpRefusal("a mount is not understood")
+            }
+            points[number] = String(decoding: words[4], as: UTF8.self)
+        }
+        return points
+    }
+}

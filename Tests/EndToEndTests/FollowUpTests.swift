@@ -1,0 +1,323 @@
+import Foundation
+import Messages
+import Testing
+
+/// Saves that ckpt makes out of the snapshot before, without CRIU, where the processes are still the same.
+@Suite struct FollowUpTests {
+    /// Saves, and tells whether CRIU made the dump.
+    private func save(_ box: Sandbox, _ options: String...) throws -> (
+        id: String, byCriu: Bool, info: SnapshotInfo
+    ) {
+        let info = try box.ckpt.json(SnapshotInfo.self, ["save", box.name] + options)
+        return (info.id, info.timings?.criuMs != nil, info)
+    }
+
+    /// The image files of a snapshot, by name.
+    private func images(_ id: String, of ckpt: Ckpt) throws -> [String: Data] {
+        let path = "\(ckpt.root)/snapshots/\(id)/process"
+        let names = try FileManager.default.contentsOfDirectory(atPath: path).filter { $0.hasSuffix(".img") }
+        return try Dictionary(
+            uniqueKeysWithValues: names.map {
+                ($0, try Data(contentsOf: URL(fileURLWithPath: "\(path)/\($0)")))
+            })
+    }
+
+    /// Everything that bash can tell of itself.
+    private func state(_ box: Sandbox) throws -> String {
+        try box.say(
+            """
+            echo $x $$ $PWD ${#y}; f; cat /root/d/*; ls -lA --time-style=full-iso /root/d; jobs; ulimit -a; umask; trap
+            cat /proc/$$/fdinfo/{3,4} | grep -E 'pos|flags'; readlink /proc/$$/fd/* | grep -v pipe:
+            grep -E '^(SigIgn|SigCgt|Cap|Seccomp|NoNew|PPid|Uid|Groups|Cpus_a)' /proc/$$/status
+            """)
+    }
+
+    /// Byte for byte, but for what tells of the dump itself and of pages, which are shared with different parents.
+    @Test func theImagesAreThoseThatCriuWrites() throws {
+        try withCkpt { ckpt in
+            let box = try ckpt.create("twice")
+            try box.say("mkdir /root/d; cd /root/d; echo one > a; exec 3<>a 4>>b; x=1; f() { echo f; }")
+            try ckpt.ok("exec", "-d", box.name, "--", "sleep", "1000")
+            let isCompared = { (name: String) in
+                name != "inventory.img" && !["timens-", "pages-", "pagemap-"].contains { name.hasPrefix($0) }
+            }
+            var mine = try save(box), theirs = mine
+            var (ours, criu): ([String: Data], [String: Data]) = ([:], [:])
+            // CRIU numbers namespaces otherwise where no worker waited for it.
+            for round in 1...8 {
+                #expect(try save(box, "--engine", "criu").byCriu)
+                try box.say(
+                    """
+                    x=\(round); y=$(seq 1 \(round)0000); trap 'echo \(round)' USR1; trap '' HUP; umask 02\(round % 8)
+                    ulimit -n \(500 - round); cd /usr/\(round % 2 == 0 ? "bin" : "lib"); echo more >&4; read -n 2 <&3; export z=$x
+                    """)
+                (mine, theirs) = try (save(box), save(box, "--engine", "criu"))
+                #expect(!mine.byCriu && theirs.byCriu)
+                (ours, criu) = try (images(mine.id, of: ckpt), images(theirs.id, of: ckpt))
+                if Set(ours.keys.filter(isCompared)) == Set(criu.keys.filter(isCompared)) { break }
+            }
+            #expect(Set(ours.keys.filter(isCompared)) == Set(criu.keys.filter(isCompared)))
+            // PID 1 ran in between, and a call that sleeps was gone on with, under another name.
+            let ran = ["core-1.img", "core-4.img"]
+            let different = ours.keys.filter { isCompared($0) && ours[$0] != criu[$0] && !ran.contains($0) }
+            #expect(different.isEmpty, "\(different.sorted())")
+            #expect(ours.keys.filter(isCompared).count > 15)
+            #expect(mine.info.memory?.totalBytes == theirs.info.memory?.totalBytes)
+            let clocks = try [mine.id, theirs.id].map { id in
+                try ckpt.json(Inspection.self, ["inspect", id]).clocks?.monotonicSeconds ?? 0
+            }
+            #expect(clocks[0] > 0 && clocks[1] > clocks[0] && clocks[1] < clocks[0] + 30, "\(clocks)")
+        }
+    }
+
+    @Test func aSessionComesBackFromEachOfThem() throws {
+        try withCkpt { ckpt in
+            let box = try ckpt.create("often")
+            try box.say("mkdir /root/d; cd /root/d; echo one > a; exec 3<>a 4>>b; f() { echo $x; }")
+            #expect(try save(box).byCriu)
+            var saved: [(id: String, state: String)] = []
+            for round in 1...6 {
+                try box.say(
+                    """
+                    x=\(round); y=$(seq 1 \(round * 9000)); trap 'echo \(round)' USR1; umask 02\(round); cd /root/d
+                    echo \(round) >&4; read -n 1 <&3; ulimit -n \(900 - round)\(round % 2 == 0 ? "; cd /tmp" : "")
+                    """)
+                let made = try save(box)
+                #expect(!made.byCriu, "round \(round)")
+                saved.append((made.id, try state(box)))
+            }
+            for (id, expected) in saved.shuffled() {
+                try box.restore(id)
+                #expect(try state(box) == expected)
+                // What was restored can be followed up as well.
+                try box.say("x=after")
+                #expect(try !save(box).byCriu)
+            }
+            for (id, expected) in saved.suffix(2) {
+                let fork = try ckpt.fork(id)[0]
+                let told = try state(fork)
+                #expect(told == expected, "\(told)\n\(expected)")
+                #expect(try fork.say("hostname") == box.say("hostname"))
+                #expect(try !save(fork).byCriu)
+            }
+            try ckpt.ok("verify")
+        }
+    }
+
+    /// Rounding, timers, masks, handlers, the alternate stack, limits, priority, positions.
+    @Test func whatOnlyAProcessItselfTellsComesBack() throws {
+        try withCkpt { ckpt in
+            let box = try ckpt.create("asked")
+            try box.install("attributes.py")
+            try ckpt.ok("exec", "-d", box.name, "--", "python3", "/root/attributes.py")
+            func ask(_ question: String) throws -> String {
+                try box.sh("rm -f /root/answer; echo \(question) > /root/ask.new; mv /root/ask.new /root/ask")
+                try box.waitFor("test -e /root/answer")
+                return try box.sh("cat /root/answer")
+            }
+            let fresh = try ask("state")
+            #expect(try save(box).byCriu)
+            var saved: [(id: String, state: String)] = []
+            for number in 1...4 {
+                let told = try ask("\(number)")
+                #expect(told != fresh)
+                let made = try save(box)
+                #expect(!made.byCriu)
+                #expect(try ask("state") == told, "the save altered it")
+                saved.append((made.id, told))
+            }
+            for (id, expected) in saved.reversed() {
+                try box.restore(id)
+                #expect(try ask("state") == expected)
+            }
+        }
+    }
+
+    @Test func whatChangedOtherwiseIsSavedByCriuInTheSameCall() throws {
+        try withCkpt { ckpt in
+            let box = try ckpt.create("changes")
+            try box.say("cd /root; echo text > f")
+            #expect(try save(box).byCriu)
+            #expect(try !save(box).byCriu)
+            func expectCriu(_ text: String, thenFollowed: Bool, undo: String = ":") throws {
+                try box.say(text)
+                let first = try save(box), second = try save(box)
+                #expect(first.byCriu, "\(text)")
+                #expect(second.byCriu == !thenFollowed, "\(text)")
+                try box.restore(second.id)
+                #expect(try box.say("echo $(cat f)") == "text")
+                try box.say(undo)
+                _ = try save(box)
+                _ = try save(box)
+            }
+            try expectCriu("sleep 1000 & sleep 0.1", thenFollowed: true, undo: "kill %1; wait")
+            try expectCriu("exec 5<f", thenFollowed: true, undo: "exec 5<&-")
+            try expectCriu("exec 5<f; exec 5<&-; exec 6<>f", thenFollowed: true, undo: "exec 6<&-")
+            try expectCriu(
+                "(flock 7; exec sleep 1000) 7>lock & sleep 0.2", thenFollowed: false, undo: "kill %1; wait")
+            try expectCriu(
+                "mkfifo p; exec 8<>p; echo waiting >&8", thenFollowed: false, undo: "read <&8; exec 8<&-")
+            try expectCriu(
+                "python3 -c 'import socket, time; s = socket.socketpair(); time.sleep(1000)' & sleep 0.3",
+                thenFollowed: false, undo: "kill %1; wait")
+            try expectCriu(
+                "python3 -c 'import threading, time; threading.Thread(target=time.sleep, args=[1000]).start()' & sleep 0.3",
+                thenFollowed: false, undo: "kill -9 %1; wait")
+            try expectCriu("exec 9>gone; rm gone", thenFollowed: false, undo: "exec 9>&-")
+            #expect(try !save(box).byCriu)
+        }
+    }
+
+    /// A restore compares modes, and names byte by byte.
+    @Test func directoriesAndNamesComeBackAsTheyAre() throws {
+        try withCkpt { ckpt in
+            let box = try ckpt.create("named")
+            try box.say(
+                "mkdir -p /tmp/d; cd /tmp/d; echo AAAA > $'a\\xe9'; echo BBBB > $'a\\xe8'; cp /usr/bin/true e"
+            )
+            try box.say("exec 5< $'a\\xe9' 6<>e")
+            let steps = [
+                "chmod 700 /tmp/d; chmod 711 /", "exec 5< $'a\\xe8'; read -N 2 x <&5", "cp /usr/bin/false e",
+                "mkdir $'caf\\xe9'; cd $'caf\\xe9'", "cd /tmp; chmod 1755 .",
+            ]
+            for step in steps {
+                _ = try save(box)
+                _ = try save(box)
+                try box.say(step)
+                let state =
+                    "pwd | od -c; stat -c %a . /; cat <&5; stat -c '%n %a %s %y' /tmp/d/* /proc/$$/cwd/* 2>&1; :"
+                let id = try save(box).id
+                let before = try box.say("(\(state))")
+                try box.restore(id)
+                let after = try box.say("(\(state))")
+                #expect(after == before, "\(step): \(after)\n\(before)")
+                try box.say("exec 5< /etc/hostname")
+            }
+        }
+    }
+
+    /// Whom they make while they are stopped one after the other is nobody's tracee.
+    @Test func nobodyStaysStoppedWhereProcessesForkAllTheTime() throws {
+        try withCkpt { ckpt in
+            let box = try ckpt.create("forks")
+            #expect(try save(box).byCriu)
+            let text = """
+                import os, signal
+                signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+                for _ in range(3): os.fork()
+                while True:
+                    if os.fork() == 0: os._exit(0)
+                """
+            try ckpt.ok("exec", "-d", box.name, "--", "python3", "-c", text)
+            for _ in 1...12 { _ = try ckpt.call(["save", box.name]) }
+            let stopped = { try box.sh("grep -l '^State:.t' /proc/[0-9]*/status | wc -l") }
+            #expect(try eventually(within: 5) { try stopped() == "0" })
+            try box.waitFor("pkill -9 python3; sleep 0.1; ! pgrep python3")
+            let last = try save(box)
+            try box.restore(last.id)
+            #expect(try !save(box).byCriu)
+        }
+    }
+
+    /// Pages that a process may not read itself, and pages that are none.
+    @Test func memoryThatCannotBeReadComesBack() throws {
+        try withCkpt { ckpt in
+            let box = try ckpt.create("walled")
+            let text = #"""
+                import ctypes, mmap, os, time
+                c = ctypes.CDLL(None, use_errno=True)
+                c.mmap.restype = ctypes.c_void_p
+                p = c.mmap(None, 65536, 3, 0x22, -1, 0)
+                g = c.mmap(None, 65536, 3, 0x22, -1, 0)
+                ctypes.memset(p, 65, 65536); ctypes.memset(g, 66, 65536)
+                def state():
+                    c.mprotect(ctypes.c_void_p(p), 65536, 3)
+                    text = ctypes.string_at(p, 65536)
+                    c.mprotect(ctypes.c_void_p(p + 16384), 16384, 0)
+                    child = os.fork()
+                    if child == 0:
+                        ctypes.string_at(g + 6 * 4096, 1)
+                        os._exit(0)
+                    return f"{sum(text)} {os.waitpid(child, 0)[1]}"
+                c.mprotect(ctypes.c_void_p(p + 16384), 16384, 0)
+                while True:
+                    time.sleep(0.01)
+                    if not os.path.exists("/root/ask"): continue
+                    word = open("/root/ask").read().strip()
+                    os.unlink("/root/ask")
+                    if word == "guard": c.madvise(ctypes.c_void_p(g + 16384), 16384, 102)
+                    if word == "unguard": c.madvise(ctypes.c_void_p(g + 16384), 4096, 103)
+                    with open("/root/told.new", "w") as f: f.write(state())
+                    os.rename("/root/told.new", "/root/told")
+                """#
+            try box.write(Data(text.utf8), to: "/root/walled.py")
+            try ckpt.ok("exec", "-d", box.name, "--", "python3", "/root/walled.py")
+            func ask(_ word: String) throws -> String {
+                try box.sh("rm -f /root/told; echo \(word) > /root/new; mv /root/new /root/ask")
+                try box.waitFor("test -e /root/told")
+                return try box.sh("cat /root/told")
+            }
+            var saved: [(String, String)] = []
+            for word in ["state", "state", "guard", "unguard", "state"] {
+                let told = try ask(word)
+                saved.append((try save(box).id, told))
+            }
+            #expect(!ckpt.serverLog.contains("saved once more"))
+            for (id, told) in saved.reversed() {
+                try box.restore(id)
+                #expect(try ask("state") == told)
+            }
+        }
+    }
+
+    /// Who notes is traced by nobody, and may be killed like anything else.
+    @Test func whoNotesMayBeKilled() throws {
+        try withCkpt { ckpt in
+            let box = try ckpt.create("killed")
+            try box.say("x=1")
+            #expect(try save(box).byCriu)
+            #expect(try !save(box).byCriu)
+            let server = try #require(ckpt.serverPID)
+            var killed = 0
+            for process in (try? FileManager.default.contentsOfDirectory(atPath: "/proc")) ?? [] {
+                guard let pid = pid_t(process),
+                    let status = try? String(contentsOfFile: "/proc/\(pid)/status", encoding: .utf8),
+                    status.hasPrefix("Name:\tckpt-twins\n"), status.contains("\nPPid:\t\(server)\n")
+                else { continue }
+                kill(pid, SIGKILL)
+                killed += 1
+            }
+            #expect(killed > 0)
+            try box.say("x=2")
+            let made = try save(box)
+            #expect(made.byCriu)
+            try box.say("x=3")
+            try box.restore(made.id)
+            #expect(try box.say("echo $x") == "2")
+            #expect(try !save(box).byCriu)
+        }
+    }
+
+    /// It waits with all the others stopped when the server is killed: they go on.
+    @Test func aServerThatIsKilledMeanwhileLosesNothing() throws {
+        try withCkpt { ckpt in
+            let box = try ckpt.create("survives")
+            try box.say("x=1; cd /root")
+            #expect(try save(box).byCriu)
+            for round in 1...12 {
+                try box.say("x=\(round); echo \(round) > f")
+                let saving = try ckpt.start("save", box.name)
+                usleep(UInt32(round * 900))
+                if let server = ckpt.serverPID { kill(server, SIGKILL) }
+                _ = saving.wait()
+                #expect(try box.say("echo $x $(cat f)") == "\(round) \(round)")
+            }
+            _ = try save(box)
+            try box.say("x=0")
+            let last = try save(box)
+            #expect(!last.byCriu)
+            try box.restore(last.id)
+            #expect(try box.say("echo $x") == "0")
+        }
+    }
+}
