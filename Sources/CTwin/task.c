@@ -41,15 +41,15 @@ static time_t now(void) {
     return time.tv_sec;
 }
 
-/// Has a process run at once, and nobody whom it makes meanwhile; returns how it was scheduled.
-static int hurry(pid_t pid) {
+/// Has a process run at once; returns how it was scheduled. Whom it makes is scheduled so too, unless `alone`.
+static int hurry(pid_t pid, bool alone) {
     const struct sched_param first = {.sched_priority = 1};
     int policy = sched_getscheduler(pid);
     bool is_usual = policy == SCHED_OTHER || policy == SCHED_BATCH || policy == SCHED_IDLE;
-    return is_usual && sched_setscheduler(pid, SCHED_FIFO | RESET_ON_FORK, &first) == 0 ? policy : -1;
+    return is_usual && sched_setscheduler(pid, SCHED_FIFO | (alone ? RESET_ON_FORK : 0), &first) == 0 ? policy : -1;
 }
 
-void hurry_to_end(pid_t pid) { hurry(pid); }
+void hurry_to_end(pid_t pid) { hurry(pid, true); }
 
 static void slow_down(pid_t pid, int policy) {
     const struct sched_param none = {0};
@@ -67,7 +67,7 @@ void tasks_gather(int asker) {
     CPU_ZERO(&one);
     CPU_SET(here, &one);
     sched_setaffinity(0, sizeof one, &one);
-    our_policy = hurry(0);
+    our_policy = hurry(0, true);
     // Wakes a wait(2) for a process that does not stop.
     struct itimerval often = {{0, 250000}, {0, 250000}};
     setitimer(ITIMER_REAL, &often, NULL);
@@ -87,6 +87,9 @@ bool out_of_time(void) { return now() - gathered_at > PATIENCE; }
 
 /// Where it was, it is brought from when it stands still: whom it makes until then would have to stay here.
 static void bring_here(struct task *task) {
+    // A copy of it is to inherit its nice value, which one that is scheduled afresh does not (kernel/sched/core.c, sched_fork).
+    const struct sched_param first = {.sched_priority = 1};
+    if (task->policy >= 0) sched_setscheduler(task->pid, SCHED_FIFO, &first);
     if (sched_getaffinity(task->pid, sizeof task->cpus, &task->cpus)) CPU_ZERO(&task->cpus);
     if (gathered && CPU_COUNT(&task->cpus)) sched_setaffinity(task->pid, sizeof one, &one);
 }
@@ -128,7 +131,7 @@ bool task_hold(struct task *task, pid_t pid) {
     // Whom it makes before it stands still is not traced with it, and found among its children.
     if (ptrace(PTRACE_SEIZE, pid, 0L, (long)SUSPEND_SECCOMP)) return failed(task, "cannot be traced");
     task->held = true;
-    task->policy = gathered ? hurry(task->pid) : -1;
+    task->policy = gathered ? hurry(task->pid, true) : -1;
     if (ptrace(PTRACE_INTERRUPT, pid, 0L, 0L)) {
         failed(task, "cannot be stopped");
         send_home(task);
@@ -287,7 +290,7 @@ void task_release(struct task *task) {
 }
 
 void task_bring(const struct task *task) {
-    if (task->policy >= 0) hurry(task->pid);
+    if (task->policy >= 0) hurry(task->pid, false);
     if (gathered && CPU_COUNT(&task->cpus)) sched_setaffinity(task->pid, sizeof one, &one);
 }
 

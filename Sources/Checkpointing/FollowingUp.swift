@@ -17,6 +17,25 @@ struct FollowedUp {
     let writing: Meanwhile<[String: String], FollowUpRefusal>
 }
 
+/// How often a sandbox's saves could not follow up others of late, though their processes were held for it.
+struct FollowingLuck: Sendable {
+    private var refusals = 0
+    private var skips = 0
+
+    /// Whether the next save is to try: not each of one that changes all the time.
+    mutating func isTried() -> Bool {
+        if skips == 0 { return true }
+        skips -= 1
+        return false
+    }
+
+    mutating func note(refused: Bool) {
+        refusals = refused ? refusals + 1 : 0
+        // 2, 4, 8, 16
+        skips = refusals < 2 ? 0 : 1 << min(refusals - 1, 4)
+    }
+}
+
 /// Processes that note what a tree is made of, and wait to be asked.
 struct NoteTakers {
     /// So many wait, of a megabyte each.
@@ -48,7 +67,7 @@ extension CheckpointManager {
             let known = attempt.known
         else { return nil }
         attempt.followObstacle = known.obstacle
-        return known.predecessor
+        return attempt.sandbox.with { $0.following.isTried() } ? known.predecessor : nil
     }
 
     /// Notes for whoever looks into it why CRIU made a dump.
@@ -80,6 +99,7 @@ extension CheckpointManager {
             switch error {
             case .refused(let why):
                 attempt.followObstacle = why
+                attempt.sandbox.with { $0.following.note(refused: true) }
                 takers.with { $0.keep(taker) }
                 return false
             case .broken(let why):
@@ -97,7 +117,10 @@ extension CheckpointManager {
                 } catch { attempt.problem = "the processes were let go by the end of what held them" }
                 attempt.frozenMs = milliseconds(since: began)
             }
-            guard let found = try noteFollowUp(attempt, before, bytes, looks) else { return false }
+            guard let found = try noteFollowUp(attempt, before, bytes, looks) else {
+                attempt.sandbox.with { $0.following.note(refused: true) }
+                return false
+            }
             made = found
             try attempt.checkCancelled()
             let instant = monotonicNanoseconds()
@@ -153,6 +176,8 @@ extension CheckpointManager {
         do throws(CriuImageError) {
             attempt.taken = try made.takeMemory(in: attempt.staging.processPath, sharing: parent)
         } catch {
+            // A mapping that is not compared has no cause in a system call.
+            if error.cause == nil { throw attempt.late(FollowUpRefusal(error)) }
             attempt.problem = error.description
             throw ErrorMessage(
                 RuntimeError.kind(error.cause?.code ?? 0), "the memory of its processes cannot be taken",
@@ -175,6 +200,7 @@ extension CheckpointManager {
 extension SaveAttempt {
     /// What it failed by was found out when everything had gone on.
     fileprivate func late(_ refusal: FollowUpRefusal) -> ErrorMessage {
+        if foundLate == nil { sandbox.with { $0.following.note(refused: true) } }
         foundLate = refusal.description
         return ErrorMessage(
             .internal, "the snapshot before cannot be followed up", cause: refusal.description)

@@ -33,6 +33,8 @@ final class LiveSandbox: Sendable {
         var isEnding = false
         /// Whether a save found objects of System V in it.
         var hasObjects = false
+        /// Whether its saves are to follow up one another.
+        var following = FollowingLuck()
         /// The processes that its stand-in for a parent snapshot has, where there is one.
         var standsIn: [Int32]?
         /// Whether it has been removed: whoever still holds it must let go.

@@ -125,6 +125,7 @@ extension CheckpointManager {
         let info = try publishAndStand(attempt, captured!)
         attempt.sandbox.with { $0.capture = captured }
         readAhead(attempt.sandbox, info.id)
+        if attempt.followed != nil { attempt.sandbox.with { $0.following.note(refused: false) } }
         tellSave(info, crash: attempt.crash)
         return info
     }

@@ -118,6 +118,7 @@ extension CheckpointManager {
                 state.running = LiveSandbox.Running(
                     process: process, channel: channel, root: root, groups: groups, filling: filling)
                 state.capture = nil
+                state.following = FollowingLuck()
                 state.warnings = warnings
                 state.lastSample = nil
             }

@@ -4,6 +4,9 @@ public struct FollowUpRefusal: Error, CustomStringConvertible {
 
     init(_ description: String) { self.description = description }
 
+    /// What was found out where images were made.
+    public init(_ error: CriuImageError) { description = error.description }
+
     /// Of one process, by its pid in the sandbox.
     init(_ pid: Int32, _ what: String) { description = "process \(pid) \(what)" }
 }

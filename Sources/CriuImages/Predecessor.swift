@@ -110,6 +110,14 @@ public final class Predecessor: @unchecked Sendable {
                     known.files[UInt32(truncatingIfNeeded: area)]?.uses += 1
                 }
             }
+            for process in processes {
+                for descriptor in process.descriptors
+                where !known.files[descriptor.file].isPlain(of: process.pid) {
+                    throw CriuImageError(
+                        "files.img",
+                        "has what only CRIU can save again: fd \(descriptor.number) of \(process.pid)")
+                }
+            }
             (files, filesImage) = (known.files, known.image)
             self.processes = processes
             (filters, mounts) = (try images.seccompFilters(), try images.mountNumbers(names))
@@ -289,5 +297,18 @@ extension ImageDirectory {
             }
         }
         return sizes
+    }
+}
+
+extension Predecessor.OpenFile? {
+    /// Whether a descriptor of a process to it is of a kind that is compared.
+    fileprivate func isPlain(of process: Int32) -> Bool {
+        guard let file = self, !file.hasOwner else { return false }
+        switch file.type {
+        case FD_TYPES__REG: return file.mode != nil
+        case FD_TYPES__PIPE: return true
+        case FD_TYPES__UNIXSK: return process == 1 && file.listens
+        default: return false
+        }
     }
 }

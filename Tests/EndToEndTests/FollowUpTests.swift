@@ -22,13 +22,13 @@ import Testing
             })
     }
 
-    /// Everything that bash can tell of itself.
+    /// Everything that bash can tell of itself. Whom it makes it makes with SIGTERM caught, for a moment.
     private func state(_ box: Sandbox) throws -> String {
         try box.say(
             """
-            echo $x $$ $PWD ${#y}; f; cat /root/d/*; ls -lA --time-style=full-iso /root/d; jobs; ulimit -a; umask; trap
+            echo $x $$ $PWD ${#y}; f; cat /root/d/*; stat -c '%n %a %u %s %y' /root/d/*; jobs; ulimit -a; umask; trap
             cat /proc/$$/fdinfo/{3,4} | grep -E 'pos|flags'; readlink /proc/$$/fd/* | grep -v pipe:
-            grep -E '^(SigIgn|SigCgt|Cap|Seccomp|NoNew|PPid|Uid|Groups|Cpus_a)' /proc/$$/status
+            (sleep 0.05; grep -E '^(SigIgn|SigCgt|Cap|Seccomp|NoNew|PPid|Uid|Groups|Cpus_a)' /proc/$$/status)
             """)
     }
 
