@@ -38,22 +38,36 @@ struct FollowingLuck: Sendable {
 
 /// Processes that note what a tree is made of, and wait to be asked.
 struct NoteTakers {
-    /// So many wait, of a megabyte each.
+    /// So many wait or are at work, of a megabyte each; more are made for as long as they are wanted.
     static let most = 2
     private var waiting: [TwinHolder] = []
+    private var atWork = 0
     private var isClosed = false
 
-    mutating func take() -> TwinHolder? { waiting.popLast() }
-    mutating func keep(_ taker: TwinHolder) {
-        if !isClosed, waiting.count < Self.most { waiting.append(taker) }
+    /// One that waits; nil has the caller make one. It is to be given back.
+    mutating func take() -> TwinHolder? {
+        atWork += 1
+        return waiting.popLast()
     }
+
+    /// Takes one back; nil is one that could not be made, or is of no use any more.
+    mutating func giveBack(_ taker: TwinHolder?) {
+        atWork -= 1
+        if let taker { add(taker) }
+    }
+
+    mutating func add(_ taker: TwinHolder) {
+        if !isClosed, waiting.count + atWork < Self.most { waiting.append(taker) }
+    }
+
     /// Keeps none any more; those that waited.
     mutating func close() -> [TwinHolder] {
         isClosed = true
         defer { waiting = [] }
         return waiting
     }
-    var isEmpty: Bool { waiting.isEmpty && !isClosed }
+
+    var areMissing: Bool { !isClosed && waiting.count + atWork < Self.most }
 }
 
 extension CheckpointManager {
@@ -84,6 +98,7 @@ extension CheckpointManager {
         _ attempt: SaveAttempt, _ before: Predecessor, frozen: () throws(ErrorMessage) -> Void
     ) throws(ErrorMessage) -> Bool {
         guard let taker = takers.with({ $0.take() }) ?? (try? TwinHolder(executable: executable)) else {
+            takers.with { $0.giveBack(nil) }
             return false
         }
         attempt.leavesNames = true
@@ -100,9 +115,10 @@ extension CheckpointManager {
             case .refused(let why):
                 attempt.followObstacle = why
                 attempt.sandbox.with { $0.following.note(refused: true) }
-                takers.with { $0.keep(taker) }
+                takers.with { $0.giveBack(taker) }
                 return false
             case .broken(let why):
+                takers.with { $0.giveBack(nil) }
                 attempt.problem = why
                 throw ErrorMessage(.internal, "the processes cannot be looked at", cause: why)
             }
@@ -113,8 +129,11 @@ extension CheckpointManager {
             defer {
                 do throws(TwinError) {
                     try taker.go()
-                    takers.with { $0.keep(taker) }
-                } catch { attempt.problem = "the processes were let go by the end of what held them" }
+                    takers.with { $0.giveBack(taker) }
+                } catch {
+                    takers.with { $0.giveBack(nil) }
+                    attempt.problem = "the processes were let go by the end of what held them"
+                }
                 attempt.frozenMs = milliseconds(since: began)
             }
             guard let found = try noteFollowUp(attempt, before, bytes, looks) else {
@@ -187,12 +206,15 @@ extension CheckpointManager {
         return made
     }
 
-    /// Starts what notes for a sandbox's next save, where none waits.
+    /// Starts those that note for saves, where some are missing.
     func prepareTakers() {
-        guard takers.with({ $0.isEmpty }) else { return }
-        startThread { [takers, executable] in
-            guard let taker = try? TwinHolder(executable: executable) else { return }
-            takers.with { $0.keep(taker) }
+        guard takers.with({ $0.areMissing }) else { return }
+        startThread { [self] in
+            letOthersFirst()
+            while takers.with({ $0.areMissing }) {
+                guard let taker = try? TwinHolder(executable: executable) else { return }
+                takers.with { $0.add(taker) }
+            }
         }
     }
 }

@@ -117,10 +117,7 @@ extension CheckpointManager {
                 captured = try capture(attempt, imagesIn: attempt.staging.processPath)
             }
         }
-        if attempt.followed == nil {
-            tellObstacle(attempt)
-            prepareTakers()
-        }
+        if attempt.followed == nil { tellObstacle(attempt) }
         try attempt.checkCancelled()
         let info = try publishAndStand(attempt, captured!)
         attempt.sandbox.with { $0.capture = captured }

@@ -67,6 +67,7 @@ extension CheckpointManager {
         defer {
             workers.with(wake: true) { $0.underWay -= 1 }
             warmWorkers()
+            prepareTakers()
         }
         return try body()
     }
@@ -102,8 +103,7 @@ extension CheckpointManager {
     private func warmWorkers() {
         guard workers.with({ $0.beginFilling() }) else { return }
         startThread {
-            usleep(Self.pause)
-            self.workers.wait(until: monotonicNanoseconds() + Self.patience) { $0.underWay == 0 ? () : nil }
+            self.letOthersFirst()
             while let kind = self.workers.with({ $0.next() }) {
                 guard let worker = try? self.spawnWaiting(kind) else {
                     return self.workers.with { $0.endFilling() }
@@ -112,6 +112,12 @@ extension CheckpointManager {
                 self.workers.with { $0.keep(waiting, kind) }
             }
         }
+    }
+
+    /// Waits until those who wait for an answer, and saves and restores that are under way, have had the processors.
+    func letOthersFirst() {
+        usleep(Self.pause)
+        workers.wait(until: monotonicNanoseconds() + Self.patience) { $0.underWay == 0 ? () : nil }
     }
 
     private func spawnWaiting(_ kind: WarmWorkers.Kind) throws(CriuError) -> CriuWorker {
