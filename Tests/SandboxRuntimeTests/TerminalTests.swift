@@ -35,7 +35,7 @@ extension CommandSuite {
                         box.spec(
                             "a", "/bin/bash", "-c",
                             "trap 'stty size; exit' WINCH; echo up; while :; do sleep 0.05; done")))
-                _ = try command.read(until: "up")
+                _ = try command.read(until: "up\r\n")
                 try command.resize(rows: 50, columns: 132)
                 #expect(try command.finish().stdout == "50 132\r\n")
             }
@@ -63,7 +63,7 @@ extension CommandSuite {
         @Test func controlCInterrupts() throws {
             try inSandbox { box in
                 let command = try box.start(terminal(box.script("a", "echo up; exec sleep 1000")))
-                _ = try command.read(until: "up")
+                _ = try command.read(until: "up\r\n")
                 try command.write(offset: 0, [3])
                 #expect(try command.finish().result.signal == SIGINT)
             }
