@@ -43,7 +43,9 @@ private struct Filled {
 
     /// The process that brings its memory, and the one that holds its descriptors beside it.
     func pagers() throws -> (filler: pid_t, keeper: pid_t) {
-        let mark = try String(contentsOfFile: try #require(marks.first), encoding: .utf8)
+        // Of an incarnation before there may be one yet.
+        let newest = marks.max { Int($0.split(separator: "-").last!)! < Int($1.split(separator: "-").last!)! }
+        let mark = try String(contentsOfFile: try #require(newest), encoding: .utf8)
         let filler = try #require(mark.split(separator: " ").first.flatMap { pid_t($0) })
         let children = try String(
             contentsOfFile: "/proc/\(filler)/task/\(filler)/children", encoding: .utf8)

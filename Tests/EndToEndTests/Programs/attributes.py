@@ -45,7 +45,7 @@ def state():
     math.prctl(2, ctypes.byref(pdeath))
     remaining, interval = signal.getitimer(signal.ITIMER_REAL)
     with open("/proc/self/status") as file:
-        masks = [line.strip() for line in file if line.startswith(("Sig", "Cap", "Seccomp", "Umask"))]
+        masks = [line.strip() for line in file if line.startswith(("SigB", "SigI", "SigC", "Cap", "Seccomp", "Umask"))]
     return repr((
         third(), math.fegetround(), round(remaining, -2), interval, masks, os.getcwd(), log.tell(),
         resource.getrlimit(resource.RLIMIT_NOFILE), pdeath.value, os.getpriority(os.PRIO_PROCESS, 0), len(grown),
