@@ -89,14 +89,13 @@ static bool listen_inside(void) {
            chmod(CKPT_INIT_SOCKET, 0600) == 0 && listen(listener, 8) == 0;
 }
 
-/// Leaves nothing open but stdio and the listener.
+/// Leaves nothing open but stdio, the listener in the plan's place, and what is reported on.
 static void close_the_rest(void) {
     close(PLAN_FD);
-    close(STATUS_FD);
     int low = fcntl(listener, F_DUPFD_CLOEXEC, PLAN_FD);
     close(listener);
     listener = low;
-    syscall(SYS_close_range, (unsigned)low + 1, ~0u, 0);
+    syscall(SYS_close_range, STATUS_FD + 1u, ~0u, 0);
 }
 
 static void reap(void) {
@@ -248,8 +247,10 @@ int main(void) {
     bool ok = open_stdio() && listen_inside();
     char text[64] = "ok\n";
     if (!ok) snprintf(text, sizeof text, "%d listen \n", errno);
+    // Whoever hears of it may stop this process at once, and make another of it.
+    if (ok) close_the_rest();
     size_t length = strlen(text);
     if (write(STATUS_FD, text, length) < 0 || !ok) return 1;
-    close_the_rest();
+    close(STATUS_FD);
     serve();
 }
