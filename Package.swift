@@ -112,7 +112,8 @@ let package = Package(
             cSettings: gnu, swiftSettings: strict,
             linkerSettings: standardLibrary),
         // Tests
-        tests("CriuImagesTests", ["CriuImages", "LinuxSystem", "Digests", "CCriuImages", "CProtobufC"]),
+        tests(
+            "CriuImagesTests", ["CriuImages", "LinuxSystem", "Digests", "CCriuImages", "CProtobufC", "CTwin"]),
         tests(
             "SandboxRuntimeTests",
             ["SandboxRuntime", "Criu", "CriuImages", "LinuxSystem", "Messages", "CLinux"]),

@@ -55,8 +55,8 @@ final class Subject {
 
     /// Rolls back to a snapshot; the milliseconds of the call.
     @discardableResult
-    func restore(_ snapshot: String) throws(ErrorMessage) -> Double {
-        let request = RestoreRequest(snapshot: snapshot)
+    func restore(_ snapshot: String, engine: Engine? = nil) throws(ErrorMessage) -> Double {
+        let request = RestoreRequest(snapshot: snapshot, engine: engine)
         return try connection.exchange(TightConnection.request("POST", path("restore"), json: request))
     }
 

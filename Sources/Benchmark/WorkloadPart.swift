@@ -88,9 +88,6 @@ struct WorkloadPart {
             return
         }
         let call = try subject.restore(first)
-        if let criu = try run.connection.decode(RestoreResult.self).timings.criuMs {
-            add("restore-criu", criu)
-        }
         add("restore", call + (try subject.ask()))
         // What comes in behind is not the save's.
         try subject.awaitMemory()
@@ -111,7 +108,10 @@ struct WorkloadPart {
             add("save-durable", took)
             if made.isEmpty { made.append(snapshot.id) }
         }
-        try subject.restore(first)
+        try subject.restore(first, engine: wants("restore-criu") ? .criu : nil)
+        if wants("restore-criu"), let criu = try run.connection.decode(RestoreResult.self).timings.criuMs {
+            add("restore-criu", criu)
+        }
         try subject.awaitMemory()
         for id in made { try run.connection.delete(id) }
     }

@@ -37,6 +37,7 @@ static const char *const steps[] = {
     "mount --make-rprivate /",
     "attach a mount of the root",
     "mount /proc",
+    "set the clocks",
     "bind /sys and what is hidden below /proc and it",
     "pivot_root",
     "detach the old root",
@@ -84,6 +85,20 @@ static int attach(const struct clinux_sandbox *sandbox) {
     return 0;
 }
 
+/// Enters a time namespace of its own, owned by its user namespace. One made by clone3 would have the machine's clocks for good.
+static int set_clocks(const char *clocks) {
+    if (unshare(CLONE_NEWTIME)) return -1;
+    int file = open("proc/self/timens_offsets", O_WRONLY | O_CLOEXEC);
+    if (file < 0) return -1;
+    ssize_t length = (ssize_t)strlen(clocks), put = write(file, clocks, (size_t)length);
+    close(file);
+    if (put != length) return -1;
+    int space = open("proc/self/ns/time_for_children", O_RDONLY | O_CLOEXEC);
+    int result = space < 0 ? -1 : setns(space, CLONE_NEWTIME);
+    close(space);
+    return result;
+}
+
 static int enter(const struct clinux_sandbox *sandbox, int go, int *step) {
     char byte;
     *step = 0;
@@ -103,11 +118,13 @@ static int enter(const struct clinux_sandbox *sandbox, int go, int *step) {
     // unobscured one is visible already (fs/namespace.c, mount_too_revealing).
     if (mount("proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, 0)) return -1;
     *step = 6;
+    if (sandbox->clocks && set_clocks(sandbox->clocks)) return -1;
+    *step = 7;
     for (int i = 0; i < sandbox->binds; i++)
         if (mount(sandbox->bind_sources[i], sandbox->bind_paths[i], 0, MS_BIND, 0)) return -1;
-    *step = 7;
-    if (syscall(SYS_pivot_root, ".", ".")) return -1;
     *step = 8;
+    if (syscall(SYS_pivot_root, ".", ".")) return -1;
+    *step = 9;
     if (umount2(".", MNT_DETACH) || chdir("/")) return -1;
     return 0;
 }
@@ -119,11 +136,11 @@ static void child(const struct clinux_sandbox *sandbox, int go, int report_fd) {
     // Above 4, so that the hand-over does not close it.
     report_fd = fcntl(report_fd, F_DUPFD_CLOEXEC, 10);
     if (enter(sandbox, go, &report.step) == 0) {
-        report.step = 9;
+        report.step = 10;
         if (place(sandbox->plan_fd, sandbox->status_fd) == 0) {
             char *argv[] = {"ckpt-init", 0}, *envp[] = {0};
             syscall(SYS_close_range, 5, ~0U, 4 /* CLOSE_RANGE_CLOEXEC */);
-            report.step = 10;
+            report.step = 11;
             execve(sandbox->init, argv, envp);
         }
     }
@@ -189,7 +206,8 @@ pid_t clinux_spawn_sandbox(const struct clinux_sandbox *sandbox, int *pidfd, str
     pthread_sigmask(SIG_SETMASK, &all, &before);
     struct clone_args args;
     memset(&args, 0, sizeof args);
-    args.flags = (namespaces & ~(sandbox->shares_network ? (uint64_t)CLONE_NEWNET : 0)) | CLONE_PIDFD;
+    uint64_t left_out = (sandbox->shares_network ? CLONE_NEWNET : 0) | (sandbox->clocks ? CLONE_NEWTIME : 0);
+    args.flags = (namespaces & ~left_out) | CLONE_PIDFD;
     args.pidfd = (uint64_t)(uintptr_t)pidfd;
     args.exit_signal = SIGCHLD;
     bool in_nursery = sandbox->nursery_fd >= 0 && !setns(sandbox->nursery_fd, CLONE_NEWNET);

@@ -9,6 +9,7 @@
 
 #include "ctwin.h"
 #include "note.h"
+#include "rebuild.h"
 #include "sets.h"
 
 static void noticed(int signal) { (void)signal; }
@@ -52,6 +53,14 @@ static enum ctwin_answer note(int socket, const struct ctwin_request *request) {
     return notes_take() ? CTWIN_DONE : CTWIN_REFUSED;
 }
 
+static enum ctwin_answer rebuild(int socket, const struct ctwin_request *request) {
+    if (!rebuild_begin(request->init, getppid(), request->set)) return CTWIN_REFUSED;
+    struct ctwin_reply held = {.answer = CTWIN_HELD};
+    held.processes = (uint32_t)rebuild_pids(held.pids, CTWIN_TOLD_PIDS);
+    send(socket, &held, sizeof held, MSG_NOSIGNAL);
+    return CTWIN_DONE;
+}
+
 static enum ctwin_answer clear(const struct ctwin_request *request) {
     struct set *set = set_find(request->set);
     if (!set || !is_whole(set)) {
@@ -83,6 +92,16 @@ static void answer(int socket, const struct ctwin_request *request) {
     case CTWIN_GO:
         live_release();
         notes_release();
+        rebuild_release();
+        break;
+    case CTWIN_REBUILD:
+        reply.answer = rebuild(socket, request);
+        break;
+    case CTWIN_REBUILD_END:
+        reply.answer = rebuild_end() ? CTWIN_DONE : CTWIN_REFUSED;
+        break;
+    case CTWIN_REBUILD_DROP:
+        rebuild_drop();
         break;
     case CTWIN_NOTE:
         reply.answer = note(socket, request);
@@ -139,5 +158,6 @@ void ctwin_hold(int socket) {
     if (is_cleared) kill(init_task.pid, SIGKILL);
     live_release();
     notes_release();
+    rebuild_drop();
     _exit(0);
 }

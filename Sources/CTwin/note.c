@@ -112,6 +112,43 @@ static bool note_vectors(struct cnote *note, pid_t pid) {
     return true;
 }
 
+static bool put_component(unsigned char *area, size_t length, uint32_t offset, const void *from, size_t size) {
+    if (offset && offset + size <= length) {
+        memcpy(area + offset, from, size);
+        return true;
+    }
+    // The processor has not got it.
+    for (size_t i = 0; i < size; i++)
+        if (((const unsigned char *)from)[i]) return false;
+    return true;
+}
+
+bool vectors_give(const struct cnote *note, pid_t pid) {
+    enum { HEADER = 512, BOTH = 3, LEGACY = 512, FEATURES = 464, FEATURES_SIZE = 48 };
+    static unsigned char area[16384] __attribute__((aligned(64)));
+    struct iovec place = {area, sizeof area};
+    learn_layout();
+    if (ptrace(PTRACE_GETREGSET, pid, (long)NT_X86_XSTATE, &place) || place.iov_len < HEADER + 64)
+        return refuse("process %d: its vectors", pid);
+    unsigned char features[FEATURES_SIZE];
+    // The kernel's own words lie in the part that the processor leaves to software.
+    memcpy(features, area + FEATURES, sizeof features);
+    memcpy(area, note->legacy, LEGACY);
+    memcpy(area + FEATURES, features, sizeof features);
+    const uint64_t components = note->components | BOTH;
+    memcpy(area + HEADER, &components, sizeof components);
+    size_t length = place.iov_len;
+    if (!put_component(area, length, layout.upper_halves, note->upper_halves, sizeof note->upper_halves) ||
+        !put_component(area, length, layout.opmasks, note->opmasks, sizeof note->opmasks) ||
+        !put_component(area, length, layout.upper_zmm, note->upper_zmm, sizeof note->upper_zmm) ||
+        !put_component(area, length, layout.high_zmm, note->high_zmm, sizeof note->high_zmm) ||
+        !put_component(area, length, layout.protection_keys, note->protection_keys, sizeof note->protection_keys))
+        return refuse("process %d has vectors that the processor has not got", pid);
+    if (ptrace(PTRACE_SETREGSET, pid, (long)NT_X86_XSTATE, &place))
+        return refuse("process %d cannot have its vectors: %s", pid, strerror(errno));
+    return true;
+}
+
 // <linux/ptrace.h>; not in every <sys/ptrace.h>.
 #define GET_FILTER ((enum __ptrace_request)0x420c)
 #define GET_METADATA ((enum __ptrace_request)0x420d)

@@ -7,6 +7,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "cnote.h"
+
 /// All notes, one struct cnote for each process, PID 1's first, then what they refer to by number of byte.
 extern char *notes;
 extern size_t notes_size, notes_count;
@@ -18,6 +20,8 @@ size_t notes_pids(int32_t *pids, size_t limit);
 /// Notes what those that are held are made of; false with `why` set where that is more than struct cnote has room for,
 /// and then they run on.
 bool notes_take(void);
+/// Gives a process that stands still the vectors of a note.
+bool vectors_give(const struct cnote *note, pid_t pid);
 /// Lets them go on.
 void notes_release(void);
 

@@ -162,6 +162,11 @@ bool task_hold(struct task *task, pid_t pid) {
     return false;
 }
 
+void task_wait_turn(struct task *task) {
+    slow_down(task->pid, task->policy);
+    task->policy = -1;
+}
+
 bool task_adopt(struct task *task, pid_t pid, const struct task *parent) {
     *task = *parent;
     task->pid = pid;
@@ -183,19 +188,23 @@ static bool set_registers(struct task *task, struct user_regs_struct *registers)
     return ptrace(PTRACE_SETREGS, task->pid, 0L, registers) == 0;
 }
 
+/// What a process was stopped by: the pid of one that it made, if that was it; 0 for anything else.
+static pid_t birth(const struct task *task, int status) {
+    int event = status >> 16;
+    if (event != PTRACE_EVENT_FORK && event != PTRACE_EVENT_VFORK && event != PTRACE_EVENT_CLONE) return 0;
+    unsigned long pid = 0;
+    ptrace(PTRACE_GETEVENTMSG, task->pid, 0L, &pid);
+    return (pid_t)pid;
+}
+
 static long step(struct task *task, pid_t *born) {
     int status;
     if (ptrace(PTRACE_SINGLESTEP, task->pid, 0L, 0L)) return -errno;
     for (;;) {
         if (!wait_stop(task, &status)) return -ESRCH;
-        int event = status >> 16;
-        if (event == 0 && WSTOPSIG(status) == SIGTRAP) break;
-        if (born && (event == PTRACE_EVENT_FORK || event == PTRACE_EVENT_VFORK ||
-                     event == PTRACE_EVENT_CLONE)) {
-            unsigned long pid = 0;
-            ptrace(PTRACE_GETEVENTMSG, task->pid, 0L, &pid);
-            *born = (pid_t)pid;
-        }
+        if (status >> 16 == 0 && WSTOPSIG(status) == SIGTRAP) break;
+        pid_t child = birth(task, status);
+        if (born && child) *born = child;
         if (ptrace(PTRACE_SINGLESTEP, task->pid, 0L, 0L)) return -errno;
     }
     struct user_regs_struct registers;
@@ -232,21 +241,35 @@ long task_fork(struct task *task, unsigned long flags, unsigned long clear_at, p
     return pid;
 }
 
-bool task_run(struct task *task, unsigned long code, unsigned long argument, unsigned long stack) {
+bool task_run_births(struct task *task, unsigned long code, unsigned long argument, unsigned long stack,
+                     bool (*born)(const struct task *parent, pid_t pid)) {
     struct user_regs_struct registers = task->registers;
     registers.rip = code;
     registers.rdi = argument;
     registers.rsp = stack;
     // Strings go upwards, and nothing is stepped through (System V ABI, 3.2.1).
     registers.eflags &= ~(0x400UL | 0x100UL);
-    if (!set_registers(task, &registers) || ptrace(PTRACE_CONT, task->pid, 0L, 0L))
-        return failed(task, "cannot be made to run");
+    if (!set_registers(task, &registers)) return failed(task, "cannot be made to run");
+    return task_go_on(task, born);
+}
+
+bool task_go_on(struct task *task, bool (*born)(const struct task *parent, pid_t pid)) {
     int status;
-    if (!wait_stop(task, &status)) return false;
+    do {
+        if (ptrace(PTRACE_CONT, task->pid, 0L, 0L)) return failed(task, "cannot be made to run");
+        if (!wait_stop(task, &status)) return false;
+        pid_t child = born ? birth(task, status) : 0;
+        if (!child) break;
+        if (!born(task, child)) return false;
+    } while (true);
     if (status >> 16 == 0 && WSTOPSIG(status) == SIGTRAP) return true;
     // SIGSTOP, which nothing holds off: it is to come when the process is let go.
     if (status >> 16 == 0) kill(task->pid, WSTOPSIG(status));
     return refuse("process %d was stopped by a signal meanwhile", task->pid);
+}
+
+bool task_run(struct task *task, unsigned long code, unsigned long argument, unsigned long stack) {
+    return task_run_births(task, code, argument, stack, NULL);
 }
 
 // Below the red zone (System V ABI, 3.2.2).
@@ -301,9 +324,13 @@ static bool set_options(const struct task *task, long options) {
     return true;
 }
 
+bool task_die_with_us(struct task *task) {
+    return set_options(task, BIRTHS | SUSPEND_SECCOMP | PTRACE_O_EXITKILL);
+}
+
 bool task_keep(struct task *task) {
     send_home(task);
-    return set_options(task, BIRTHS | SUSPEND_SECCOMP | PTRACE_O_EXITKILL);
+    return task_die_with_us(task);
 }
 
 bool task_leave(struct task *task) { return set_options(task, BIRTHS | SUSPEND_SECCOMP); }

@@ -37,6 +37,10 @@ void tasks_part(void);
 enum { PATIENCE = 10 };
 bool out_of_time(void);
 
+/// Has one that is held run when it is its turn, as whom it makes: who is born of one that runs first of all has no
+/// timer slack for good.
+void task_wait_turn(struct task *task);
+
 /// Stops a process outside of any system call of its own.
 bool task_hold(struct task *task, pid_t pid);
 /// Takes up a process that was born traced.
@@ -48,6 +52,13 @@ long task_call(struct task *task, long number, unsigned long a, unsigned long b,
 long task_fork(struct task *task, unsigned long flags, unsigned long clear_at, pid_t *born);
 /// Has it run code at `code` with one argument until a breakpoint (int3); false with `why` set.
 bool task_run(struct task *task, unsigned long code, unsigned long argument, unsigned long stack);
+/// The same; those that it makes meanwhile stand still at their first instruction and are handed to `born`.
+bool task_run_births(struct task *task, unsigned long code, unsigned long argument, unsigned long stack,
+                     bool (*born)(const struct task *parent, pid_t pid));
+/// The same for one that goes on where it stands.
+bool task_go_on(struct task *task, bool (*born)(const struct task *parent, pid_t pid));
+/// Whom it makes is traced too, and all of them die with us.
+bool task_die_with_us(struct task *task);
 /// Gives it back what it was stopped with, so that it goes on so even when its tracer dies.
 bool task_rest(const struct task *task);
 /// Lets it go on as it was stopped.

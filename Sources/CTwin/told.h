@@ -5,12 +5,16 @@
 #include <stddef.h>
 
 #include "cnote.h"
+#include "crebuild.h"
 
-/// It takes a zeroed struct cnote_told, fills it, and ends at a breakpoint (int3). It can lie anywhere.
+/// Code that can lie anywhere, and ends at a breakpoint (int3).
 struct told_code {
     const unsigned char *bytes;
     size_t size, entry;
 };
+/// Takes a zeroed struct cnote_told and fills it.
 struct told_code told_code(void);
+/// Takes a struct crebuild_state and follows its script to the next stop, or to a failure.
+struct told_code script_code(void);
 
 #endif

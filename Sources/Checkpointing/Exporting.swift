@@ -59,6 +59,7 @@ extension CheckpointManager {
                 return piece
             }
         }
+        known.with { plans in found.imported.forEach { plans.forget($0) } }
         var warnings = found.takenTags.map { "the tag \($0) is taken here, and was left out" }
         for id in found.imported { warnings += try misfits(of: try resolve(id), from: found.system) }
         return ImportResult(

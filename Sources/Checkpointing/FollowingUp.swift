@@ -36,40 +36,6 @@ struct FollowingLuck: Sendable {
     }
 }
 
-/// Processes that note what a tree is made of, and wait to be asked.
-struct NoteTakers {
-    /// So many wait or are at work, of a megabyte each; more are made for as long as they are wanted.
-    static let most = 2
-    private var waiting: [TwinHolder] = []
-    private var atWork = 0
-    private var isClosed = false
-
-    /// One that waits; nil has the caller make one. It is to be given back.
-    mutating func take() -> TwinHolder? {
-        atWork += 1
-        return waiting.popLast()
-    }
-
-    /// Takes one back; nil is one that could not be made, or is of no use any more.
-    mutating func giveBack(_ taker: TwinHolder?) {
-        atWork -= 1
-        if let taker { add(taker) }
-    }
-
-    mutating func add(_ taker: TwinHolder) {
-        if !isClosed, waiting.count + atWork < Self.most { waiting.append(taker) }
-    }
-
-    /// Keeps none any more; those that waited.
-    mutating func close() -> [TwinHolder] {
-        isClosed = true
-        defer { waiting = [] }
-        return waiting
-    }
-
-    var areMissing: Bool { !isClosed && waiting.count + atWork < Self.most }
-}
-
 extension CheckpointManager {
     /// The snapshot that a save may follow up; nil where there is none, or where CRIU is to make the dump.
     func predecessor(_ attempt: SaveAttempt) -> Predecessor? {
@@ -97,10 +63,7 @@ extension CheckpointManager {
     func followUp(
         _ attempt: SaveAttempt, _ before: Predecessor, frozen: () throws(ErrorMessage) -> Void
     ) throws(ErrorMessage) -> Bool {
-        guard let taker = takers.with({ $0.take() }) ?? (try? TwinHolder(executable: executable)) else {
-            takers.with { $0.giveBack(nil) }
-            return false
-        }
+        guard let taker = borrowTaker() else { return false }
         attempt.leavesNames = true
         attempt.lookAtNames()
         let began = monotonicNanoseconds()
@@ -115,10 +78,10 @@ extension CheckpointManager {
             case .refused(let why):
                 attempt.followObstacle = why
                 attempt.sandbox.with { $0.following.note(refused: true) }
-                takers.with { $0.giveBack(taker) }
+                giveBack(taker)
                 return false
             case .broken(let why):
-                takers.with { $0.giveBack(nil) }
+                giveBack(nil)
                 attempt.problem = why
                 throw ErrorMessage(.internal, "the processes cannot be looked at", cause: why)
             }
@@ -129,9 +92,9 @@ extension CheckpointManager {
             defer {
                 do throws(TwinError) {
                     try taker.go()
-                    takers.with { $0.giveBack(taker) }
+                    giveBack(taker)
                 } catch {
-                    takers.with { $0.giveBack(nil) }
+                    giveBack(nil)
                     attempt.problem = "the processes were let go by the end of what held them"
                 }
                 attempt.frozenMs = milliseconds(since: began)
@@ -204,18 +167,6 @@ extension CheckpointManager {
         }
         attempt.timings.memoryMs = milliseconds(since: began)
         return made
-    }
-
-    /// Starts those that note for saves, where some are missing.
-    func prepareTakers() {
-        guard takers.with({ $0.areMissing }) else { return }
-        startThread { [self] in
-            letOthersFirst()
-            while takers.with({ $0.areMissing }) {
-                guard let taker = try? TwinHolder(executable: executable) else { return }
-                takers.with { $0.add(taker) }
-            }
-        }
     }
 }
 

@@ -41,13 +41,14 @@ extension CheckpointManager {
             }
             try cancelled.check()
             var timings = Timings(totalMs: milliseconds(since: start))
-            timings.criuMs = each.max()
+            timings.criuMs = each.compactMap(\.criuMs).max()
             telemetry.emit(.forked) { event in
                 (event.snapshot, event.names, event.count) = (snapshot.id, made.map(\.name), made.count)
                 (event.durationMs, event.timings) = (timings.totalMs, timings)
             }
             return ForkResult(
-                sandboxes: made.map { $0.info() }, snapshot: snapshot.id, timings: timings, eachMs: each)
+                sandboxes: made.map { $0.info() }, snapshot: snapshot.id, timings: timings,
+                eachMs: each.map(\.totalMs))
         } catch {
             for sandbox in made {
                 // One that is gone already is nothing to clear away.
@@ -57,19 +58,19 @@ extension CheckpointManager {
         }
     }
 
-    /// Restores into every sandbox, a few at a time; the milliseconds each took.
+    /// Restores into every sandbox, a few at a time; what each took.
     private func startAll(
         _ made: [LiveSandbox], from snapshot: SnapshotTree.Record, _ memory: MemoryMode,
         _ work: LongOperation, _ cancelled: Cancellation
-    ) throws(ErrorMessage) -> [Double] {
+    ) throws(ErrorMessage) -> [Timings] {
         struct Progress {
             var next = 0
             var finished = 0
             var done = 0
             var failure: ErrorMessage?
-            var each: [Double]
+            var each: [Timings]
         }
-        let progress = Monitor(Progress(each: [Double](repeating: 0, count: made.count)))
+        let progress = Monitor(Progress(each: [Timings](repeating: Timings(totalMs: 0), count: made.count)))
         work.phase("restoring", in: .sandboxes) { (progress.with { Int64($0.done) }, Int64(made.count)) }
         let restoring: @Sendable () -> Void = {
             while true {
@@ -82,9 +83,11 @@ extension CheckpointManager {
                 let start = monotonicNanoseconds()
                 do throws(ErrorMessage) {
                     try cancelled.check()
-                    try self.startFork(made[index], from: snapshot, memory)
-                    progress.with {
-                        $0.each[index] = milliseconds(since: start)
+                    var timings = Timings(totalMs: 0)
+                    try self.startFork(made[index], from: snapshot, memory, &timings)
+                    timings.totalMs = milliseconds(since: start)
+                    progress.with { [timings] in
+                        $0.each[index] = timings
                         $0.done += 1
                     }
                 } catch {
@@ -102,11 +105,11 @@ extension CheckpointManager {
     }
 
     private func startFork(
-        _ sandbox: LiveSandbox, from snapshot: SnapshotTree.Record, _ memory: MemoryMode
+        _ sandbox: LiveSandbox, from snapshot: SnapshotTree.Record, _ memory: MemoryMode,
+        _ timings: inout Timings
     ) throws(ErrorMessage) {
         try sandbox.exclusively { () throws(ErrorMessage) in
             try makeDirectory(of: sandbox)
-            var timings = Timings(totalMs: 0)
             _ = try bringToLife(snapshot, in: sandbox, memory: memory, &timings)
         }
     }

@@ -45,6 +45,7 @@ extension CheckpointManager {
     ///
     /// Not its memory: that would be mapped for long, and a disk that fails meanwhile would end the server.
     func readAhead(_ sandbox: LiveSandbox, _ snapshot: String) {
+        known.with { $0.noteSaved(snapshot) }
         let path = store.processPath(snapshot)
         let work = Meanwhile { () throws(Never) in KnownPosition(readingFrom: path) }
         positions.with { $0.keep((sandbox.name, snapshot, work)) }

@@ -46,10 +46,15 @@ final class LimitedRestore {
                 throw ErrorMessage("PID 1 cannot join the sandbox's cgroups", error)
             }
         case .postRestore:
-            do throws(RuntimeError) { warnings = try groups.apply(limits, in: control) } catch {
-                throw error.message
-            }
+            try applyLimits()
         default: break
+        }
+    }
+
+    /// Sets the limits, when all is rebuilt and nothing runs yet.
+    func applyLimits() throws(ErrorMessage) {
+        do throws(RuntimeError) { warnings = try groups.apply(limits, in: control) } catch {
+            throw error.message
         }
     }
 }

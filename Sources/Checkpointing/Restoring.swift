@@ -40,13 +40,18 @@ extension CheckpointManager {
                     hint: "name one, or ckpt reset \(name)")
             }
             let snapshot = try resolve(reference)
+            if request.engine == .twin {
+                throw ErrorMessage(
+                    .wrongState, "snapshot \(snapshot.id) is no twin",
+                    hint: "without --engine it is restored as it was made")
+            }
             var timings = Timings(totalMs: 0)
             let warnings = try working("restore", on: sandbox) { () throws(ErrorMessage) in
                 try leasing(snapshot) { () throws(ErrorMessage) in
                     try checkBeforeUse(snapshot, thoroughly: request.verify, sandbox.with { $0.work })
                     return try bringToLife(
                         snapshot, in: sandbox, stopped: request.suspended ?? false,
-                        memory: request.arrivalOfMemory, &timings)
+                        memory: request.arrivalOfMemory, byCriu: request.engine == .criu, &timings)
                 }
             }
             readAhead(sandbox, snapshot.id)
@@ -65,12 +70,18 @@ extension CheckpointManager {
     /// PID 1 standing still at the snapshot's instant; what could not be put back.
     func bringToLife(
         _ snapshot: SnapshotTree.Record, in sandbox: LiveSandbox, stopped: Bool = false,
-        memory: MemoryMode = .whole, _ timings: inout Timings
+        memory: MemoryMode = .whole, byCriu: Bool = false, _ timings: inout Timings
     ) throws(ErrorMessage) -> [String] {
         let began = monotonicNanoseconds()
         sandbox.phase("files")
         let ground = try Ground(manifest: snapshot.manifest)
         let view = try checkedView(of: snapshot.spec, on: ground)
+        if !byCriu, !stopped, memory != .lazy, let plan = rebuildPlan(for: snapshot, in: sandbox, view),
+            try rebuild(snapshot, by: plan, in: sandbox, view: view, ground: ground)
+        {
+            return []
+        }
+        let time = ClockTime.now
         let mounted = try mapping { () throws(SnapshotTreeError) in try store.layersToMount(of: snapshot) }
         let (root, incarnation) = nextRoot(of: sandbox, view: view)
         defer { startThread { root.release() } }
@@ -109,6 +120,7 @@ extension CheckpointManager {
             sandbox, tree.process, in: limiting!.groups, root: root, incarnation: incarnation,
             layers: mounted, position: snapshot.id, warnings: limiting!.warnings,
             as: (snapshot.spec, ground), filling: tree.filling)
+        known.with { $0.noteRestored(snapshot.id, since: time) }
         for warning in tree.warnings {
             report("sandbox \(sandbox.name), snapshot \(snapshot.id): \(warning)")
         }

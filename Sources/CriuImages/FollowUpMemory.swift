@@ -4,46 +4,17 @@ import CTwin
 import Glibc
 import LinuxSystem
 
-/// VMA_* of CRIU's criu/include/image.h.
-private enum Status {
-    static let regular: UInt32 = 1 << 0
-    static let systemCalls: UInt32 = 1 << 2
-    static let vdso: UInt32 = 1 << 3
-    static let heap: UInt32 = 1 << 5
-    static let privateFile: UInt32 = 1 << 6
-    static let sharedFile: UInt32 = 1 << 7
-    static let privateMemory: UInt32 = 1 << 9
-    static let clocks: UInt32 = 1 << 12
-}
-
 extension FollowUp {
-    /// A mapping as it is to be written.
-    struct WrittenArea {
-        let start: UInt64
-        let end: UInt64
-        let offset: UInt64
-        let file: UInt64
-        let protection: UInt32
-        let flags: UInt32
-        let status: UInt32
-        let advice: UInt64
-        let descriptorFlags: UInt32?
-    }
-
     /// The mappings of a process: memory of no file may be where it was or not, files must be mapped as they were, or
     /// parts of them.
-    func compareAreas(_ one: Compared) throws(FollowUpRefusal) -> [WrittenArea] {
-        var areas: [WrittenArea] = []
+    func compareAreas(_ one: Compared) throws(FollowUpRefusal) -> [Predecessor.Area] {
+        var areas: [Predecessor.Area] = []
         var kernels: [(start: UInt64, end: UInt64)] = []
         var looked: Set<UInt64> = []
         for live in one.live.areas {
             if live.isKernels {
                 // Those of the clocks are one for CRIU, and two for the kernel.
-                if let last = kernels.last, last.end == live.start {
-                    kernels[kernels.count - 1].end = live.end
-                } else {
-                    kernels.append((live.start, live.end))
-                }
+                kernels.join(live.start, live.end)
                 continue
             }
             if live.isStrange { throw one.refusal("has memory of a device, or huge pages") }
@@ -52,11 +23,11 @@ extension FollowUp {
                 guard !live.isShared,
                     ["", "[heap]", "[stack]"].contains(live.name) || live.name.hasPrefix("[anon:")
                 else { throw one.refusal("has memory that it shares: \(live.name)") }
-                let heap = live.name == "[heap]" ? Status.heap : 0
+                let heap = live.name == "[heap]" ? AreaStatus.heap : 0
                 areas.append(
-                    WrittenArea(
+                    Predecessor.Area(
                         start: live.start, end: live.end, offset: 0, file: 0, protection: live.protection,
-                        flags: live.flags, status: Status.regular | Status.privateMemory | heap,
+                        flags: live.flags, status: AreaStatus.regular | AreaStatus.privateAnonymous | heap,
                         advice: live.advice,
                         descriptorFlags: nil))
             } else {
@@ -68,25 +39,26 @@ extension FollowUp {
 
     private func fileArea(
         _ live: LiveArea, of one: Compared, _ looked: inout Set<UInt64>
-    ) throws(FollowUpRefusal) -> WrittenArea {
-        let kind = live.isShared ? Status.sharedFile : Status.privateFile
+    ) throws(FollowUpRefusal) -> Predecessor.Area {
+        let kind = live.isShared ? AreaStatus.sharedFile : AreaStatus.privateFile
         var (position, file, flags): (UInt64, UInt64?, UInt32?) = (live.start, nil, nil)
         while position < live.end {
             guard let known = one.process.areas.first(where: { $0.start <= position && position < $0.end }),
-                known.status == Status.regular | kind,
+                known.status == AreaStatus.regular | kind,
                 known.offset + (position - known.start) == live.offset + (position - live.start),
                 file == nil || file == known.file
             else { throw one.refusal("has another file mapped: \(live.name)") }
             (file, flags, position) = (known.file, known.descriptorFlags, known.end)
         }
-        guard let file, let entry = before.files[UInt32(truncatingIfNeeded: file)], entry.name == live.name
+        guard let file, let entry = before.files[UInt32(truncatingIfNeeded: file)],
+            areSame(entry.name, live.name)
         else {
             throw one.refusal("has another file mapped: \(live.name)")
         }
         if looked.insert(file).inserted { try compare(entry, with: live, of: one) }
-        return WrittenArea(
+        return Predecessor.Area(
             start: live.start, end: live.end, offset: live.offset, file: file, protection: live.protection,
-            flags: live.flags, status: Status.regular | kind, advice: live.advice, descriptorFlags: flags)
+            flags: live.flags, status: AreaStatus.regular | kind, advice: live.advice, descriptorFlags: flags)
     }
 
     /// A restore refuses a file of another size or mode, and a program that is another one.
@@ -97,7 +69,7 @@ extension FollowUp {
             file.size == UInt64(status.st_size)
         else { throw one.refusal("has a file mapped that changed: \(live.name)") }
         let changed = Double(status.st_ctim.tv_sec) + Double(status.st_ctim.tv_nsec) / 1e9
-        guard !file.hasBuildID || changed < before.written else {
+        guard !file.hasBuildID || changed < before.writtenSeconds else {
             throw one.refusal("has a program mapped that changed: \(live.name)")
         }
     }
@@ -105,27 +77,17 @@ extension FollowUp {
     /// What the kernel maps lies where it lay.
     private func kernelAreas(
         _ live: [(start: UInt64, end: UInt64)], of one: Compared
-    ) throws(FollowUpRefusal) -> [WrittenArea] {
-        let kinds = Status.systemCalls | Status.vdso | Status.clocks
+    ) throws(FollowUpRefusal) -> [Predecessor.Area] {
+        let kinds = AreaStatus.kernels
         let known = one.process.areas.filter { $0.status & kinds != 0 }
         var joined: [(start: UInt64, end: UInt64)] = []
-        for area in known {
-            if let last = joined.last, last.end == area.start {
-                joined[joined.count - 1].end = area.end
-            } else {
-                joined.append((area.start, area.end))
-            }
-        }
+        for area in known { joined.join(area.start, area.end) }
         guard joined.elementsEqual(live, by: ==) else { throw one.refusal("has moved what the kernel maps") }
-        return known.map {
-            WrittenArea(
-                start: $0.start, end: $0.end, offset: $0.offset, file: $0.file, protection: $0.protection,
-                flags: $0.flags, status: $0.status, advice: $0.advice, descriptorFlags: $0.descriptorFlags)
-        }
+        return known
     }
 
     /// mm-PID.img.
-    func map(_ one: Compared, _ areas: [WrittenArea]) throws(FollowUpRefusal) -> ImageFile {
+    func map(_ one: Compared, _ areas: [Predecessor.Area]) throws(FollowUpRefusal) -> ImageFile {
         let auxiliary = one.live.auxiliary
         let live = one.live
         guard let startCode = live.field(26), let endCode = live.field(27), let stack = live.field(28),
@@ -160,7 +122,7 @@ extension FollowUp {
         return file
     }
 
-    private func packed(_ entry: UnsafeMutablePointer<MmEntry>, _ areas: [WrittenArea]) -> [UInt8] {
+    private func packed(_ entry: UnsafeMutablePointer<MmEntry>, _ areas: [Predecessor.Area]) -> [UInt8] {
         let own = (entry.pointee.n_vmas, entry.pointee.vmas)
         defer { (entry.pointee.n_vmas, entry.pointee.vmas) = own }
         let room = UnsafeMutablePointer<VmaEntry>.allocate(capacity: areas.count)
@@ -233,5 +195,12 @@ extension FollowUp {
             if count < limit { break }
         }
         return all
+    }
+}
+
+extension [(start: UInt64, end: UInt64)] {
+    /// Adds a range, to the last one where it follows that.
+    fileprivate mutating func join(_ start: UInt64, _ end: UInt64) {
+        if last?.end == start { self[count - 1].end = end } else { append((start, end)) }
     }
 }

@@ -2,7 +2,7 @@
 public struct FollowUpRefusal: Error, CustomStringConvertible {
     public let description: String
 
-    init(_ description: String) { self.description = description }
+    public init(_ description: String) { self.description = description }
 
     /// What was found out where images were made.
     public init(_ error: CriuImageError) { description = error.description }

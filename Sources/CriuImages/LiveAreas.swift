@@ -46,7 +46,7 @@ extension LiveArea {
     }
 
     /// `5569e1d82000-5569e1db7000 r-xp 0002f000 00:2f 331     /usr/bin/bash`
-    private init?(header line: ArraySlice<UInt8>) {
+    init?(header line: ArraySlice<UInt8>) {
         var rest = line
         func word() -> ArraySlice<UInt8> {
             let found = rest.prefix { $0 != 32 }

@@ -8,12 +8,10 @@ struct MemoryAreas {
     var shared: [UInt64: UInt64] = [:]
 }
 
-// VMA_* of CRIU's criu/include/image.h.
-private let regular: UInt32 = 1 << 0
-private let mappedFile: UInt32 = 1 << 6 | 1 << 7
-private let sharedAnonymous: UInt32 = 1 << 8
-private let privateAnonymous: UInt32 = 1 << 9
-private let special: UInt32 = 1 << 2 | 1 << 3 | 1 << 12 | 1 << 13 | 1 << 15 | 1 << 16 | 1 << 17
+private let plain = AreaStatus.regular | AreaStatus.privateAnonymous
+private let special =
+    AreaStatus.kernels | AreaStatus.asynchronousRing | AreaStatus.shadowStack | AreaStatus.guardPages
+    | AreaStatus.probes
 /// MAP_HUGETLB of <sys/mman.h>.
 private let hugePages: UInt32 = 0x40000
 
@@ -29,15 +27,15 @@ extension ImageDirectory {
             var areas = MemoryAreas()
             for area in UnsafeBufferPointer(start: entry.pointee.vmas, count: entry.pointee.n_vmas) {
                 guard let area = area?.pointee, area.start < area.end else { continue }
-                if area.status & sharedAnonymous != 0 {
+                if area.status & AreaStatus.sharedAnonymous != 0 {
                     areas.shared[area.start] = area.shmid
                 } else if case .memory(let segment, _) = objects?.objects[
                     UInt32(truncatingIfNeeded: area.shmid)],
-                    area.status & mappedFile != 0
+                    area.status & (AreaStatus.privateFile | AreaStatus.sharedFile) != 0
                 {
                     areas.shared[area.start] = segment
                 }
-                if area.status & (regular | privateAnonymous) == regular | privateAnonymous,
+                if area.status & plain == plain,
                     area.status & special == 0, area.flags & hugePages == 0
                 {
                     areas.zeroFilled.append(area.start..<area.end)

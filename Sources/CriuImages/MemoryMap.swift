@@ -174,21 +174,6 @@ extension MemoryRegion {
     }
 }
 
-/// VMA_* of CRIU's criu/include/image.h.
-private enum AreaStatus {
-    static let stack: UInt32 = 1 << 1
-    static let vsyscall: UInt32 = 1 << 2
-    static let vdso: UInt32 = 1 << 3
-    static let heap: UInt32 = 1 << 5
-    static let privateFile: UInt32 = 1 << 6
-    static let sharedFile: UInt32 = 1 << 7
-    static let sharedAnonymous: UInt32 = 1 << 8
-    static let privateAnonymous: UInt32 = 1 << 9
-    static let vvar: UInt32 = 1 << 12
-    static let asynchronousRing: UInt32 = 1 << 13
-    static let guardPages: UInt32 = 1 << 16
-}
-
 /// The unit of memory maps, in bytes: x86-64 has pages of 4 KiB.
 public enum Page {
     public static let size: UInt64 = 4096

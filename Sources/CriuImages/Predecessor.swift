@@ -21,11 +21,13 @@ public final class Predecessor: @unchecked Sendable {
         /// The id of its program's entry in files.img.
         let program: UInt32
         let descriptors: [OpenDescriptor]
+        /// The number of its table of descriptors.
+        let table: UInt32
         let workingDirectory: UInt32
         let root: UInt32
     }
 
-    /// A mapping, as far as it is compared.
+    /// A mapping, as it is compared and written.
     struct Area {
         let start: UInt64
         let end: UInt64
@@ -80,7 +82,8 @@ public final class Predecessor: @unchecked Sendable {
     let pipeSizes: [UInt32: UInt32]
     let names: [String]
     /// When files.img was written, in seconds since 1970: CRIU reads again what programs changed since.
-    let written: Double
+    let writtenSeconds: Double
+    public let written: ClockTime
     let clocksName: String
     let hostnameName: String?
 
@@ -97,9 +100,12 @@ public final class Predecessor: @unchecked Sendable {
             }
             var known = try images.openFiles()
             let processes = try images.comparedProcesses()
-            // VMA_AREA_GUARD of criu/include/image.h.
-            guard processes.allSatisfy({ $0.areas.allSatisfy { $0.status & 1 << 16 == 0 } }) else {
+            guard processes.allSatisfy({ $0.areas.allSatisfy { $0.status & AreaStatus.guardPages == 0 } })
+            else {
                 throw CriuImageError("mm", "has guard pages")
+            }
+            guard Set(processes.map(\.table)).count == processes.count else {
+                throw CriuImageError("ids", "tell of a table of descriptors that processes share")
             }
             for process in processes {
                 for id in [process.program, process.workingDirectory, process.root] {
@@ -131,7 +137,9 @@ public final class Predecessor: @unchecked Sendable {
             guard stat("\(path)/files.img", &status) == 0 else {
                 throw CriuImageError("files.img", "is missing", cause: .last("stat", "files.img"))
             }
-            written = Double(status.st_mtim.tv_sec) + Double(status.st_mtim.tv_nsec) / 1e9
+            writtenSeconds = Double(status.st_mtim.tv_sec) + Double(status.st_mtim.tv_nsec) / 1e9
+            written = ClockTime(
+                seconds: Int64(status.st_mtim.tv_sec), nanoseconds: Int64(status.st_mtim.tv_nsec))
             hostnameName = names.first { $0.hasPrefix("utsns-") }
         } catch { throw FollowUpRefusal(error.description) }
     }
@@ -220,7 +228,8 @@ extension ImageDirectory {
         return Predecessor.Process(
             pid: pid, parent: parent, group: group, session: session, core: core, map: map,
             directories: directories, areas: areas, program: program,
-            descriptors: open.sorted { $0.number < $1.number }, workingDirectory: working, root: root)
+            descriptors: open.sorted { $0.number < $1.number }, table: filesID, workingDirectory: working,
+            root: root)
     }
 
     fileprivate func openFiles() throws(CriuImageError) -> (

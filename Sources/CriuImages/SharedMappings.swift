@@ -1,9 +1,6 @@
 import CCriuImages
 import Glibc
 
-/// VMA_FILE_SHARED of CRIU's criu/include/image.h: a MAP_SHARED mapping of a file.
-private let sharedFileMapping: UInt32 = 1 << 7
-
 extension ImageDirectory {
     /// The files that a process has mapped shared and may write through the mapping, by the paths it sees.
     ///
@@ -31,7 +28,7 @@ extension ImageDirectory {
         return try map.decode(0, mm_entry__unpack, mm_entry__free_unpacked) { entry throws(CriuImageError) in
             var ids: Set<UInt64> = []
             for area in UnsafeBufferPointer(start: entry.pointee.vmas, count: entry.pointee.n_vmas) {
-                guard let area = area?.pointee, area.status & sharedFileMapping != 0 else { continue }
+                guard let area = area?.pointee, area.status & AreaStatus.sharedFile != 0 else { continue }
                 let opened =
                     area.has_fdflags != 0 ? Int32(truncatingIfNeeded: area.fdflags) & O_ACCMODE : O_RDWR
                 if area.prot & UInt32(PROT_WRITE) != 0 || opened != O_RDONLY {

@@ -176,13 +176,17 @@ public struct RestoreRequest: Codable, Sendable {
     public var suspended: Bool?
     /// When its memory is to be there; `auto` when nil.
     public var memory: MemoryMode?
+    /// `criu` has CRIU restore it in any case; `twin` wants a snapshot that is a twin.
+    public var engine: Engine?
     public init(
-        snapshot: String? = nil, verify: Bool? = nil, suspended: Bool? = nil, memory: MemoryMode? = nil
+        snapshot: String? = nil, verify: Bool? = nil, suspended: Bool? = nil, memory: MemoryMode? = nil,
+        engine: Engine? = nil
     ) {
         self.snapshot = snapshot
         self.verify = verify
         self.suspended = suspended
         self.memory = memory
+        self.engine = engine
     }
 }
 

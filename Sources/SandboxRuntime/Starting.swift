@@ -12,8 +12,20 @@ extension SandboxProcess {
         root: RootFilesystem, staging: String, hostname: String, walls: SandboxWalls, spec: SandboxSpec,
         groups: SandboxGroups = SandboxGroups()
     ) throws(RuntimeError) -> SandboxProcess {
-        let plan = try planFile(hostname: hostname, walls: walls)
         try root.prepare(hostname: hostname)
+        return try start(
+            root: root, over: [], clocks: nil, staging: staging, hostname: hostname, walls: walls, spec: spec,
+            groups: groups)
+    }
+
+    /// The same over the layers of a snapshot, topmost first, with clocks that differ from the machine's as
+    /// /proc/PID/timens_offsets says.
+    public static func start(
+        root: RootFilesystem, over layers: [String], clocks: String?, staging: String, hostname: String,
+        walls: SandboxWalls, spec: SandboxSpec, groups: SandboxGroups
+    ) throws(RuntimeError) -> SandboxProcess {
+        let plan = try planFile(hostname: hostname, walls: walls)
+        if !layers.isEmpty { try root.prepareVolumes() }
         var ends: [Int32] = [-1, -1]
         try system { () throws(SystemError) in _ = try retrying("pipe2") { pipe2(&ends, O_CLOEXEC) } }
         let status = Descriptor(owning: ends[0])
@@ -21,8 +33,8 @@ extension SandboxProcess {
         do {
             let statusForChild = Descriptor(owning: ends[1])
             pid = try spawn(
-                root, staging: staging, plan: plan, status: statusForChild, sharesNetwork: spec.net == .host,
-                groups: groups)
+                root, over: layers, clocks: clocks, staging: staging, plan: plan, status: statusForChild,
+                sharesNetwork: spec.net == .host, groups: groups)
         }
         let process = try adopt(pid)
         do throws(RuntimeError) {
@@ -59,13 +71,14 @@ extension SandboxProcess {
     }
 
     private static func spawn(
-        _ root: RootFilesystem, staging: String, plan: borrowing Descriptor, status: borrowing Descriptor,
+        _ root: RootFilesystem, over layers: [String], clocks: String?, staging: String,
+        plan: borrowing Descriptor, status: borrowing Descriptor,
         sharesNetwork: Bool, groups: SandboxGroups
     ) throws(RuntimeError) -> Int32 {
         // Descriptors are ~Copyable and cannot sit in an array: closed by hand.
         var mounts: [Int32] = []
         defer { for mount in mounts where mount >= 0 { close(mount) } }
-        try root.open(over: []) { (mount, _) throws(SystemError) in
+        try root.open(over: layers) { (mount, _) throws(SystemError) in
             if let mount { mounts.append(mount.release()) } else { mounts.append(-1) }
         }
         let binds =
@@ -73,7 +86,7 @@ extension SandboxProcess {
             + root.view.masks.map { (source: $0.source, path: $0.path) }
         let paths = CStrings(root.view.mounts.map(\.path))
         let (sources, targets) = (CStrings(binds.map(\.source)), CStrings(binds.map(\.path)))
-        let names = CStrings([staging, "/.ckpt/init"])
+        let names = CStrings([staging, "/.ckpt/init"] + (clocks.map { [$0] } ?? []))
         let nursery = sharesNetwork ? nil : NetworkNursery.shared
         var failure = clinux_spawn_failure()
         var pidfd: Int32 = -1
@@ -85,7 +98,8 @@ extension SandboxProcess {
                         staging: names.base[0], mount_fds: mounts.baseAddress, mount_paths: paths.base,
                         mounts: Int32(mounts.count), bind_sources: sources.base, bind_paths: targets.base,
                         binds: Int32(binds.count), init: names.base[1], plan_fd: planNumber,
-                        status_fd: statusNumber, shares_network: sharesNetwork ? 1 : 0,
+                        status_fd: statusNumber, clocks: clocks == nil ? nil : names.base[2],
+                        shares_network: sharesNetwork ? 1 : 0,
                         nursery_fd: nursery?.inside ?? -1, own_netns_fd: nursery?.outside ?? -1,
                         cgroup_procs: files.baseAddress,
                         cgroup_count: Int32(files.count))

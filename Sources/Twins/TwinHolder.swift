@@ -100,7 +100,39 @@ public final class TwinHolder: Sendable {
         return (bytes, Int(reply.processes))
     }
 
-    /// Lets the processes that `make` or `note` stopped go on.
+    /// Has PID 1 of a fresh sandbox, and those it makes, follow a plan up to the point where their memory is to be filled;
+    /// the host's pids, in the order of the plan's notes.
+    ///
+    /// `script` is to lie a page behind `place`, which has `room` bytes; `notes` is an array of struct cnote.
+    public func rebuild(
+        from initProcess: Int32, script: [UInt8], notes: [UInt8], place: UInt64, room: UInt64
+    ) throws(TwinError) -> [Int32] {
+        let count = notes.count / MemoryLayout<cnote>.stride
+        let begun = try script.withUnsafeBufferPointer { (script) throws(TwinError) -> ctwin_reply in
+            try notes.withUnsafeBufferPointer { (notes) throws(TwinError) -> ctwin_reply in
+                var plan = crebuild_plan(
+                    place: place, room: room, script: UInt64(UInt(bitPattern: script.baseAddress)),
+                    script_size: UInt64(script.count), notes: UInt64(UInt(bitPattern: notes.baseAddress)),
+                    count: UInt64(count))
+                return try withUnsafeBytes(of: &plan) { (plan) throws(TwinError) -> ctwin_reply in
+                    try ask(CTWIN_REBUILD, initProcess, UInt64(UInt(bitPattern: plan.baseAddress)))
+                }
+            }
+        }
+        guard begun.answer == CTWIN_HELD.rawValue else { throw .broken("the holder of twins is out of step") }
+        _ = try answer()
+        return withUnsafeBytes(of: begun.pids) {
+            Array($0.bindMemory(to: Int32.self).prefix(Int(begun.processes)))
+        }
+    }
+
+    /// After `rebuild` and the filling of memory: all stand still as they were saved, until `go`.
+    public func finishRebuilding() throws(TwinError) { _ = try ask(CTWIN_REBUILD_END) }
+
+    /// Ends what `rebuild` made.
+    public func dropRebuilt() throws(TwinError) { _ = try ask(CTWIN_REBUILD_DROP) }
+
+    /// Lets the processes that `make`, `note` or `rebuild` stopped go on.
     public func go() throws(TwinError) { _ = try ask(CTWIN_GO) }
 
     /// Ends every process but PID 1, which stands still then, and the twins.

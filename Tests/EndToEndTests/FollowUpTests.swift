@@ -128,7 +128,8 @@ import Testing
             }
             for (id, expected) in saved.reversed() {
                 try box.restore(id)
-                #expect(try ask("state") == expected)
+                let told = try ask("state")
+                #expect(told == expected, "\(told)\n\(expected)")
             }
         }
     }

@@ -23,6 +23,8 @@ struct clinux_sandbox {
     /// Handed over as descriptors 3 and 4: the plan to read and the pipe to report on.
     int plan_fd;
     int status_fd;
+    /// What its clocks show beyond the machine's, for /proc/PID/timens_offsets; null where they go with the machine's.
+    const char *clocks;
     /// Whether it stays in the caller's network namespace.
     int shares_network;
     /// A network namespace to stand in while a new one is made, which takes the sizes of its tables from there, and the

@@ -12,6 +12,7 @@
 #include <sys/types.h>
 
 #include "cnote.h"
+#include "crebuild.h"
 
 /// What the holder is asked on its socket (SOCK_SEQPACKET), one reply for each.
 enum ctwin_request_kind {
@@ -30,6 +31,14 @@ enum ctwin_request_kind {
     /// afterwards. Where they could be stopped that is said first, by a reply of its own; until the second they make
     /// calls and have a mapping that are not theirs.
     CTWIN_NOTE = 6,
+    /// Has PID 1 of a fresh sandbox and those it makes follow the plan (crebuild.h) that lies at address `set` in the
+    /// memory of who started the holder, up to its first stop: all but memory and rights. The reply
+    /// has the pids, as for NOTE.
+    CTWIN_REBUILD = 7,
+    /// The rest of it; they stand still afterwards as they were saved, and GO lets them go on.
+    CTWIN_REBUILD_END = 8,
+    /// Ends what REBUILD made.
+    CTWIN_REBUILD_DROP = 9,
 };
 
 struct ctwin_request {

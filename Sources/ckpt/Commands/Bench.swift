@@ -16,8 +16,8 @@ extension Command {
                 "Operations whose names have no slash are on an idle bash; session-hops is what it takes to hand a "
                     + "byte through three processes and back, which is the way of a session's call through server, PID 1 "
                     + "and bash; save-frozen is how long everything stands still, save-criu and restore-criu what "
-                    + "CRIU takes for PID 1 and all below it, of a save that it is told to make and of each restore, save-durable a save that survives a power cut "
-                    + "when it returns, and restore and fork last until everything has answered.",
+                    + "CRIU takes for PID 1 and all below it, of a save and a restore that it is told to make, "
+                    + "save-durable a save that survives a power cut when it returns, and restore and fork last until everything has answered.",
             ],
             options: [
                 OptionDescription("quick", "End within 50 seconds: fewer workloads and samples"),

@@ -20,6 +20,9 @@ extension Command {
                     "lazy lets processes run before all their memory is back, whole waits for it; auto, "
                         + "the default, chooses by its size"),
                 OptionDescription(
+                    "engine", value: "ENGINE", .choice(Engine.allCases.map(\.rawValue)),
+                    "criu has CRIU restore it in any case; twin wants a snapshot that is a twin"),
+                OptionDescription(
                     "suspended", "Let no process run on from there; ckpt kill -s CONT lets all of them"),
             ],
             examples: [
@@ -33,7 +36,8 @@ extension Command {
         let request = RestoreRequest(
             snapshot: call.words.optionalOperand("SNAPSHOT"), verify: call.words.has("verify") ? true : nil,
             suspended: call.words.has("suspended") ? true : nil,
-            memory: call.words.value("memory").flatMap(MemoryMode.init(rawValue:)))
+            memory: call.words.value("memory").flatMap(MemoryMode.init(rawValue:)),
+            engine: call.words.value("engine").flatMap(Engine.init(rawValue:)))
         let client = call.client()
         let result = try call.waiting(
             "restoring \(name)", .operation("restore", sandbox: name), interrupted: .goesOn

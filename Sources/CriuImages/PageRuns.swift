@@ -1,0 +1,111 @@
+import Glibc
+import LinuxSystem
+
+/// Where the pages of one process lie in the files of an image directory and its parents: runs that follow one another, in
+/// memory and in their file.
+struct PageRuns: Sendable {
+    private struct Run {
+        let address: UInt64
+        let offset: UInt64
+        var count: Int
+    }
+
+    /// By the path of each file that has any.
+    private var files: [(path: String, runs: [Run])] = []
+    /// Those of the vDSO.
+    private var kernels: [(path: String, run: Run)] = []
+    let pageCount: Int
+
+    /// Of the image directory at `path`; the pages of `vdso` are not copied. Throws where a page is missing.
+    init(_ chain: PageChain, in path: String, vdso: Range<UInt64>) throws(CriuImageError) {
+        let top = chain.levels[0].map
+        pageCount = top.pageCount
+        files = chain.levels.map { ("\(path)/\($0.place)\($0.map.pagesName)", []) }
+        let slots = chain.slots()
+        var index = 0
+        for run in top.runs {
+            for page in 0..<run.count {
+                let slot = slots[index]
+                index += 1
+                guard !slot.isNone else { throw CriuImageError(top.name, "inherits a page that nobody has") }
+                let (address, offset) = (
+                    run.start + UInt64(page * pageSize), UInt64(slot.page) * UInt64(pageSize)
+                )
+                if vdso.contains(address) {
+                    kernels.append(
+                        (files[slot.level].path, Run(address: address, offset: offset, count: 1)))
+                    continue
+                }
+                let last = files[slot.level].runs.count - 1
+                if last >= 0 {
+                    let before = files[slot.level].runs[last]
+                    let length = UInt64(before.count * pageSize)
+                    if before.address + length == address, before.offset + length == offset {
+                        files[slot.level].runs[last].count += 1
+                        continue
+                    }
+                }
+                files[slot.level].runs.append(Run(address: address, offset: offset, count: 1))
+            }
+        }
+        files.removeAll { $0.runs.isEmpty }
+    }
+
+    /// Whether the pages of the vDSO are those of this kernel: programs know where in it its functions are.
+    func isOfThisKernel(_ vdso: Range<UInt64>) -> Bool {
+        guard let own = UnsafeRawPointer(bitPattern: Self.ownVDSO),
+            kernels.count * pageSize == Int(vdso.upperBound - vdso.lowerBound)
+        else { return false }
+        return kernels.allSatisfy { path, run in
+            guard let file = try? Descriptor.open(path, O_RDONLY) else { return false }
+            var page = [UInt8](repeating: 0, count: pageSize)
+            return pread(file.raw, &page, pageSize, off_t(run.offset)) == pageSize
+                && memcmp(page, own + Int(run.address - vdso.lowerBound), pageSize) == 0
+        }
+    }
+
+    /// Where this process has it; 0 where it has none.
+    private static let ownVDSO: UInt = {
+        let lines = ProcText("/proc/self/maps")?.bytes.split(separator: newline) ?? []
+        let area = lines.lazy.compactMap { LiveArea(header: $0) }.first { $0.name == "[vdso]" }
+        return area.map { UInt($0.start) } ?? 0
+    }()
+
+    /// Copies them into a process, which stands still, whatever its mappings allow.
+    func copy(to process: Int32) throws(CriuImageError) {
+        do throws(SystemError) {
+            let memory = try Descriptor.open("/proc/\(process)/mem", O_RDWR)
+            let room = UnsafeMutableRawBufferPointer.allocate(byteCount: Self.piece, alignment: pageSize)
+            defer { room.deallocate() }
+            for (path, runs) in files {
+                let file = try Descriptor.open(path, O_RDONLY)
+                for run in runs { try Self.copy(run, from: file, to: memory, through: room) }
+            }
+        } catch { throw CriuImageError("pages", "cannot be copied", cause: error) }
+    }
+
+    /// Bytes that are read at once.
+    private static let piece = 1 << 20
+
+    private static func copy(
+        _ run: Run, from file: borrowing Descriptor, to memory: borrowing Descriptor,
+        through room: UnsafeMutableRawBufferPointer
+    ) throws(SystemError) {
+        let (from, to) = (file.raw, memory.raw)
+        let size = run.count * pageSize
+        var done = 0
+        while done < size {
+            let wanted = min(size - done, room.count)
+            let got = try retrying("pread") {
+                pread(from, room.baseAddress, wanted, off_t(run.offset) + off_t(done))
+            }
+            guard got > 0, got % pageSize == 0 else { throw SystemError(call: "pread", code: EIO) }
+            // Addresses of programs are positive.
+            let put = try retrying("pwrite") {
+                pwrite(to, room.baseAddress, got, off_t(run.address) + off_t(done))
+            }
+            guard put == got else { throw SystemError(call: "pwrite", code: EFAULT, subject: "memory") }
+            done += got
+        }
+    }
+}

@@ -1,0 +1,313 @@
+import CCriuImages
+import CTwin
+import Glibc
+
+/// Writes the script that makes the processes of an image directory anew.
+///
+/// PID 1 opens every file of the tree, at numbers from `firstShared` on, and makes the pipes; its children inherit them. Then
+/// each process makes its own children, gives up all memory but the script's, maps what it had, puts the descriptors in
+/// their places and stands still to get its memory's content. Behind that stop come signals, timers and rights.
+struct RebuildBuilder {
+    private let images: Predecessor
+    private let checked: ClockTime
+    private var script = RebuildScript()
+    private(set) var notes: [UInt8] = []
+    private(set) var scores: [(pid: Int32, memoryScore: Int32)] = []
+    private(set) var kernelSize: UInt64 = 0
+    private(set) var kernelPlaces: Set<UInt64> = []
+    private var starts: [Int32: RebuildScript.Label] = [:]
+    private var shared: [UInt32: Int32] = [:]
+    private var isListenerFound = false
+
+    /// The listening socket of a fresh PID 1, and where it is kept meanwhile.
+    private static let listener: Int32 = 3
+    private static let keptListener: Int32 = 511
+    private static let firstShared: Int32 = 512
+    /// Fewer descriptors than RLIMIT_NOFILE of PID 1 allows.
+    private static let mostShared = 256
+
+    init(_ images: Predecessor, checked: ClockTime) throws(CriuImageError) {
+        (self.images, self.checked) = (images, checked)
+        guard images.processes.first?.pid == 1 else {
+            throw CriuImageError("pstree.img", "does not begin with PID 1")
+        }
+    }
+
+    /// The script, where it is to lie, how much room that takes, and where the ground's values belong.
+    func finished() -> (script: [UInt8], gaps: [(at: Int, value: Int)], place: UInt64, room: UInt64) {
+        // As large wherever it lies.
+        let size = UInt64(script.bytes(at: 0).bytes.count)
+        // Code before it, a stack behind it (Sources/CTwin/rebuild.c).
+        let room = (Page.size + size + 8192 + Page.size - 1) / Page.size * Page.size
+        var place: UInt64 = 0x1000_0000
+        let areas = images.processes.flatMap(\.areas)
+        while areas.contains(where: { $0.end > place && $0.start < place + room }) { place += room }
+        let (bytes, gaps) = script.bytes(at: place + Page.size)
+        return (bytes, gaps, place, room)
+    }
+
+    mutating func build() throws(CriuImageError) {
+        for process in images.processes { starts[process.pid] = script.label() }
+        // struct stat, st_mode: S_IFSOCK. A PID 1 of another version has it elsewhere.
+        let status = script.put([UInt8](repeating: 0, count: 144))
+        script.call(Call.fstat, [.signed(Self.listener), .data(status)])
+        script.expect(status + 24, 0o140000, mask: 0o170000)
+        script.call(Call.dup3, [.signed(Self.listener), .signed(Self.keptListener), .signed(O_CLOEXEC)])
+        try openFiles()
+        for process in images.processes {
+            script.place(starts[process.pid]!)
+            try build(process)
+        }
+        guard isListenerFound else { throw CriuImageError("files.img", "has no socket of PID 1") }
+    }
+
+    // MARK: Files
+
+    private mutating func openFiles() throws(CriuImageError) {
+        let used = images.files.filter { $0.value.uses > 0 && $0.value.type != FD_TYPES__UNIXSK }
+        guard used.count <= Self.mostShared else {
+            throw CriuImageError("files.img", "has \(used.count) files")
+        }
+        for (index, id) in used.keys.sorted().enumerated() { shared[id] = Self.firstShared + Int32(index) }
+        var pipes: [UInt32: [(id: UInt32, file: Predecessor.OpenFile)]] = [:]
+        for (id, file) in used.sorted(by: { $0.key < $1.key }) {
+            if file.type == FD_TYPES__PIPE {
+                pipes[file.pipe, default: []].append((id, file))
+            } else {
+                try open(file, as: shared[id]!)
+            }
+        }
+        for (pipe, ends) in pipes.sorted(by: { $0.key < $1.key }) { try makePipe(pipe, ends) }
+    }
+
+    private mutating func open(_ file: Predecessor.OpenFile, as number: Int32) throws(CriuImageError) {
+        guard file.type == FD_TYPES__REG, file.name.hasPrefix("/"), isWhole(file.name) else {
+            throw CriuImageError("files.img", "has a file of another kind")
+        }
+        let opened = script.put(words: [0]), status = script.put([UInt8](repeating: 0, count: 144))
+        let name = script.put(path: file.name)
+        let flags = Int32(bitPattern: file.flags) & ~(O_CREAT | O_EXCL | O_TRUNC) | O_CLOEXEC | O_NOCTTY
+        script.call(Call.openat, [.signed(AT_FDCWD), .data(name), .signed(flags), 0], store: opened)
+        script.call(Call.fstat, [.found(opened), .data(status)])
+        // Of struct stat: st_mode, st_size, st_ctim.
+        if let mode = file.mode { script.expect(status + 24, UInt64(mode), mask: 0xffff_ffff) }
+        if let size = file.size { script.expect(status + 48, size) }
+        if file.hasBuildID { script.expect(status + 104, notAfter: checked) }
+        if file.position != 0 {
+            script.call(Call.lseek, [.found(opened), .number(file.position), .signed(SEEK_SET)])
+        }
+        script.call(Call.dup3, [.found(opened), .signed(number), .signed(O_CLOEXEC)])
+        script.call(Call.close, [.found(opened)])
+    }
+
+    private mutating func makePipe(
+        _ pipe: UInt32, _ ends: [(id: UInt32, file: Predecessor.OpenFile)]
+    ) throws(CriuImageError) {
+        let pair = script.put(words: [0])
+        script.call(Call.pipe2, [.data(pair), .signed(O_CLOEXEC)])
+        for (id, file) in ends {
+            let access = Int32(bitPattern: file.flags) & O_ACCMODE
+            guard access == O_RDONLY || access == O_WRONLY,
+                ends.filter({ Int32(bitPattern: $0.file.flags) & O_ACCMODE == access }).count == 1
+            else { throw CriuImageError("files.img", "has a pipe that was opened by its name") }
+            let end = access == O_RDONLY ? pair : pair + 4
+            let flags = Int32(bitPattern: file.flags) & ~O_ACCMODE
+            if flags & O_NONBLOCK != flags { throw CriuImageError("files.img", "has a pipe of another kind") }
+            if flags != 0 { script.call(Call.fcntl, [.found(end), .signed(F_SETFL), .signed(flags)]) }
+            script.call(Call.dup3, [.found(end), .signed(shared[id]!), .signed(O_CLOEXEC)])
+        }
+        if let size = images.pipeSizes[pipe] {
+            script.call(Call.fcntl, [.found(pair), .signed(F_SETPIPE_SZ), .number(UInt64(size))])
+        }
+        script.call(Call.close, [.found(pair)])
+        script.call(Call.close, [.found(pair + 4)])
+    }
+
+    // MARK: Processes
+
+    private func number(of file: UInt32) throws(CriuImageError) -> Int32 {
+        guard let number = shared[file] else { throw CriuImageError("files.img", "has no entry \(file)") }
+        return number
+    }
+
+    private mutating func build(_ process: Predecessor.Process) throws(CriuImageError) {
+        let core = try RebuildCore(process, images)
+        notes += core.noteBytes
+        scores.append((process.pid, core.memoryScore))
+        try takePlace(process)
+        try giveBirth(process)
+        try map(process)
+        try placeDescriptors(process)
+        script.call(Call.prctl, [.number(Control.name), .data(script.put(path: core.name))])
+        script.stop()
+        core.write(to: &script)
+        script.stop()
+    }
+
+    /// Its session and group, while its parent's are what it inherits.
+    private mutating func takePlace(_ process: Predecessor.Process) throws(CriuImageError) {
+        if process.pid == 1 { return }
+        let pid = UInt32(process.pid)
+        guard let parent = images.processes.first(where: { UInt32($0.pid) == process.parent }) else {
+            throw CriuImageError("pstree.img", "has no parent of process \(pid)")
+        }
+        if process.session == pid {
+            script.call(Call.setsid, [])
+            if process.group == pid { return }
+        } else if process.session != parent.session {
+            throw CriuImageError("pstree.img", "has a session of another")
+        }
+        if process.group == pid {
+            script.call(Call.setpgid, [0, 0])
+        } else if process.group != parent.group || process.session == pid {
+            throw CriuImageError("pstree.img", "has a process group of another")
+        }
+    }
+
+    private mutating func giveBirth(_ process: Predecessor.Process) throws(CriuImageError) {
+        for child in images.processes where child.parent == UInt32(process.pid) && child.pid != 1 {
+            guard child.directories.entries.count == 1 else { throw CriuImageError("fs", "is missing") }
+            let wanted = script.put(words: [UInt64(child.pid)])
+            // struct clone_args
+            var words = [UInt64](repeating: 0, count: 11)
+            (words[4], words[9]) = (UInt64(SIGCHLD), 1)
+            let arguments = script.put(words: words)
+            script.point(arguments + 64, to: wanted)
+            script.birth([
+                .data(arguments), .number(UInt64(words.count * 8)), .step(starts[child.pid]!),
+                .number(UInt64(child.pid)),
+            ])
+        }
+    }
+
+    // MARK: Memory
+
+    private mutating func map(_ process: Predecessor.Process) throws(CriuImageError) {
+        func strange(_ what: String) -> CriuImageError { CriuImageError(process.map.name, what) }
+        for gap in stride(from: 0, to: 6, by: 2) {
+            script.callForRange(Call.munmap, [.ground(gap), .ground(gap + 1)])
+        }
+        let kernels = process.areas.filter { $0.status & (AreaStatus.vdso | AreaStatus.vvar) != 0 }
+        guard let first = kernels.first, let last = kernels.last,
+            zip(kernels, kernels.dropFirst()).allSatisfy({ $0.end == $1.start })
+        else { throw strange("has the kernel's mappings at odd places") }
+        let size = last.end - first.start
+        guard kernelSize == 0 || kernelSize == size else { throw strange("is of another kernel") }
+        kernelSize = size
+        kernelPlaces.insert(first.start)
+        for index in 0..<RebuildPlan.mostKernelAreas {
+            let value = 6 + index * 3
+            script.callForRange(
+                Call.mremap,
+                [
+                    .ground(value), .ground(value + 1), .ground(value + 1),
+                    .signed(Self.moveAndFix), .ground(value + 2, plus: first.start),
+                ])
+        }
+        for area in process.areas where area.status & AreaStatus.kernels == 0 {
+            try map(area, strange)
+        }
+        try describe(process, strange)
+    }
+
+    private mutating func map(
+        _ area: Predecessor.Area, _ strange: (String) -> CriuImageError
+    ) throws(CriuImageError) {
+        let flags = Int32(bitPattern: area.flags)
+        let known = MAP_PRIVATE | MAP_SHARED | MAP_ANONYMOUS | MAP_GROWSDOWN | MAP_NORESERVE
+        guard flags & ~known == 0 else { throw strange("has a mapping of another kind") }
+        var file: Int32 = -1
+        if area.status & AreaStatus.privateAnonymous != 0 {
+            guard flags & MAP_ANONYMOUS != 0, flags & MAP_PRIVATE != 0 else { throw strange("shares memory") }
+        } else if area.status & (AreaStatus.privateFile | AreaStatus.sharedFile) != 0 {
+            // Through what is shared and was opened for it a file may be written to, once that is allowed (mprotect(2)).
+            let opened = Int32(bitPattern: area.descriptorFlags ?? UInt32(O_RDWR)) & O_ACCMODE
+            guard area.status & AreaStatus.privateFile != 0 || opened == O_RDONLY else {
+                throw strange("may write to a file that it has mapped")
+            }
+            file = try number(of: UInt32(truncatingIfNeeded: area.file))
+        } else {
+            throw strange("has a mapping of another kind")
+        }
+        script.call(
+            Call.mmap,
+            [
+                .number(area.start), .number(area.end - area.start), .number(UInt64(area.protection)),
+                .signed(flags | Self.fixed), .signed(file), .number(area.offset),
+            ])
+        for advice in 0..<UInt64(64) where area.advice >> advice & 1 != 0 {
+            script.call(
+                Call.madvise, [.number(area.start), .number(area.end - area.start), .number(advice)])
+        }
+    }
+
+    /// MREMAP_MAYMOVE and MREMAP_FIXED.
+    private static let moveAndFix: Int32 = 3
+    /// MAP_FIXED_NOREPLACE
+    private static let fixed: Int32 = 0x100000
+
+    /// What /proc tells of its memory, and its program: struct prctl_mm_map.
+    private mutating func describe(
+        _ process: Predecessor.Process, _ strange: (String) -> CriuImageError
+    ) throws(CriuImageError) {
+        let (words, vector, isHugeDisabled, dumpable) = try process.map.decodeOnly(
+            mm_entry__unpack, mm_entry__free_unpacked
+        ) { entry in
+            let map = entry.pointee
+            return (
+                [
+                    map.mm_start_code, map.mm_end_code, map.mm_start_data, map.mm_end_data,
+                    map.mm_start_brk, map.mm_brk, map.mm_start_stack, map.mm_arg_start, map.mm_arg_end,
+                    map.mm_env_start, map.mm_env_end,
+                ], numbers(map.mm_saved_auxv, map.n_mm_saved_auxv),
+                map.has_thp_disabled != 0 && map.thp_disabled != 0,
+                map.has_dumpable == 0 ? 1 : map.dumpable
+            )
+        }
+        // Of 2 the kernel alone decides.
+        guard dumpable == 0 || dumpable == 1, !isHugeDisabled else {
+            throw strange("has attributes of its own")
+        }
+        let program = try number(of: process.program)
+        let auxiliary = script.put(words: vector)
+        let size = UInt64(vector.count * 8)
+        let description = script.put(words: words + [0, size | UInt64(UInt32(bitPattern: program)) << 32])
+        script.point(description + words.count * 8, to: auxiliary)
+        script.call(
+            Call.prctl,
+            [
+                .number(Control.memory), .number(Control.memoryMap), .data(description),
+                .number(UInt64(words.count * 8 + 16)), 0,
+            ])
+    }
+
+    // MARK: Descriptors and directories
+
+    private mutating func placeDescriptors(_ process: Predecessor.Process) throws(CriuImageError) {
+        let mask = try process.directories.decodeOnly(fs_entry__unpack, fs_entry__free_unpacked) {
+            $0.pointee.has_umask == 0 ? nil : $0.pointee.umask
+        }
+        guard let mask, images.files[process.root]?.name == "/" else {
+            throw CriuImageError(process.directories.name, "has a root of its own, or no mask")
+        }
+        script.call(Call.fchdir, [.signed(try number(of: process.workingDirectory))])
+        script.call(Call.umask, [.number(UInt64(mask))])
+        script.call(Call.close_range, [0, .signed(Self.keptListener - 1), 0])
+        for descriptor in process.descriptors {
+            guard descriptor.number < Self.keptListener else {
+                throw CriuImageError("fdinfo", "has descriptor \(descriptor.number)")
+            }
+            var from = Self.keptListener
+            if descriptor.type == FD_TYPES__UNIXSK {
+                guard !isListenerFound else { throw CriuImageError("fdinfo", "has two sockets") }
+                isListenerFound = true
+            } else {
+                from = try number(of: descriptor.file)
+            }
+            // FD_CLOEXEC
+            let flags = descriptor.flags & 1 == 0 ? 0 : O_CLOEXEC
+            script.call(Call.dup3, [.signed(from), .signed(descriptor.number), .signed(flags)])
+        }
+        script.call(Call.close_range, [.signed(Self.keptListener), .number(UInt64(UInt32.max)), 0])
+    }
+}
