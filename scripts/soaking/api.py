@@ -179,8 +179,9 @@ class Connection:
     def save(self, name, **more):
         return self.call("POST", f"/v1/sandboxes/{name}/save", more)
 
-    def restore(self, name, snapshot=None):
-        return self.call("POST", f"/v1/sandboxes/{name}/restore", {"snapshot": snapshot} if snapshot else {})
+    def restore(self, name, snapshot=None, **options):
+        options |= {"snapshot": snapshot} if snapshot else {}
+        return self.call("POST", f"/v1/sandboxes/{name}/restore", options)
 
     def fork(self, source, prefix, count=1):
         return self.call("POST", "/v1/fork", {"source": source, "count": count, "prefix": prefix})

@@ -117,7 +117,7 @@ def blocked_criu(server, connection, number):
     connection.create("a")
     connection.say("a", "main", "x=1")
     saved = connection.save("a")["id"]
-    for call in (lambda one: one.save("a", engine="criu"), lambda one: one.restore("a", saved)):
+    for call in (lambda one: one.save("a", engine="criu"), lambda one: one.restore("a", saved, engine="criu")):
         for _ in range(20):
             under_way, pid = stopped_worker(server, server.path, call)
             if pid and under_way.is_under_way:
