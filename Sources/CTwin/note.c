@@ -152,7 +152,6 @@ bool vectors_give(const struct cnote *note, pid_t pid) {
 // <linux/ptrace.h>; not in every <sys/ptrace.h>.
 #define GET_FILTER ((enum __ptrace_request)0x420c)
 #define GET_METADATA ((enum __ptrace_request)0x420d)
-#define GET_RSEQ ((enum __ptrace_request)0x420f)
 
 static bool note_filters(size_t at, pid_t pid) {
     struct {
@@ -179,12 +178,8 @@ static bool note_filters(size_t at, pid_t pid) {
 
 static bool note_sequence(struct cnote *note, const struct task *task) {
     enum { SEQUENCE_AT = 8 };  // rseq_cs of struct rseq
-    struct {
-        uint64_t pointer;
-        uint32_t size, signature, flags, pad;
-    } known = {0};
-    if (ptrace(GET_RSEQ, task->pid, (long)sizeof known, &known) < 0)
-        return refuse("process %d: its restartable sequences cannot be asked for", task->pid);
+    struct sequences known;
+    if (!task_sequences(task, &known)) return false;
     uint64_t sequence = 0;
     if (known.pointer && !memory_read(task->pid, known.pointer + SEQUENCE_AT, &sequence, sizeof sequence)) return false;
     // The kernel would take what it is made to run for the sequence broken off.

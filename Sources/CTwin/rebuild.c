@@ -107,17 +107,11 @@ static bool place_script(struct task *task, pid_t asker) {
     return good;
 }
 
-// <linux/ptrace.h>; not in every <sys/ptrace.h>.
-#define GET_RSEQ ((enum __ptrace_request)0x420f)
-
 /// Takes its restartable sequences away: the kernel would write to where they were.
 static bool end_sequences(struct task *task) {
     enum { UNREGISTER = 1, RSEQ = 334 };
-    struct {
-        uint64_t pointer;
-        uint32_t size, signature, flags, pad;
-    } known = {0};
-    if (ptrace(GET_RSEQ, task->pid, (long)sizeof known, &known) < 0) return refuse("rseq cannot be asked for");
+    struct sequences known;
+    if (!task_sequences(task, &known)) return false;
     if (!known.pointer) return true;
     return task_call(task, RSEQ, known.pointer, known.size, UNREGISTER, known.signature) == 0 ||
            refuse("restartable sequences cannot be ended");

@@ -348,17 +348,20 @@ void rewind_call(struct user_regs_struct *registers) {
     registers->orig_rax = -1UL;
 }
 
+bool task_sequences(const struct task *task, struct sequences *known) {
+    // PTRACE_GET_RSEQ_CONFIGURATION; not in every <sys/ptrace.h>.
+    enum { GET_RSEQ = 0x420f };
+    *known = (struct sequences){0};
+    return ptrace((enum __ptrace_request)GET_RSEQ, task->pid, sizeof *known, known) >= 0 ||
+           refuse("process %d: its restartable sequences cannot be asked for", task->pid);
+}
+
 bool task_is_in_sequence(const struct task *task) {
-    // <linux/ptrace.h>, PTRACE_GET_RSEQ_CONFIGURATION; of struct rseq the field rseq_cs.
-    struct {
-        uint64_t pointer;
-        uint32_t size, signature, flags, pad;
-    } known = {0};
-    enum { GET_RSEQ = 0x420f, SEQUENCE_AT = 8 };
+    enum { SEQUENCE_AT = 8 };  // rseq_cs of struct rseq
+    struct sequences known;
     uint64_t sequence = 0;
     if ((long)task->registers.orig_rax >= 0) return false;
-    if (ptrace((enum __ptrace_request)GET_RSEQ, task->pid, sizeof known, &known) < 0 ||
-        !known.pointer) return false;
+    if (!task_sequences(task, &known) || !known.pointer) return false;
     return !memory_read(task->pid, known.pointer + SEQUENCE_AT, &sequence, sizeof sequence) || sequence;
 }
 

@@ -75,6 +75,15 @@ bool task_keep(struct task *task);
 /// what the kernel knew of it.
 void rewind_call(struct user_regs_struct *registers);
 
+/// What the kernel knows of a process's restartable sequences (<linux/ptrace.h>, struct ptrace_rseq_configuration): where
+/// its struct rseq lies, 0 for nowhere.
+struct sequences {
+    uint64_t pointer;
+    uint32_t size, signature, flags, pad;
+};
+/// Asks for them; false with `why` set.
+bool task_sequences(const struct task *task, struct sequences *known);
+
 /// Whether it was stopped outside of any system call with a restartable sequence begun (rseq(2)), which the
 /// kernel takes for broken off by whatever it is made to call.
 bool task_is_in_sequence(const struct task *task);

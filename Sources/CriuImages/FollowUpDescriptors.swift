@@ -46,7 +46,7 @@ extension FollowUp {
             before.mounts[point] == file.mount, let position = live.position
         else { throw refusal("has another file open") }
         // CRIU reads the build-id of a program again.
-        guard !file.hasBuildID || live.changed < before.writtenSeconds else {
+        guard !file.hasBuildID || live.changed < before.written else {
             throw refusal("has a program open that changed")
         }
         let isRegular = live.look.mode & S_IFMT == S_IFREG

@@ -68,8 +68,7 @@ extension FollowUp {
         guard let status = one.live.status(of: live), status.st_nlink > 0, file.mode == status.st_mode,
             file.size == UInt64(status.st_size)
         else { throw one.refusal("has a file mapped that changed: \(live.name)") }
-        let changed = Double(status.st_ctim.tv_sec) + Double(status.st_ctim.tv_nsec) / 1e9
-        guard !file.hasBuildID || changed < before.writtenSeconds else {
+        guard !file.hasBuildID || ClockTime(status.st_ctim) < before.written else {
             throw one.refusal("has a program mapped that changed: \(live.name)")
         }
     }

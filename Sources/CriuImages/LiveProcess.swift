@@ -156,8 +156,10 @@ struct LiveDescriptor {
         guard target.hasPrefix("pipe:["), target.hasSuffix("]") else { return nil }
         return UInt64(target.dropFirst(6).dropLast())
     }
-    /// When its file was changed last, in seconds since 1970 (st_ctim of stat(2)).
-    var changed: Double { Double(look.changed) + Double(look.changed_nanoseconds) / 1e9 }
+    /// When its file was changed last (st_ctim of stat(2)).
+    var changed: ClockTime {
+        ClockTime(seconds: Int64(look.changed), nanoseconds: Int64(look.changed_nanoseconds))
+    }
     var isFile: Bool { target.hasPrefix("/") }
     var isSocket: Bool { target.hasPrefix("socket:[") }
 }

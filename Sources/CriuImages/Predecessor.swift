@@ -81,8 +81,7 @@ public final class Predecessor: @unchecked Sendable {
     /// What fits into each pipe; all of them were empty.
     let pipeSizes: [UInt32: UInt32]
     let names: [String]
-    /// When files.img was written, in seconds since 1970: CRIU reads again what programs changed since.
-    let writtenSeconds: Double
+    /// When files.img was written, by CLOCK_REALTIME: CRIU reads again what programs changed since.
     public let written: ClockTime
     let clocksName: String
     let hostnameName: String?
@@ -137,9 +136,7 @@ public final class Predecessor: @unchecked Sendable {
             guard stat("\(path)/files.img", &status) == 0 else {
                 throw CriuImageError("files.img", "is missing", cause: .last("stat", "files.img"))
             }
-            writtenSeconds = Double(status.st_mtim.tv_sec) + Double(status.st_mtim.tv_nsec) / 1e9
-            written = ClockTime(
-                seconds: Int64(status.st_mtim.tv_sec), nanoseconds: Int64(status.st_mtim.tv_nsec))
+            written = ClockTime(status.st_mtim)
             hostnameName = names.first { $0.hasPrefix("utsns-") }
         } catch { throw FollowUpRefusal(error.description) }
     }

@@ -35,10 +35,8 @@ struct RebuildBuilder {
 
     /// The script, where it is to lie, how much room that takes, and where the ground's values belong.
     func finished() -> (script: [UInt8], gaps: [(at: Int, value: Int)], place: UInt64, room: UInt64) {
-        // As large wherever it lies.
-        let size = UInt64(script.bytes(at: 0).bytes.count)
         // Code before it, a stack behind it (Sources/CTwin/rebuild.c).
-        let room = (Page.size + size + 8192 + Page.size - 1) / Page.size * Page.size
+        let room = (Page.size + UInt64(script.size) + 8192 + Page.size - 1) / Page.size * Page.size
         var place: UInt64 = 0x1000_0000
         let areas = images.processes.flatMap(\.areas)
         while areas.contains(where: { $0.end > place && $0.start < place + room }) { place += room }
@@ -166,7 +164,6 @@ struct RebuildBuilder {
 
     private mutating func giveBirth(_ process: Predecessor.Process) throws(CriuImageError) {
         for child in images.processes where child.parent == UInt32(process.pid) && child.pid != 1 {
-            guard child.directories.entries.count == 1 else { throw CriuImageError("fs", "is missing") }
             let wanted = script.put(words: [UInt64(child.pid)])
             // struct clone_args
             var words = [UInt64](repeating: 0, count: 11)

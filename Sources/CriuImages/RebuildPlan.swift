@@ -3,23 +3,6 @@ import CTwin
 import Glibc
 import LinuxSystem
 
-/// What a clock shows.
-public struct ClockTime: Sendable {
-    public let seconds: Int64
-    public let nanoseconds: Int64
-
-    /// What the machine's CLOCK_REALTIME shows, as files are dated by it: a tick of the kernel behind.
-    public static var now: ClockTime {
-        var time = timespec()
-        clock_gettime(CLOCK_REALTIME_COARSE, &time)
-        return ClockTime(seconds: Int64(time.tv_sec), nanoseconds: Int64(time.tv_nsec))
-    }
-
-    public init(seconds: Int64, nanoseconds: Int64) {
-        (self.seconds, self.nanoseconds) = (seconds, nanoseconds)
-    }
-}
-
 /// How the processes of a snapshot are made anew in a fresh sandbox without CRIU: what each is to do, and what is done to it
 /// from outside.
 ///
@@ -48,7 +31,8 @@ public final class RebuildPlan: Sendable {
     /// Bytes of what the kernel maps for itself.
     private let kernelSize: UInt64
     private let kernelPlaces: Set<UInt64>
-    let chains: [(pid: Int32, chain: PageRuns)]
+    /// Of each process, in the order of `processes`.
+    private let pages: [PageRuns]
 
     /// More pages are left to CRIU and what comes in behind (64 MiB).
     static let mostPages = 16384
@@ -72,7 +56,7 @@ public final class RebuildPlan: Sendable {
                 throw CriuImageError("utsns", "has odd names")
             }
             clocks = try directory.clocks(in: images.clocksName)
-            var chains: [(pid: Int32, chain: PageRuns)] = []
+            var pages: [PageRuns] = []
             for process in images.processes {
                 let kernels = process.areas.filter { $0.status & AreaStatus.vdso != 0 }
                 guard let chain = try PageChain("pagemap-\(process.pid).img", in: directory),
@@ -82,10 +66,10 @@ public final class RebuildPlan: Sendable {
                 guard runs.isOfThisKernel(vdso.start..<vdso.end) else {
                     throw CriuImageError(process.map.name, "is of another kernel")
                 }
-                chains.append((process.pid, runs))
+                pages.append(runs)
             }
-            self.chains = chains
-            pageCount = chains.reduce(0) { $0 + $1.chain.pageCount }
+            self.pages = pages
+            pageCount = pages.reduce(0) { $0 + $1.pageCount }
             guard pageCount <= Self.mostPages else {
                 throw CriuImageError("pagemap", "has \(pageCount) pages")
             }
@@ -106,11 +90,9 @@ public final class RebuildPlan: Sendable {
             zip(kernels, kernels.dropFirst()).allSatisfy({ $0.end == $1.start })
         else { return nil }
         // Moved over itself it would be lost.
-        guard
-            kernelPlaces.allSatisfy({ $0 == first.start || $0 + kernelSize <= first.start || $0 >= last.end }
-            ),
-            !kernelPlaces.contains(first.start)
-        else { return nil }
+        guard kernelPlaces.allSatisfy({ $0 + kernelSize <= first.start || $0 >= last.end }) else {
+            return nil
+        }
         let lower = place < first.start
         let (one, other) =
             lower
@@ -150,12 +132,7 @@ public final class RebuildPlan: Sendable {
 
     /// Copies the memory of all processes, which stand still; `hostPids` has the host's pid of each, in the order of `processes`.
     public func fillMemory(of hostPids: [Int32]) throws(CriuImageError) {
-        for (pid, chain) in chains {
-            guard let index = processes.firstIndex(where: { $0.pid == pid }), index < hostPids.count else {
-                continue
-            }
-            try chain.copy(to: hostPids[index])
-        }
+        for (pages, process) in zip(pages, hostPids) { try pages.copy(to: process) }
     }
 }
 

@@ -92,15 +92,22 @@ struct RebuildScript {
     /// The word at `place` becomes the address of the data at `target`.
     mutating func point(_ place: Int, to target: Int) { addresses.append((place, target)) }
 
+    /// Where the steps begin, and how long all of it is, wherever it lies; in bytes.
+    private var stepsStart: Int {
+        let before = MemoryLayout<crebuild_state>.size + data.count
+        return before + (-before & 7)
+    }
+    var size: Int { stepsStart + steps.count * MemoryLayout<crebuild_step>.stride }
+
     /// A struct crebuild_state, the data and the steps, as they are to lie at `place`, and where in it what the ground
     /// decides is missing.
     func bytes(at place: UInt64) -> (bytes: [UInt8], gaps: [(at: Int, value: Int)]) {
         let head = MemoryLayout<crebuild_state>.size
         let dataAt = place + UInt64(head)
         let stepSize = MemoryLayout<crebuild_step>.stride
-        let stepsStart = head + data.count + (-(head + data.count) & 7)
+        let stepsStart = stepsStart
         let stepsAt = place + UInt64(stepsStart)
-        var bytes = [UInt8](repeating: 0, count: stepsStart + steps.count * stepSize)
+        var bytes = [UInt8](repeating: 0, count: size)
         var gaps: [(at: Int, value: Int)] = []
         bytes.withUnsafeMutableBytes { buffer in
             buffer.storeBytes(of: stepsAt, as: UInt64.self)
