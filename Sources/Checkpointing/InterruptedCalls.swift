@@ -13,11 +13,7 @@ extension SaveAttempt {
     func mendInterruptedCalls(
         worker: Int32, _ report: @Sendable (String) -> Void
     ) throws(ErrorMessage) {
-        do throws(CriuImageError) {
-            interrupted = try ImageDirectory(staging.processPath).interruptedCalls()
-        } catch {
-            throw ErrorMessage(.internal, "the process image cannot be read back", cause: error.description)
-        }
+        interrupted = try readingBack { images throws(CriuImageError) in try images.interruptedCalls() }
         // ckpt-init waits for ever and asks again by itself; so do most sandboxes' only interrupted threads.
         let others = interrupted.filter { $0.process != 1 }
         if others.isEmpty { return }
@@ -45,6 +41,25 @@ extension SaveAttempt {
             }
         } catch {
             report("sandbox \(sandbox.name): calls of its processes end with EINTR after a save: \(error)")
+        }
+    }
+
+    /// Finds out which timers were just due when they were dumped as set by nobody; by now they have fired.
+    ///
+    /// Every process must stand still.
+    func lookAtTimersAgain() throws(ErrorMessage) {
+        let timers = try readingBack { images throws(CriuImageError) in try images.timersWithoutTime() }
+        let ids = tree.hostIDs(of: timers.map { ($0.process, $0.process) })
+        for timer in timers {
+            if let id = ids[timer.process] { firedTimers[timer.file] = timer.expirations(in: id) }
+        }
+    }
+
+    private func readingBack<Result>(
+        _ read: (borrowing ImageDirectory) throws(CriuImageError) -> Result
+    ) throws(ErrorMessage) -> Result {
+        do throws(CriuImageError) { return try read(try ImageDirectory(staging.processPath)) } catch {
+            throw ErrorMessage(.internal, "the process image cannot be read back", cause: error.description)
         }
     }
 }

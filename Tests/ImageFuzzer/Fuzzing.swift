@@ -92,7 +92,8 @@ struct Fuzzing {
         }
         guard edits else { return }
         try images.giveTreeItsOwnNetwork()
-        try images.keepTimersGoing()
+        _ = try images.timersWithoutTime()
+        try images.keepTimersGoing(fired: [:])
         _ = try images.inspect("fuzz", scope: scope, files: NoFiles())
     }
 
