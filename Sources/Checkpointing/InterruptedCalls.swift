@@ -44,18 +44,7 @@ extension SaveAttempt {
         }
     }
 
-    /// Finds out which timers were just due when they were dumped as set by nobody; by now they have fired.
-    ///
-    /// Every process must stand still.
-    func lookAtTimersAgain() throws(ErrorMessage) {
-        let timers = try readingBack { images throws(CriuImageError) in try images.timersWithoutTime() }
-        let ids = tree.hostIDs(of: timers.map { ($0.process, $0.process) })
-        for timer in timers {
-            if let id = ids[timer.process] { firedTimers[timer.file] = timer.expirations(in: id) }
-        }
-    }
-
-    private func readingBack<Result>(
+    func readingBack<Result>(
         _ read: (borrowing ImageDirectory) throws(CriuImageError) -> Result
     ) throws(ErrorMessage) -> Result {
         do throws(CriuImageError) { return try read(try ImageDirectory(staging.processPath)) } catch {

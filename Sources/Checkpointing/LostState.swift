@@ -16,7 +16,14 @@ struct LostState: Codable, Equatable {
     /// The settings of the network namespace that are not as in a fresh sandbox, by their paths below /proc/sys/net.
     var network: [String: String] = [:]
 
-    var isEmpty: Bool { processes.isEmpty && network.isEmpty }
+    /// nil in snapshots from before they were noted, and where there is none.
+    var sockets: [SocketAttributes]?
+    var counters: [CounterAttributes]?
+
+    var isEmpty: Bool { processes.isEmpty && network.isEmpty && sockets == nil && counters == nil }
+
+    mutating func add(_ socket: SocketAttributes) { sockets = (sockets ?? []) + [socket] }
+    mutating func add(_ counter: CounterAttributes) { counters = (counters ?? []) + [counter] }
 
     /// Reads it from a snapshot's process directory; empty where there is none.
     init(readingFrom directory: String) throws(ErrorMessage) {

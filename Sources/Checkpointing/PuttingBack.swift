@@ -24,7 +24,10 @@ struct PuttingBack {
         case .postSetupNamespaces:
             let failed = NetworkSettings.set(lost.network, in: root)
             warnings += failed.map { "net/\($0.key) could not be set to \($0.value) again" }
-        case .postRestore: setFromOutside(TreeOfTasks(root: root))
+        case .postRestore:
+            let tree = TreeOfTasks(root: root)
+            setFromOutside(tree)
+            setOpenFiles(tree)
         case .preResume: setPersonalities(TreeOfTasks(root: root), worker: moment.worker)
         default: break
         }
@@ -49,6 +52,36 @@ struct PuttingBack {
                 }
             }
         }
+    }
+
+    /// What belongs to open files is set on duplicates of their descriptors.
+    private mutating func setOpenFiles(_ tree: TreeOfTasks) {
+        let (sockets, counters) = (lost.sockets ?? [], lost.counters ?? [])
+        let holders = sockets.map(\.holder) + counters.map(\.holder)
+        if holders.isEmpty { return }
+        let ids = tree.hostIDs(of: holders.map { ($0.process, $0.process) })
+        for one in sockets {
+            guard let id = ids[one.holder.process],
+                let socket = Descriptor.duplicate(of: one.holder.descriptor, in: id)
+            else { continue }
+            for option in one.options {
+                do throws(SystemError) { try option.set(on: socket.raw) } catch {
+                    warn(one.holder, "option \(option.name) of level \(option.level) of the socket", error)
+                }
+            }
+        }
+        for one in counters {
+            guard let id = ids[one.holder.process],
+                let counter = Descriptor.duplicate(of: one.holder.descriptor, in: id)
+            else { continue }
+            do throws(SystemError) { try EventCounter.add(one.missing, to: counter.raw) } catch {
+                warn(one.holder, "the count of the eventfd", error)
+            }
+        }
+    }
+
+    private mutating func warn(_ holder: DescriptorHolder, _ what: String, _ error: SystemError) {
+        warnings.append("\(what) of \(holder) could not be put back: \(error.reason)")
     }
 
     /// A process alone can change its personality: so each is made to, by CRIU, which holds it.

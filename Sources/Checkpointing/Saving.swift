@@ -217,7 +217,7 @@ extension CheckpointManager {
                 attempt.hostBoottime = secondsSinceBoot()
                 // First, for whatever fails from here on, the processes run on; and --stop publishes within.
                 try attempt.mendInterruptedCalls(worker: notification.worker, report)
-                try attempt.lookAtTimersAgain()
+                try attempt.lookAtOpenFiles()
                 try attempt.checkCancelled()
                 try attempt.takeNames()
                 try takeMemory(attempt)

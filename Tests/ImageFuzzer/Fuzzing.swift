@@ -92,7 +92,7 @@ struct Fuzzing {
         }
         guard edits else { return }
         try images.giveTreeItsOwnNetwork()
-        _ = try images.timersWithoutTime()
+        _ = try images.filesWithMore()
         try images.keepTimersGoing(fired: [:])
         _ = try images.inspect("fuzz", scope: scope, files: NoFiles())
     }

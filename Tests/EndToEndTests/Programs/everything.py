@@ -239,6 +239,62 @@ def signal_descriptor():
 
 
 @check
+def event_counter():
+    counter = descriptor(libc.eventfd(7, 0))
+    count = (5 << 40) + 7
+    os.write(counter, struct.pack("Q", count - 7))
+
+    def verify():
+        assert struct.unpack("Q", os.read(counter, 8))[0] == count
+        os.write(counter, struct.pack("Q", count))
+    return verify
+
+
+@check
+def socket_options():
+    # By the numbers of include/uapi: Python does not know them all.
+    wanted = []
+
+    def options(family, kind, *values):
+        sock = socket.socket(family, kind)
+        for level, name, value in values:
+            sock.setsockopt(level, name, value)
+        wanted.extend((sock, level, name, sock.getsockopt(level, name, 16)) for level, name, _ in values)
+        return sock
+    # TCP_SYNCNT, TCP_LINGER2, TCP_DEFER_ACCEPT, TCP_CONGESTION, TCP_USER_TIMEOUT, TCP_FASTOPEN, SO_TIMESTAMP,
+    # IP_RECVERR
+    listener = options(
+        socket.AF_INET, socket.SOCK_STREAM, (6, 7, 4), (6, 8, 9), (6, 9, 7), (6, 13, b"reno"), (6, 18, 4321), (6, 23, 5),
+        (1, 29, 1), (0, 11, 1))
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    client = options(socket.AF_INET, socket.SOCK_STREAM, (6, 18, 1234), (6, 25, 5000))
+    client.connect(listener.getsockname())
+    client.send(b"x")
+    server, _ = listener.accept()
+    server.recv(1)
+    wanted.append((server, 6, 13, listener.getsockopt(6, 13, 16)))
+    # IP_MTU_DISCOVER, IP_RECVTTL, IP_RECVTOS, IP_MULTICAST_TTL, IP_MULTICAST_LOOP, IP_MULTICAST_ALL, UDP_GRO,
+    # SO_TIMESTAMPNS, SO_RXQ_OVFL
+    options(
+        socket.AF_INET, socket.SOCK_DGRAM, (0, 10, 2), (0, 12, 1), (0, 13, 1), (0, 33, 4), (0, 34, 0), (0, 49, 0),
+        (17, 104, 1), (1, 35, 1), (1, 40, 1))
+    # IPV6_UNICAST_HOPS, IPV6_MULTICAST_HOPS, IPV6_RECVERR, IPV6_RECVHOPLIMIT, IPV6_RECVTCLASS, IPV6_TCLASS
+    if os.path.exists("/proc/net/if_inet6"):
+        options(
+            socket.AF_INET6, socket.SOCK_DGRAM, (41, 16, 9), (41, 18, 4), (41, 25, 1), (41, 51, 1), (41, 66, 1),
+            (41, 67, 32))
+    options(socket.AF_UNIX, socket.SOCK_DGRAM, (1, 42, 5))  # SO_PEEK_OFF
+    options(socket.AF_NETLINK, socket.SOCK_RAW, (270, 11, 1), (270, 12, 1)).bind((0, 0))  # NETLINK_EXT_ACK, …_STRICT_CHK
+
+    def verify():
+        for sock, level, name, value in wanted:
+            now = sock.getsockopt(level, name, 16)
+            assert now == value, "option %d of level %d was %r and is %r" % (name, level, value, now)
+    return verify
+
+
+@check
 def timer_descriptor():
     timer = descriptor(libc.timerfd_create(1, 0))
     spec = struct.pack("qqqq", 0, 20_000_000, 0, 20_000_000)
