@@ -44,6 +44,42 @@ extension SaveAttempt {
         }
     }
 
+    /// Finds out which signals of timers came after CRIU had read what waits.
+    ///
+    /// Every process must stand still. What cannot be read is reported: then such a signal comes as late as CRIU has it.
+    func lookAtSignals(
+        worker: Int32, _ report: @Sendable (String) -> Void
+    ) throws(ErrorMessage) {
+        let dumped = try readingBack { images throws(CriuImageError) in try images.dumpedSignals() }
+        let ids = tree.hostIDs(
+            of: dumped.flatMap { one in
+                [(one.process, one.process)]
+                    + (one.hasTimers ? one.threads.map { (one.process, $0.thread) } : [])
+            })
+        var grown: [(process: Int32, thread: Int32?, id: Int32)] = []
+        for one in dumped {
+            if let id = ids[one.process], one.mayHaveGrown(leader: id) {
+                grown.append((one.process, nil, id))
+            }
+            for (thread, known) in one.threads {
+                guard let id = ids[thread], one.mayHaveGrown(thread: id, known: known) else { continue }
+                grown.append((one.process, thread, id))
+            }
+        }
+        if grown.isEmpty { return }
+        do throws(SystemError) {
+            let tasks = try HeldTasks(of: worker)
+            for queue in grown {
+                laterSignals.append(
+                    SignalQueue(
+                        process: queue.process, thread: queue.thread,
+                        signals: try tasks.pendingSignals(of: queue.id, shared: queue.thread == nil)))
+            }
+        } catch {
+            report("sandbox \(sandbox.name): signals that came while it was saved are not saved: \(error)")
+        }
+    }
+
     func readingBack<Result>(
         _ read: (borrowing ImageDirectory) throws(CriuImageError) -> Result
     ) throws(ErrorMessage) -> Result {

@@ -19,6 +19,8 @@ final class SaveAttempt {
     var hostBoottime: Double?
     /// The calls that were broken off, once the tree stands still.
     var interrupted: [InterruptedCall] = []
+    /// The queues of signals to which something was added after CRIU had read them.
+    var laterSignals: [SignalQueue] = []
     /// How often timers had fired that were dumped as set by nobody, by their numbers in files.img.
     var firedTimers: [UInt32: UInt64] = [:]
     /// The processes, once they stand still.

@@ -217,6 +217,7 @@ extension CheckpointManager {
                 attempt.hostBoottime = secondsSinceBoot()
                 // First, for whatever fails from here on, the processes run on; and --stop publishes within.
                 try attempt.mendInterruptedCalls(worker: notification.worker, report)
+                try attempt.lookAtSignals(worker: notification.worker, report)
                 try attempt.lookAtOpenFiles()
                 try attempt.checkCancelled()
                 try attempt.takeNames()
@@ -289,6 +290,7 @@ extension CheckpointManager {
                     try images.giveTreeItsOwnNetwork(and: attempt.names)
                 }
                 try images.restart(attempt.interrupted)
+                try images.replaceSignals(attempt.laterSignals)
                 try images.keepTimersGoing(fired: attempt.firedTimers)
                 processes = try images.processCount()
                 if !attempt.stops { attempt.timings.frozenMs = try images.dumpStatistics()?.frozen }

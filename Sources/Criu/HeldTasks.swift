@@ -29,6 +29,7 @@ public struct HeldTasks: ~Copyable {
         case singleStep = 9
         case getRegisters = 12
         case setRegisters = 13
+        case peekSignals = 0x4209
         case getSignalMask = 0x420a
         case setSignalMask = 0x420b
     }
@@ -107,6 +108,30 @@ public struct HeldTasks: ~Copyable {
         return Int(Int64(bitPattern: after.rax))
     }
 
+    /// The signals that wait for a thread, or with `shared` for its process, in the order they came, each a `siginfo_t`.
+    public func pendingSignals(of thread: Int32, shared: Bool) throws(SystemError) -> [[UInt8]] {
+        let arguments = UInt(clinux_borrowed_memory(borrowed))
+        let room = arguments + UInt(MemoryLayout<PeekArguments>.size)
+        var signals: [[UInt8]] = []
+        while true {
+            try write(
+                PeekArguments(offset: UInt64(signals.count), flags: shared ? 1 : 0, count: 1), at: arguments)
+            let count = try remote(.ptrace, Request.peekSignals.rawValue, UInt(thread), arguments, room)
+            if count == 0 { return signals }
+            var signal = [UInt8](repeating: 0, count: MemoryLayout<siginfo_t>.size)
+            let code = clinux_read_memory(worker, room, &signal, UInt(signal.count))
+            guard code == 0 else { throw SystemError(call: "process_vm_readv", code: code) }
+            signals.append(signal)
+        }
+    }
+
+    /// `struct ptrace_peeksiginfo_args` of <linux/ptrace.h>; flag 1 is PTRACE_PEEKSIGINFO_SHARED.
+    private struct PeekArguments: BitwiseCopyable {
+        let offset: UInt64
+        let flags: UInt32
+        let count: Int32
+    }
+
     private func poke(_ thread: Int32, _ offset: Offset, _ value: UInt64) throws(SystemError) {
         try ptrace(.pokeUser, thread, offset.rawValue, UInt(value))
     }
@@ -117,13 +142,15 @@ public struct HeldTasks: ~Copyable {
         try remote(.ptrace, request.rawValue, UInt(thread), address, data)
     }
 
-    private func remote(_ number: Call, _ arguments: UInt...) throws(SystemError) {
+    @discardableResult
+    private func remote(_ number: Call, _ arguments: UInt...) throws(SystemError) -> Int {
         let six = arguments + Array(repeating: 0, count: 6 - arguments.count)
         let result = clinux_borrowed_call(borrowed, number.rawValue, six)
         // The kernel's negative errnos (include/linux/err.h, MAX_ERRNO).
         if (-4095..<0).contains(result) {
             throw SystemError(call: "ptrace", code: Int32(-result), subject: "a task that CRIU holds")
         }
+        return result
     }
 
     private func read<Value: BitwiseCopyable>(_ address: UInt, as: Value.Type) throws(SystemError) -> Value {

@@ -60,7 +60,7 @@ extension ImageFile {
 
     /// Replaces one entry by what `change` makes of it; fields that are not described stay as they are.
     ///
-    /// `change` may only assign numbers: the message owns its strings and arrays.
+    /// The message owns its strings and arrays: `change` assigns numbers, and otherwise what malloc(3) has made.
     mutating func edit<Message>(
         _ index: Int, _ unpack: Unpack<Message>, _ free: Free<Message>,
         _ change: (UnsafeMutablePointer<Message>) throws(CriuImageError) -> Void

@@ -119,8 +119,8 @@ private enum Registers {
 }
 
 /// A set of signals, one bit each.
-private struct SignalNumbers {
-    private let bits: UInt64
+struct SignalNumbers {
+    let bits: UInt64
 
     /// As the kernel keeps it: signal N is bit N - 1.
     init(mask: UInt64) { bits = mask }

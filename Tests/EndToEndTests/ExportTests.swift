@@ -137,11 +137,12 @@ import Testing
                         try there("import", stdin: archive.prefix(part)), names: ["the archive is refused"])
                     #expect(eventually { there.staging.isEmpty }, "after \(part) bytes")
                 }
-                let fifo = "\(there.root).fifo"
-                mkfifo(fifo, 0o600)
-                defer { unlink(fifo) }
-                let client = try there.start("import", fifo)
-                let writer = try #require(FileHandle(forWritingAtPath: fifo))
+                // One each: while some process still has the first open, what nobody has read stays in it.
+                let fifos = ["\(there.root).fifo-1", "\(there.root).fifo-2"]
+                for fifo in fifos { mkfifo(fifo, 0o600) }
+                defer { for fifo in fifos { unlink(fifo) } }
+                let client = try there.start("import", fifos[0])
+                let writer = try #require(FileHandle(forWritingAtPath: fifos[0]))
                 try writer.write(contentsOf: archive.prefix(archive.count / 2))
                 #expect(eventually { !there.halfMade.isEmpty })
                 client.signal(SIGKILL)
@@ -149,10 +150,10 @@ import Testing
                 _ = client.wait()
                 #expect(eventually { there.staging.isEmpty })
                 // The server itself is killed in the middle: the next one sweeps.
-                let second = try there.start("import", fifo)
-                let again = try #require(FileHandle(forWritingAtPath: fifo))
+                let second = try there.start("import", fifos[1])
+                let again = try #require(FileHandle(forWritingAtPath: fifos[1]))
                 try again.write(contentsOf: archive.prefix(archive.count / 2))
-                #expect(eventually { !there.halfMade.isEmpty })
+                #expect(eventually { !there.halfMade.isEmpty }, "\(there.staging) \(there.serverLog)")
                 there.rememberServer()
                 kill(try #require(there.serverPID), SIGKILL)
                 try? again.close()

@@ -127,6 +127,29 @@ import Testing
         }
     }
 
+    /// CRIU reads which signals wait before it reads the timers: those that go off in between are in neither.
+    @Test(.enabled(if: Machine.has("gcc"), "needs gcc")) func alarmsWhileItIsSavedComeOnce() throws {
+        try withCkpt { ckpt in
+            let box = try ckpt.create("alarms")
+            try box.compile("alarms.c", "-pthread")
+            try box.say(
+                #"""
+                coproc A { ulimit -n 4096; exec /root/alarms; }
+                ask() { echo "$1" >&"${A[1]}"; IFS= read -r -t 20 answer <&"${A[0]}"; echo "$answer"; }
+                """#)
+            for _ in 1...3 {
+                #expect(try box.say("ask arm") == "armed")
+                let snapshot = try box.save()
+                #expect(try box.say("ask late") == "0", "where it went on")
+                try box.restore(snapshot)
+                #expect(try box.say("ask late") == "0", "restored")
+                let fork = try ckpt.fork(snapshot)[0]
+                #expect(try fork.say("ask late") == "0", "forked")
+                try ckpt.ok("rm", "-f", fork.name)
+            }
+        }
+    }
+
     /// A shell that sleeps in the background sleeps to the end, whatever is saved meanwhile.
     @Test func aSleepingShellSleepsOn() throws {
         try withCkpt { ckpt in

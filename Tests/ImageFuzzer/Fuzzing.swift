@@ -93,6 +93,11 @@ struct Fuzzing {
         guard edits else { return }
         try images.giveTreeItsOwnNetwork()
         _ = try images.filesWithMore()
+        let queues = try images.dumpedSignals().flatMap { one in
+            [SignalQueue(process: one.process, thread: nil, signals: [[UInt8](repeating: 0, count: 128)])]
+                + one.threads.map { SignalQueue(process: one.process, thread: $0.thread, signals: []) }
+        }
+        try images.replaceSignals(queues)
         try images.keepTimersGoing(fired: [:])
         _ = try images.inspect("fuzz", scope: scope, files: NoFiles())
     }

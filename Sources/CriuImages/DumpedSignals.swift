@@ -1,0 +1,162 @@
+import CCriuImages
+import CProtobufC
+import Glibc
+
+/// The signals that waited for a process when CRIU looked at them, which is before it looks at its timers.
+///
+/// In between, while everything stands still, timers go off: CRIU 4.2 reads the queues first, then descriptors and memory,
+/// and then the timers (criu/cr-dump.c, `dump_one_task`). A timer that goes off in between is in neither: alarm(2), or
+/// the `timeout` of coreutils, would never end.
+public struct DumpedSignals: Equatable, Sendable {
+    /// Its id in the sandbox.
+    public let process: Int32
+    /// For the process as a whole; signal N is bit N - 1.
+    public let shared: UInt64
+    /// For each of its threads, by their ids in the sandbox, the first one's first.
+    public let threads: [(thread: Int32, pending: UInt64)]
+    /// Whether timer_create(2) has made timers, which may signal one thread, and with a signal that waits already.
+    public let hasTimers: Bool
+
+    public static func == (one: Self, other: Self) -> Bool {
+        one.process == other.process && one.shared == other.shared && one.hasTimers == other.hasTimers
+            && one.threads.elementsEqual(other.threads, by: ==)
+    }
+
+    /// Whether more may wait by now for the process as a whole; `leader` is its pid on the host.
+    public func mayHaveGrown(leader: Int32) -> Bool {
+        Self.mayHaveGrown("/proc/\(leader)/status", "ShdPnd:", shared, hasTimers)
+    }
+
+    /// The same for one of its threads, by its id on the host.
+    public func mayHaveGrown(thread: Int32, known: UInt64) -> Bool {
+        Self.mayHaveGrown("/proc/\(thread)/status", "SigPnd:", known, hasTimers)
+    }
+
+    private static func mayHaveGrown(
+        _ path: String, _ key: StaticString, _ known: UInt64, _ hasTimers: Bool
+    ) -> Bool {
+        guard let now = ProcText(path)?.numbers(key, radix: 16).first, now != 0 else { return false }
+        return hasTimers || now & ~known != 0
+    }
+}
+
+/// The signals that wait in one queue.
+public struct SignalQueue: Equatable, Sendable {
+    /// By their ids in the sandbox; the queue of the process as a whole has no thread.
+    public let process: Int32
+    public let thread: Int32?
+    /// In the order they came, each a `siginfo_t` (sigaction(2)) of 128 bytes.
+    public let signals: [[UInt8]]
+
+    public init(process: Int32, thread: Int32?, signals: [[UInt8]]) {
+        (self.process, self.thread, self.signals) = (process, thread, signals)
+    }
+}
+
+extension ImageDirectory {
+    /// The signals that waited for each process, of PID 1 apart.
+    public func dumpedSignals() throws(CriuImageError) -> [DumpedSignals] {
+        var found: [DumpedSignals] = []
+        for process in try processes() where process.pid != 1 && process.state != .zombie {
+            var (shared, hasTimers): (UInt64, Bool) = (0, false)
+            var threads: [(Int32, UInt64)] = []
+            for thread in process.threads {
+                let pending = try file("core-\(thread).img", .core).decodeOnly(
+                    core_entry__unpack, core_entry__free_unpacked
+                ) { entry in
+                    if thread == process.pid, let task = entry.pointee.tc?.pointee {
+                        shared = SignalNumbers(task.signals_s).bits
+                        hasTimers = (task.timers?.pointee.n_posix ?? 0) > 0
+                    }
+                    return SignalNumbers(entry.pointee.thread_core?.pointee.signals_p).bits
+                }
+                threads.append((thread, pending))
+            }
+            found.append(
+                DumpedSignals(process: process.pid, shared: shared, threads: threads, hasTimers: hasTimers))
+        }
+        return found
+    }
+
+    /// Has these signals wait after a restore in place of those that CRIU has seen.
+    ///
+    /// What came since is left out where its timer was dumped with time left: it goes off again.
+    public func replaceSignals(_ queues: [SignalQueue]) throws(CriuImageError) {
+        for queue in queues {
+            var timers: [TimerState] = []
+            try file("core-\(queue.process).img", .core).decodeOnly(
+                core_entry__unpack, core_entry__free_unpacked
+            ) { timers = TimerState.all(of: $0.pointee) }
+            var file = try file("core-\(queue.thread ?? queue.process).img", .core)
+            _ = try file.onlyEntry()
+            try file.edit(0, core_entry__unpack, core_entry__free_unpacked) { entry in
+                func replace(_ place: inout UnsafeMutablePointer<SignalQueueEntry>?) {
+                    let known = messages(place?.pointee.signals, place?.pointee.n_signals ?? 0).map {
+                        $0.pointee.siginfo.bytes
+                    }
+                    let kept = queue.signals.filter { signal in
+                        known.contains(signal) || !timers.contains { $0.hasTimeLeft && $0.sends(signal) }
+                    }
+                    signal_queue_entry__free_unpacked(place, nil)
+                    place = allocated(kept)
+                }
+                if queue.thread == nil {
+                    if let task = entry.pointee.tc { replace(&task.pointee.signals_s) }
+                } else if let thread = entry.pointee.thread_core {
+                    replace(&thread.pointee.signals_p)
+                }
+            }
+            try replace(file)
+        }
+    }
+}
+
+/// A timer as it was dumped.
+private struct TimerState {
+    /// si_code of sigaction(2): the kernel's own, and of a timer that timer_create(2) made, whose id follows.
+    private static let (kernel, timer): (Int32, Int32) = (0x80, -2)
+
+    /// nil for alarm(2) and setitimer(2) by real time.
+    let id: UInt32?
+    let hasTimeLeft: Bool
+
+    static func all(of entry: CoreEntry) -> [Self] {
+        guard let timers = entry.tc?.pointee.timers?.pointee else { return [] }
+        let posix = messages(timers.posix, timers.n_posix).map { timer in
+            Self(id: timer.pointee.it_id, hasTimeLeft: timer.pointee.vsec > 0 || timer.pointee.vnsec > 0)
+        }
+        guard let real = timers.real?.pointee else { return posix }
+        return posix + [Self(id: nil, hasTimeLeft: real.vsec > 0 || real.vusec > 0)]
+    }
+
+    func sends(_ signal: [UInt8]) -> Bool {
+        guard signal.count >= 20 else { return false }
+        func word(_ offset: Int) -> Int32 {
+            signal.withUnsafeBytes { $0.loadUnaligned(fromByteOffset: offset, as: Int32.self) }
+        }
+        if let id { return word(8) == Self.timer && UInt32(bitPattern: word(16)) == id }
+        return word(0) == SIGALRM && word(8) == Self.kernel
+    }
+}
+
+/// A message that `…__free_unpacked` takes apart: protobuf-c's own allocator is malloc(3).
+private func allocated(_ signals: [[UInt8]]) -> UnsafeMutablePointer<SignalQueueEntry> {
+    func room<Message>(_ count: Int = 1, of: Message.Type) -> UnsafeMutablePointer<Message> {
+        calloc(max(count, 1), MemoryLayout<Message>.stride)!.bindMemory(
+            to: Message.self, capacity: max(count, 1))
+    }
+    let queue = room(of: SignalQueueEntry.self)
+    signal_queue_entry__init(queue)
+    if signals.isEmpty { return queue }
+    queue.pointee.n_signals = signals.count
+    queue.pointee.signals = room(signals.count, of: UnsafeMutablePointer<SiginfoEntry>?.self)
+    for (index, signal) in signals.enumerated() {
+        let entry = room(of: SiginfoEntry.self)
+        siginfo_entry__init(entry)
+        let bytes = room(signal.count, of: UInt8.self)
+        bytes.update(from: signal, count: signal.count)
+        entry.pointee.siginfo = ProtobufCBinaryData(len: signal.count, data: bytes)
+        queue.pointee.signals[index] = entry
+    }
+    return queue
+}
