@@ -1,4 +1,3 @@
-import Criu
 import CriuImages
 import Messages
 import SandboxRuntime
@@ -31,12 +30,12 @@ extension SaveAttempt {
     ///
     /// Every process must stand still.
     func lookAtOpenFiles() throws(ErrorMessage) {
-        let files = try readingBack { images throws(CriuImageError) in try images.filesWithMore() }
-        if files.isEmpty { return }
-        let ids = tree.hostIDs(of: files.map { ($0.process, $0.process) })
+        let files = try readingBack { images throws(CriuImageError) in
+            try images.filesWithMore(of: dumped.processes)
+        }
         var options = SocketOptionReader()
         for file in files {
-            guard let id = ids[file.process] else { continue }
+            guard let id = standing[file.process]?.hostID else { continue }
             let holder = DescriptorHolder(
                 process: file.process, command: command(of: id), descriptor: file.descriptor)
             switch file.kind {

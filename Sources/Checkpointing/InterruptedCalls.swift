@@ -6,22 +6,36 @@ import SandboxRuntime
 import SnapshotTree
 
 extension SaveAttempt {
+    /// Reads what the next three act on. Every process must stand still, and CRIU be done.
+    func lookAtThreads() throws(ErrorMessage) {
+        dumped = try readingBack { images throws(CriuImageError) in try images.dumpedThreads() }
+        // Most have one thread, or none but the first that anything is asked of.
+        let asked = Set(
+            dumped.interrupted.lazy.filter { $0.thread != $0.process }.map(\.process)
+                + dumped.signals.lazy.filter { $0.hasTimers && $0.threads.count > 1 }.map(\.process))
+        for process in tree.processes {
+            guard let status = TaskStatus(of: process) else { continue }
+            standing[status.id] = status
+            guard asked.contains(status.id) else { continue }
+            for thread in TreeOfTasks.threads(of: process) where thread != process {
+                if let status = TaskStatus(of: thread) { standing[status.id] = status }
+            }
+        }
+    }
+
     /// Has the calls that the save broke off go on in the processes that run on, and notes them for the images.
     ///
     /// Every process must stand still. What cannot be mended is reported: a save does not fail for it, as a program may
     /// meet EINTR at any time.
-    func mendInterruptedCalls(
-        worker: Int32, _ report: @Sendable (String) -> Void
-    ) throws(ErrorMessage) {
-        interrupted = try readingBack { images throws(CriuImageError) in try images.interruptedCalls() }
+    func mendInterruptedCalls(worker: Int32, _ report: @Sendable (String) -> Void) {
+        interrupted = dumped.interrupted
         // ckpt-init waits for ever and asks again by itself; so do most sandboxes' only interrupted threads.
         let others = interrupted.filter { $0.process != 1 }
         if others.isEmpty { return }
-        let ids = tree.hostIDs(of: others.map { ($0.process, $0.thread) })
         var knownAgain: Set<Int32> = []
         for index in interrupted.indices where interrupted[index].hasKeptTime {
             let call = interrupted[index]
-            guard let id = ids[call.thread],
+            guard let id = standing[call.thread]?.hostID,
                 let number = TreeOfTasks.callNumber(of: id, before: call.instruction)
             else { continue }
             knownAgain.insert(call.thread)
@@ -31,7 +45,7 @@ extension SaveAttempt {
         do throws(SystemError) {
             let tasks = try HeldTasks(of: worker)
             for call in interrupted {
-                guard let id = ids[call.thread] else { continue }
+                guard let id = standing[call.thread]?.hostID else { continue }
                 // What goes on is restart_syscall from now on: the next save must be able to tell which call it is.
                 if call.thread != call.process, knownAgain.contains(call.thread) {
                     try tasks.resumeBlockedCall(id)
@@ -47,23 +61,17 @@ extension SaveAttempt {
     /// Finds out which signals of timers came after CRIU had read what waits.
     ///
     /// Every process must stand still. What cannot be read is reported: then such a signal comes as late as CRIU has it.
-    func lookAtSignals(
-        worker: Int32, _ report: @Sendable (String) -> Void
-    ) throws(ErrorMessage) {
-        let dumped = try readingBack { images throws(CriuImageError) in try images.dumpedSignals() }
-        let ids = tree.hostIDs(
-            of: dumped.flatMap { one in
-                [(one.process, one.process)]
-                    + (one.hasTimers ? one.threads.map { (one.process, $0.thread) } : [])
-            })
+    func lookAtSignals(worker: Int32, _ report: @Sendable (String) -> Void) {
         var grown: [(process: Int32, thread: Int32?, id: Int32)] = []
-        for one in dumped {
-            if let id = ids[one.process], one.mayHaveGrown(leader: id) {
-                grown.append((one.process, nil, id))
+        for one in dumped.signals {
+            if let now = standing[one.process], one.mayHaveGrown(from: one.shared, to: now.shared) {
+                grown.append((one.process, nil, now.hostID))
             }
             for (thread, known) in one.threads {
-                guard let id = ids[thread], one.mayHaveGrown(thread: id, known: known) else { continue }
-                grown.append((one.process, thread, id))
+                guard let now = standing[thread], one.mayHaveGrown(from: known, to: now.pending) else {
+                    continue
+                }
+                grown.append((one.process, thread, now.hostID))
             }
         }
         if grown.isEmpty { return }

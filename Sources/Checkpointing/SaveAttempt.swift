@@ -17,6 +17,9 @@ final class SaveAttempt {
     var timings = Timings(totalMs: 0)
     /// The host's CLOCK_BOOTTIME when everything stood still, in seconds.
     var hostBoottime: Double?
+    /// What the images tell of threads, and what /proc does when CRIU is done, by their ids in the sandbox.
+    var dumped = DumpedThreads()
+    var standing: [Int32: TaskStatus] = [:]
     /// The calls that were broken off, once the tree stands still.
     var interrupted: [InterruptedCall] = []
     /// The queues of signals to which something was added after CRIU had read them.

@@ -216,8 +216,9 @@ extension CheckpointManager {
                 attempt.timings.criuMs = milliseconds(since: began)
                 attempt.hostBoottime = secondsSinceBoot()
                 // First, for whatever fails from here on, the processes run on; and --stop publishes within.
-                try attempt.mendInterruptedCalls(worker: notification.worker, report)
-                try attempt.lookAtSignals(worker: notification.worker, report)
+                try attempt.lookAtThreads()
+                attempt.mendInterruptedCalls(worker: notification.worker, report)
+                attempt.lookAtSignals(worker: notification.worker, report)
                 try attempt.lookAtOpenFiles()
                 try attempt.checkCancelled()
                 try attempt.takeNames()

@@ -11,32 +11,39 @@ public struct DumpedSignals: Equatable, Sendable {
     /// Its id in the sandbox.
     public let process: Int32
     /// For the process as a whole; signal N is bit N - 1.
-    public let shared: UInt64
+    public internal(set) var shared: UInt64
     /// For each of its threads, by their ids in the sandbox, the first one's first.
-    public let threads: [(thread: Int32, pending: UInt64)]
+    public internal(set) var threads: [(thread: Int32, pending: UInt64)]
     /// Whether timer_create(2) has made timers, which may signal one thread, and with a signal that waits already.
-    public let hasTimers: Bool
+    public internal(set) var hasTimers: Bool
 
     public static func == (one: Self, other: Self) -> Bool {
         one.process == other.process && one.shared == other.shared && one.hasTimers == other.hasTimers
             && one.threads.elementsEqual(other.threads, by: ==)
     }
 
-    /// Whether more may wait by now for the process as a whole; `leader` is its pid on the host.
-    public func mayHaveGrown(leader: Int32) -> Bool {
-        Self.mayHaveGrown("/proc/\(leader)/status", "ShdPnd:", shared, hasTimers)
+    /// Whether a queue may have grown in which `known` waited and `now` waits.
+    public func mayHaveGrown(from known: UInt64, to now: UInt64) -> Bool {
+        now != 0 && (hasTimers || now & ~known != 0)
     }
+}
 
-    /// The same for one of its threads, by its id on the host.
-    public func mayHaveGrown(thread: Int32, known: UInt64) -> Bool {
-        Self.mayHaveGrown("/proc/\(thread)/status", "SigPnd:", known, hasTimers)
-    }
+/// What /proc tells of a thread that stands still.
+public struct TaskStatus: Sendable {
+    /// On the host, and in its sandbox.
+    public let hostID: Int32
+    public let id: Int32
+    /// The signals that wait for it, and for its process as a whole; signal N is bit N - 1.
+    public let pending: UInt64
+    public let shared: UInt64
 
-    private static func mayHaveGrown(
-        _ path: String, _ key: StaticString, _ known: UInt64, _ hasTimers: Bool
-    ) -> Bool {
-        guard let now = ProcText(path)?.numbers(key, radix: 16).first, now != 0 else { return false }
-        return hasTimers || now & ~known != 0
+    /// nil where the thread is gone.
+    public init?(of thread: Int32) {
+        guard let status = ProcText("/proc/\(thread)/status"), let inner = status.numbers("NSpid:").last,
+            let pending = status.numbers("SigPnd:", radix: 16).first,
+            let shared = status.numbers("ShdPnd:", radix: 16).first
+        else { return nil }
+        (hostID, id, self.pending, self.shared) = (thread, Int32(truncatingIfNeeded: inner), pending, shared)
     }
 }
 
@@ -54,30 +61,6 @@ public struct SignalQueue: Equatable, Sendable {
 }
 
 extension ImageDirectory {
-    /// The signals that waited for each process, of PID 1 apart.
-    public func dumpedSignals() throws(CriuImageError) -> [DumpedSignals] {
-        var found: [DumpedSignals] = []
-        for process in try processes() where process.pid != 1 && process.state != .zombie {
-            var (shared, hasTimers): (UInt64, Bool) = (0, false)
-            var threads: [(Int32, UInt64)] = []
-            for thread in process.threads {
-                let pending = try file("core-\(thread).img", .core).decodeOnly(
-                    core_entry__unpack, core_entry__free_unpacked
-                ) { entry in
-                    if thread == process.pid, let task = entry.pointee.tc?.pointee {
-                        shared = SignalNumbers(task.signals_s).bits
-                        hasTimers = (task.timers?.pointee.n_posix ?? 0) > 0
-                    }
-                    return SignalNumbers(entry.pointee.thread_core?.pointee.signals_p).bits
-                }
-                threads.append((thread, pending))
-            }
-            found.append(
-                DumpedSignals(process: process.pid, shared: shared, threads: threads, hasTimers: hasTimers))
-        }
-        return found
-    }
-
     /// Has these signals wait after a restore in place of those that CRIU has seen.
     ///
     /// What came since is left out where its timer was dumped with time left: it goes off again.

@@ -37,7 +37,7 @@ public struct FileWithMore: Equatable, Sendable {
 
 extension ImageDirectory {
     /// The open files of which the images do not tell all, each once; those of PID 1 are left out.
-    public func filesWithMore() throws(CriuImageError) -> [FileWithMore] {
+    public func filesWithMore(of processes: [ImageProcess]) throws(CriuImageError) -> [FileWithMore] {
         var kinds: [UInt32: FileWithMore.Kind] = [:]
         try file("files.img", .files).decodeEach(file_entry__unpack, file_entry__free_unpacked) { _, entry in
             kinds[entry.pointee.id] = entry.pointee.kindWithMore
@@ -46,7 +46,7 @@ extension ImageDirectory {
         try forEachDescriptor(of: 1) { entry in kinds[entry.id] = nil }
         if kinds.isEmpty { return [] }
         var found: [FileWithMore] = []
-        for process in try processes() where process.state != .zombie {
+        for process in processes where process.state != .zombie {
             try forEachDescriptor(of: process.pid) { entry in
                 guard let kind = kinds.removeValue(forKey: entry.id) else { return }
                 found.append(

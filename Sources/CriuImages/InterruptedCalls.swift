@@ -21,29 +21,48 @@ public struct InterruptedCall: Equatable, Sendable {
     public let hasKeptTime: Bool
 }
 
-extension ImageDirectory {
-    /// The calls that the dumped threads would leave with EINTR.
+/// What the images tell of threads that has to be known while everything still stands still.
+public struct DumpedThreads: Sendable {
+    /// As they are in the tree, PID 1 first.
+    public var processes: [ImageProcess] = []
+    /// The calls that the threads would leave with EINTR.
     ///
     /// One stays interrupted, and is not among them, when a signal waits that will be handled: its handler's program
     /// expects EINTR.
-    public func interruptedCalls() throws(CriuImageError) -> [InterruptedCall] {
-        var calls: [InterruptedCall] = []
-        for process in try processes() where process.state != .zombie {
-            var pendingForAll: SignalNumbers?
+    public var interrupted: [InterruptedCall] = []
+    /// Of each process but PID 1.
+    public var signals: [DumpedSignals] = []
+
+    public init() {}
+}
+
+extension ImageDirectory {
+    /// Reads what is known of each thread, once.
+    public func dumpedThreads() throws(CriuImageError) -> DumpedThreads {
+        var dumped = DumpedThreads()
+        dumped.processes = try processes()
+        for process in dumped.processes where process.state != .zombie {
+            var signals = DumpedSignals(process: process.pid, shared: 0, threads: [], hasTimers: false)
             for thread in process.threads {
                 let found = try core(of: thread) { entry in
-                    if thread == process.pid { pendingForAll = SignalNumbers(entry.tc?.pointee.signals_s) }
-                    return entry.interruptedCall(pendingForAll: pendingForAll ?? SignalNumbers(mask: 0))
+                    if thread == process.pid, let task = entry.tc?.pointee {
+                        signals.shared = SignalNumbers(task.signals_s).bits
+                        signals.hasTimers = (task.timers?.pointee.n_posix ?? 0) > 0
+                    }
+                    let own = SignalNumbers(entry.thread_core?.pointee.signals_p).bits
+                    signals.threads.append((thread, own))
+                    return entry.interruptedCall(pending: SignalNumbers(mask: signals.shared | own))
                 }
                 guard let (registers, number) = found else { continue }
-                calls.append(
+                dumped.interrupted.append(
                     InterruptedCall(
                         process: process.pid, thread: thread,
                         number: number == Registers.restart ? nil : number,
                         instruction: registers, hasKeptTime: Registers.withKeptTime.contains(number)))
             }
+            if process.pid != 1 { dumped.signals.append(signals) }
         }
-        return calls
+        return dumped
     }
 
     /// Makes each of these calls start again in the restored process; a relative time limit counts from the restore.
@@ -75,13 +94,12 @@ extension ImageDirectory {
 extension CoreEntry {
     /// Where the thread goes on and the call that it is just leaving with EINTR; nil when it is not, or when the call is
     /// none that waits for a time.
-    fileprivate func interruptedCall(pendingForAll: SignalNumbers) -> (instruction: UInt64, number: UInt64)? {
+    fileprivate func interruptedCall(pending: SignalNumbers) -> (instruction: UInt64, number: UInt64)? {
         guard let registers = thread_info?.pointee.gpregs?.pointee, registers.cs == Registers.native64,
             registers.ax == Registers.interrupted, Registers.timedCalls.contains(registers.orig_ax)
         else { return nil }
         let thread = thread_core?.pointee
         let blocked = thread?.has_blk_sigset == 1 ? thread?.blk_sigset : tc?.pointee.blk_sigset
-        let pending = pendingForAll.union(SignalNumbers(thread?.signals_p))
         guard pending.subtracting(SignalNumbers(mask: blocked ?? 0)).isEmpty else { return nil }
         return (registers.ip, registers.orig_ax)
     }
@@ -139,6 +157,5 @@ struct SignalNumbers {
     }
 
     var isEmpty: Bool { bits == 0 }
-    func union(_ other: SignalNumbers) -> SignalNumbers { SignalNumbers(mask: bits | other.bits) }
     func subtracting(_ other: SignalNumbers) -> SignalNumbers { SignalNumbers(mask: bits & ~other.bits) }
 }

@@ -56,13 +56,13 @@ private let second = signal(34, code: -2, timer: 1)
     @Test func whatWaitsIsRead() throws {
         let told = try images(shared: [alarm, first], own: [second], timers: posixTimer(0, nanoseconds: 1))
         #expect(
-            try told.open().dumpedSignals() == [
+            try told.open().dumpedThreads().signals == [
                 DumpedSignals(
                     process: 2, shared: 1 << 13 | 1 << 33, threads: [(2, 0), (3, 1 << 33)], hasTimers: true)
             ])
         let none = try images()
         #expect(
-            try none.open().dumpedSignals()
+            try none.open().dumpedThreads().signals
                 == [DumpedSignals(process: 2, shared: 0, threads: [(2, 0), (3, 0)], hasTimers: false)])
     }
 
@@ -88,23 +88,30 @@ private let second = signal(34, code: -2, timer: 1)
         #expect(try images.read("core-2.img") == leader(shared: [], alarm: 7, timers: []))
     }
 
-    /// The kernel's own words: a blocked signal that this thread, and this process, sent itself.
     @Test func moreIsNoticed() {
-        let (mine, known) = (gettid(), UInt64(1) << 39)
-        func told(hasTimers: Bool = false) -> DumpedSignals {
-            DumpedSignals(process: 2, shared: 0, threads: [(3, known)], hasTimers: hasTimers)
+        let (known, other) = (UInt64(1) << 39, UInt64(1) << 13)
+        func told(hasTimers: Bool) -> DumpedSignals {
+            DumpedSignals(process: 2, shared: 0, threads: [], hasTimers: hasTimers)
         }
+        #expect(!told(hasTimers: false).mayHaveGrown(from: 0, to: 0))
+        #expect(!told(hasTimers: true).mayHaveGrown(from: 0, to: 0))
+        #expect(!told(hasTimers: false).mayHaveGrown(from: known, to: known))
+        #expect(told(hasTimers: true).mayHaveGrown(from: known, to: known))
+        #expect(told(hasTimers: false).mayHaveGrown(from: known, to: known | other))
+    }
+
+    /// The kernel's own words: of a blocked signal that this thread sent itself.
+    @Test func statusIsRead() throws {
         var (set, before) = (sigset_t(), sigset_t())
         sigaddset(&set, 40)
         pthread_sigmask(SIG_BLOCK, &set, &before)
         defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
-        #expect(!told().mayHaveGrown(thread: mine, known: 0))
+        #expect(try #require(TaskStatus(of: gettid())).pending & 1 << 39 == 0)
         pthread_kill(pthread_self(), 40)
-        #expect(told().mayHaveGrown(thread: mine, known: 0))
-        #expect(!told().mayHaveGrown(thread: mine, known: known))
-        #expect(told(hasTimers: true).mayHaveGrown(thread: mine, known: known))
+        let status = try #require(TaskStatus(of: gettid()))
+        #expect(status.pending & 1 << 39 != 0 && status.hostID == gettid())
         var taken: Int32 = 0
         #expect(sigwait(&set, &taken) == 0 && taken == 40)
-        #expect(!told().mayHaveGrown(thread: -1, known: 0))
+        #expect(TaskStatus(of: -1) == nil)
     }
 }

@@ -43,13 +43,18 @@ private func images(_ timers: [[UInt8]]) throws -> Images {
     ])
 }
 
+private func filesWithMore(_ images: Images) throws -> [FileWithMore] {
+    let directory = try images.open()
+    return try directory.filesWithMore(of: directory.processes())
+}
+
 @Suite struct FilesWithMoreTests {
     /// What was just due is found once, and fires after a restore; one that nobody has set stays so.
     @Test(arguments: [0, 250_000_000] as [UInt64]) func whatWasJustDueHasFired(interval: UInt64) throws {
         let other = timer(running, ticks: 0, left: 1000, interval: 0)
         let ofPID1 = timer(own, ticks: 0, left: 0, interval: 0)
         let images = try images([timer(due, ticks: 0, left: 0, interval: interval), other, ofPID1])
-        let found = try images.open().filesWithMore()
+        let found = try filesWithMore(images)
         #expect(
             found == [FileWithMore(kind: .timerWithoutTime, file: UInt32(due), process: 2, descriptor: 4)])
         let before = try images.read("files.img")
@@ -68,7 +73,7 @@ private func images(_ timers: [[UInt8]]) throws -> Images {
         let images = try images([
             timer(due, ticks: 1, left: 0, interval: 0), timer(running, ticks: 0, left: 1, interval: 0),
         ])
-        #expect(try images.open().filesWithMore() == [])
+        #expect(try filesWithMore(images) == [])
     }
 
     /// Sockets and counters are told whatever they hold.
@@ -79,7 +84,7 @@ private func images(_ timers: [[UInt8]]) throws -> Images {
             + bytes(8, number(1, due) + number(2, 2) + bytes(3, owner) + number(4, 1 << 40))
         let images = try images([timer(running, ticks: 1, left: 0, interval: 0), counter])
         #expect(
-            try images.open().filesWithMore()
+            try filesWithMore(images)
                 == [FileWithMore(kind: .eventCounter(1 << 40), file: UInt32(due), process: 2, descriptor: 4)])
     }
 

@@ -92,8 +92,8 @@ struct Fuzzing {
         }
         guard edits else { return }
         try images.giveTreeItsOwnNetwork()
-        _ = try images.filesWithMore()
-        let queues = try images.dumpedSignals().flatMap { one in
+        _ = try images.filesWithMore(of: processes)
+        let queues = try images.dumpedThreads().signals.flatMap { one in
             [SignalQueue(process: one.process, thread: nil, signals: [[UInt8](repeating: 0, count: 128)])]
                 + one.threads.map { SignalQueue(process: one.process, thread: $0.thread, signals: []) }
         }
