@@ -45,7 +45,7 @@ extension SaveAttempt {
         do throws(SystemError) {
             let tasks = try HeldTasks(of: worker)
             for call in interrupted {
-                guard let id = standing[call.thread]?.hostID else { continue }
+                guard let id = standing[call.thread]?.hostID, !meetsSignal(call) else { continue }
                 // What goes on is restart_syscall from now on: the next save must be able to tell which call it is.
                 if call.thread != call.process, knownAgain.contains(call.thread) {
                     try tasks.resumeBlockedCall(id)
@@ -58,30 +58,44 @@ extension SaveAttempt {
         }
     }
 
+    /// Whether a signal waits by now that will end the call.
+    private func meetsSignal(_ call: InterruptedCall) -> Bool {
+        let waiting = (standing[call.process]?.shared ?? 0) | (standing[call.thread]?.pending ?? 0)
+        return waiting & ~call.blocked != 0
+    }
+
+    /// The calls that begin again after a restore; one that a later signal ends does not.
+    func interruptedInImages(
+        _ images: borrowing ImageDirectory
+    ) throws(CriuImageError) -> [InterruptedCall] {
+        if later.isEmpty { return interrupted }
+        let still = Set(try images.dumpedThreads().interrupted.map(\.thread))
+        return interrupted.filter { still.contains($0.thread) }
+    }
+
     /// Finds out which signals of timers came after CRIU had read what waits.
     ///
     /// Every process must stand still. What cannot be read is reported: then such a signal comes as late as CRIU has it.
     func lookAtSignals(worker: Int32, _ report: @Sendable (String) -> Void) {
-        var grown: [(process: Int32, thread: Int32?, id: Int32)] = []
+        var grown: [(process: Int32, thread: Int32?, id: Int32, known: Int)] = []
         for one in dumped.signals {
-            if let now = standing[one.process], one.mayHaveGrown(from: one.shared, to: now.shared) {
-                grown.append((one.process, nil, now.hostID))
+            if let now = standing[one.process], one.mayHaveGrown(one.shared, to: now.shared) {
+                grown.append((one.process, nil, now.hostID, one.shared.count))
             }
-            for (thread, known) in one.threads {
-                guard let now = standing[thread], one.mayHaveGrown(from: known, to: now.pending) else {
-                    continue
-                }
-                grown.append((one.process, thread, now.hostID))
+            for (thread, queue) in one.threads {
+                guard let now = standing[thread], one.mayHaveGrown(queue, to: now.pending) else { continue }
+                grown.append((one.process, thread, now.hostID, queue.count))
             }
         }
         if grown.isEmpty { return }
         do throws(SystemError) {
             let tasks = try HeldTasks(of: worker)
             for queue in grown {
-                laterSignals.append(
-                    SignalQueue(
+                later.append(
+                    LaterSignals(
                         process: queue.process, thread: queue.thread,
-                        signals: try tasks.pendingSignals(of: queue.id, shared: queue.thread == nil)))
+                        signals: try tasks.pendingSignals(
+                            of: queue.id, shared: queue.thread == nil, from: queue.known)))
             }
         } catch {
             report("sandbox \(sandbox.name): signals that came while it was saved are not saved: \(error)")

@@ -64,9 +64,14 @@ struct PuttingBack {
             guard let id = ids[one.holder.process],
                 let socket = Descriptor.duplicate(of: one.holder.descriptor, in: id)
             else { continue }
+            var isTold = false
             for option in one.options {
                 do throws(SystemError) { try option.set(on: socket.raw) } catch {
-                    warn(one.holder, "option \(option.name) of level \(option.level) of the socket", error)
+                    if !isTold {
+                        warn(
+                            one.holder, "option \(option.name) of level \(option.level) of the socket", error)
+                    }
+                    isTold = true
                 }
             }
         }

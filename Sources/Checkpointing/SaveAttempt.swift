@@ -22,8 +22,8 @@ final class SaveAttempt {
     var standing: [Int32: TaskStatus] = [:]
     /// The calls that were broken off, once the tree stands still.
     var interrupted: [InterruptedCall] = []
-    /// The queues of signals to which something was added after CRIU had read them.
-    var laterSignals: [SignalQueue] = []
+    /// The signals that came after CRIU had read what waits.
+    var later: [LaterSignals] = []
     /// How often timers had fired that were dumped as set by nobody, by their numbers in files.img.
     var firedTimers: [UInt32: UInt64] = [:]
     /// The processes, once they stand still.

@@ -290,8 +290,8 @@ extension CheckpointManager {
                 if attempt.sandbox.record.spec.net != .host {
                     try images.giveTreeItsOwnNetwork(and: attempt.names)
                 }
-                try images.restart(attempt.interrupted)
-                try images.replaceSignals(attempt.laterSignals)
+                try images.add(attempt.later)
+                try images.restart(try attempt.interruptedInImages(images))
                 try images.keepTimersGoing(fired: attempt.firedTimers)
                 processes = try images.processCount()
                 if !attempt.stops { attempt.timings.frozenMs = try images.dumpStatistics()?.frozen }

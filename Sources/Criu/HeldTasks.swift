@@ -108,20 +108,27 @@ public struct HeldTasks: ~Copyable {
         return Int(Int64(bitPattern: after.rax))
     }
 
-    /// The signals that wait for a thread, or with `shared` for its process, in the order they came, each a `siginfo_t`.
-    public func pendingSignals(of thread: Int32, shared: Bool) throws(SystemError) -> [[UInt8]] {
+    /// The signals that wait for a thread, or with `shared` for its process, from the one with index `start` on; in the
+    /// order they came, each a `siginfo_t`.
+    public func pendingSignals(of thread: Int32, shared: Bool, from start: Int) throws(SystemError)
+        -> [[UInt8]]
+    {
+        let size = MemoryLayout<siginfo_t>.size
         let arguments = UInt(clinux_borrowed_memory(borrowed))
         let room = arguments + UInt(MemoryLayout<PeekArguments>.size)
+        let most = (Int(clinux_borrowed_size) - MemoryLayout<PeekArguments>.size) / size
         var signals: [[UInt8]] = []
         while true {
             try write(
-                PeekArguments(offset: UInt64(signals.count), flags: shared ? 1 : 0, count: 1), at: arguments)
+                PeekArguments(
+                    offset: UInt64(start + signals.count), flags: shared ? 1 : 0, count: Int32(most)),
+                at: arguments)
             let count = try remote(.ptrace, Request.peekSignals.rawValue, UInt(thread), arguments, room)
             if count == 0 { return signals }
-            var signal = [UInt8](repeating: 0, count: MemoryLayout<siginfo_t>.size)
-            let code = clinux_read_memory(worker, room, &signal, UInt(signal.count))
+            var bytes = [UInt8](repeating: 0, count: count * size)
+            let code = clinux_read_memory(worker, room, &bytes, UInt(bytes.count))
             guard code == 0 else { throw SystemError(call: "process_vm_readv", code: code) }
-            signals.append(signal)
+            signals += stride(from: 0, to: bytes.count, by: size).map { Array(bytes[$0..<$0 + size]) }
         }
     }
 

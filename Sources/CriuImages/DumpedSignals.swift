@@ -8,12 +8,19 @@ import Glibc
 /// and then the timers (criu/cr-dump.c, `dump_one_task`). A timer that goes off in between is in neither: alarm(2), or
 /// the `timeout` of coreutils, would never end.
 public struct DumpedSignals: Equatable, Sendable {
+    public struct Queue: Equatable, Sendable {
+        /// Signal N is bit N - 1.
+        public let signals: UInt64
+        /// How many there are; those that come later come behind them.
+        public let count: Int
+    }
+
     /// Its id in the sandbox.
     public let process: Int32
-    /// For the process as a whole; signal N is bit N - 1.
-    public internal(set) var shared: UInt64
+    /// For the process as a whole.
+    public internal(set) var shared: Queue
     /// For each of its threads, by their ids in the sandbox, the first one's first.
-    public internal(set) var threads: [(thread: Int32, pending: UInt64)]
+    public internal(set) var threads: [(thread: Int32, queue: Queue)]
     /// Whether timer_create(2) has made timers, which may signal one thread, and with a signal that waits already.
     public internal(set) var hasTimers: Bool
 
@@ -22,9 +29,9 @@ public struct DumpedSignals: Equatable, Sendable {
             && one.threads.elementsEqual(other.threads, by: ==)
     }
 
-    /// Whether a queue may have grown in which `known` waited and `now` waits.
-    public func mayHaveGrown(from known: UInt64, to now: UInt64) -> Bool {
-        now != 0 && (hasTimers || now & ~known != 0)
+    /// Whether a queue may have grown in which `now` waits; a bit each.
+    public func mayHaveGrown(_ queue: Queue, to now: UInt64) -> Bool {
+        now != 0 && (hasTimers || now & ~queue.signals != 0)
     }
 }
 
@@ -47,12 +54,12 @@ public struct TaskStatus: Sendable {
     }
 }
 
-/// The signals that wait in one queue.
-public struct SignalQueue: Equatable, Sendable {
+/// Signals that came to one queue after CRIU had read it.
+public struct LaterSignals: Equatable, Sendable {
     /// By their ids in the sandbox; the queue of the process as a whole has no thread.
     public let process: Int32
     public let thread: Int32?
-    /// In the order they came, each a `siginfo_t` (sigaction(2)) of 128 bytes.
+    /// In their order, each a `siginfo_t` (sigaction(2)) of 128 bytes.
     public let signals: [[UInt8]]
 
     public init(process: Int32, thread: Int32?, signals: [[UInt8]]) {
@@ -61,32 +68,33 @@ public struct SignalQueue: Equatable, Sendable {
 }
 
 extension ImageDirectory {
-    /// Has these signals wait after a restore in place of those that CRIU has seen.
+    /// Has these signals wait after a restore as well.
     ///
-    /// What came since is left out where its timer was dumped with time left: it goes off again.
-    public func replaceSignals(_ queues: [SignalQueue]) throws(CriuImageError) {
-        for queue in queues {
+    /// One is left out whose timer goes off again, for it was dumped with time left.
+    public func add(_ later: [LaterSignals]) throws(CriuImageError) {
+        for queue in later {
             var timers: [TimerState] = []
             try file("core-\(queue.process).img", .core).decodeOnly(
                 core_entry__unpack, core_entry__free_unpacked
             ) { timers = TimerState.all(of: $0.pointee) }
+            let kept = queue.signals.filter { signal in
+                !timers.contains { $0.goesOffAgain && $0.sends(signal) }
+            }
+            if kept.isEmpty { continue }
             var file = try file("core-\(queue.thread ?? queue.process).img", .core)
             _ = try file.onlyEntry()
             try file.edit(0, core_entry__unpack, core_entry__free_unpacked) { entry in
-                func replace(_ place: inout UnsafeMutablePointer<SignalQueueEntry>?) {
+                func extend(_ place: inout UnsafeMutablePointer<SignalQueueEntry>?) {
                     let known = messages(place?.pointee.signals, place?.pointee.n_signals ?? 0).map {
                         $0.pointee.siginfo.bytes
                     }
-                    let kept = queue.signals.filter { signal in
-                        known.contains(signal) || !timers.contains { $0.hasTimeLeft && $0.sends(signal) }
-                    }
                     signal_queue_entry__free_unpacked(place, nil)
-                    place = allocated(kept)
+                    place = allocated(known + kept)
                 }
                 if queue.thread == nil {
-                    if let task = entry.pointee.tc { replace(&task.pointee.signals_s) }
+                    if let task = entry.pointee.tc { extend(&task.pointee.signals_s) }
                 } else if let thread = entry.pointee.thread_core {
-                    replace(&thread.pointee.signals_p)
+                    extend(&thread.pointee.signals_p)
                 }
             }
             try replace(file)
@@ -101,15 +109,29 @@ private struct TimerState {
 
     /// nil for alarm(2) and setitimer(2) by real time.
     let id: UInt32?
-    let hasTimeLeft: Bool
+    /// Whether the signal came after CRIU had read the timer: a periodic one that went off before has most of its
+    /// interval left.
+    let goesOffAgain: Bool
+
+    private init(id: UInt32?, left: Double, interval: Double) {
+        self.id = id
+        goesOffAgain = left > 0 && (interval == 0 || left < interval / 2)
+    }
 
     static func all(of entry: CoreEntry) -> [Self] {
         guard let timers = entry.tc?.pointee.timers?.pointee else { return [] }
         let posix = messages(timers.posix, timers.n_posix).map { timer in
-            Self(id: timer.pointee.it_id, hasTimeLeft: timer.pointee.vsec > 0 || timer.pointee.vnsec > 0)
+            let timer = timer.pointee
+            return Self(
+                id: timer.it_id, left: Double(timer.vsec) + Double(timer.vnsec) / 1e9,
+                interval: Double(timer.isec) + Double(timer.insec) / 1e9)
         }
         guard let real = timers.real?.pointee else { return posix }
-        return posix + [Self(id: nil, hasTimeLeft: real.vsec > 0 || real.vusec > 0)]
+        return posix + [
+            Self(
+                id: nil, left: Double(real.vsec) + Double(real.vusec) / 1e6,
+                interval: Double(real.isec) + Double(real.iusec) / 1e6)
+        ]
     }
 
     func sends(_ signal: [UInt8]) -> Bool {

@@ -19,6 +19,8 @@ public struct InterruptedCall: Equatable, Sendable {
     public let instruction: UInt64
     /// Whether the kernel keeps the time at which the call ends, for the thread that made it.
     public let hasKeptTime: Bool
+    /// The signals that do not reach the thread; signal N is bit N - 1.
+    public let blocked: UInt64
 }
 
 /// What the images tell of threads that has to be known while everything still stands still.
@@ -39,26 +41,31 @@ public struct DumpedThreads: Sendable {
 extension ImageDirectory {
     /// Reads what is known of each thread, once.
     public func dumpedThreads() throws(CriuImageError) -> DumpedThreads {
+        func queue(_ queue: UnsafeMutablePointer<SignalQueueEntry>?) -> DumpedSignals.Queue {
+            DumpedSignals.Queue(signals: SignalNumbers(queue).bits, count: queue?.pointee.n_signals ?? 0)
+        }
         var dumped = DumpedThreads()
         dumped.processes = try processes()
         for process in dumped.processes where process.state != .zombie {
-            var signals = DumpedSignals(process: process.pid, shared: 0, threads: [], hasTimers: false)
+            var signals = DumpedSignals(
+                process: process.pid, shared: queue(nil), threads: [], hasTimers: false)
             for thread in process.threads {
                 let found = try core(of: thread) { entry in
                     if thread == process.pid, let task = entry.tc?.pointee {
-                        signals.shared = SignalNumbers(task.signals_s).bits
+                        signals.shared = queue(task.signals_s)
                         signals.hasTimers = (task.timers?.pointee.n_posix ?? 0) > 0
                     }
-                    let own = SignalNumbers(entry.thread_core?.pointee.signals_p).bits
+                    let own = queue(entry.thread_core?.pointee.signals_p)
                     signals.threads.append((thread, own))
-                    return entry.interruptedCall(pending: SignalNumbers(mask: signals.shared | own))
+                    return entry.interruptedCall(pending: signals.shared.signals | own.signals)
                 }
-                guard let (registers, number) = found else { continue }
+                guard let (registers, number, blocked) = found else { continue }
                 dumped.interrupted.append(
                     InterruptedCall(
                         process: process.pid, thread: thread,
                         number: number == Registers.restart ? nil : number,
-                        instruction: registers, hasKeptTime: Registers.withKeptTime.contains(number)))
+                        instruction: registers, hasKeptTime: Registers.withKeptTime.contains(number),
+                        blocked: blocked))
             }
             if process.pid != 1 { dumped.signals.append(signals) }
         }
@@ -94,14 +101,16 @@ extension ImageDirectory {
 extension CoreEntry {
     /// Where the thread goes on and the call that it is just leaving with EINTR; nil when it is not, or when the call is
     /// none that waits for a time.
-    fileprivate func interruptedCall(pending: SignalNumbers) -> (instruction: UInt64, number: UInt64)? {
+    fileprivate func interruptedCall(
+        pending: UInt64
+    ) -> (instruction: UInt64, number: UInt64, blocked: UInt64)? {
         guard let registers = thread_info?.pointee.gpregs?.pointee, registers.cs == Registers.native64,
             registers.ax == Registers.interrupted, Registers.timedCalls.contains(registers.orig_ax)
         else { return nil }
         let thread = thread_core?.pointee
-        let blocked = thread?.has_blk_sigset == 1 ? thread?.blk_sigset : tc?.pointee.blk_sigset
-        guard pending.subtracting(SignalNumbers(mask: blocked ?? 0)).isEmpty else { return nil }
-        return (registers.ip, registers.orig_ax)
+        let blocked = (thread?.has_blk_sigset == 1 ? thread?.blk_sigset : tc?.pointee.blk_sigset) ?? 0
+        guard pending & ~blocked == 0 else { return nil }
+        return (registers.ip, registers.orig_ax, blocked)
     }
 }
 
@@ -140,9 +149,6 @@ private enum Registers {
 struct SignalNumbers {
     let bits: UInt64
 
-    /// As the kernel keeps it: signal N is bit N - 1.
-    init(mask: UInt64) { bits = mask }
-
     /// The numbers of the signals that wait in a queue.
     init(_ queue: UnsafeMutablePointer<SignalQueueEntry>?) {
         var bits: UInt64 = 0
@@ -155,7 +161,4 @@ struct SignalNumbers {
         }
         self.bits = bits
     }
-
-    var isEmpty: Bool { bits == 0 }
-    func subtracting(_ other: SignalNumbers) -> SignalNumbers { SignalNumbers(mask: bits & ~other.bits) }
 }

@@ -7,7 +7,7 @@ extension ImageDirectory {
     /// CRIU 4.2 takes what /proc/PID/fdinfo tells for the whole state (criu/timerfd.c). Three kinds of timer come
     /// back wrong from that:
     /// - One that was just due when it was dumped would never fire. `fired` tells how often such timers had fired a
-    ///   moment later, by their numbers in files.img (`ImageFileKind.timerWithoutTime`).
+    ///   moment later, by their numbers in files.img (`FileWithMore.Kind.timerWithoutTime`).
     /// - A periodic timer whose expiration nobody has read shows no time left, because the kernel winds it up at
     ///   the read (fs/timerfd.c, `timerfd_read_iter`); restored, it would never fire again. It gets one interval.
     /// - Of an absolute time only the time left is known, and CRIU adds the clock's whole seconds to it

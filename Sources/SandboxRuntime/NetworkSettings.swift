@@ -111,7 +111,7 @@ public enum NetworkSettings {
     }
 
     /// /proc/sys/net shows the network namespace of the thread that opens it: so a thread of its own enters, and ends.
-    private static func onThread<Result: Sendable>(
+    static func onThread<Result: Sendable>(
         in pid: Int32? = nil, _ body: @escaping @Sendable () -> Result
     ) -> Meanwhile<Result?, Never> {
         Meanwhile { () throws(Never) in pid.map(enter) ?? true ? body() : nil }

@@ -25,13 +25,25 @@ public struct SocketOption: Codable, Equatable, Sendable {
     /// Options that a save does not note are refused: what a snapshot says may come from elsewhere, and the sandbox
     /// itself could not set each of them.
     public func set(on socket: Int32) throws(SystemError) {
-        guard SocketOptionReader.notes(self) else { throw SystemError(call: "setsockopt", code: EPERM) }
+        guard SocketOptionReader.notes(self), isAllowed else {
+            throw SystemError(call: "setsockopt", code: EPERM)
+        }
         if setsockopt(socket, level, name, value, socklen_t(value.count)) != 0 { throw .last("setsockopt") }
     }
 }
 
+extension SocketOption {
+    /// Not the congestion control that only root may choose (tcp(7), tcp_allowed_congestion_control).
+    fileprivate var isAllowed: Bool {
+        guard level == IPPROTO_TCP, name == 13 else { return true }
+        let allowed = (try? Files.read("/proc/sys/net/ipv4/tcp_allowed_congestion_control")) ?? []
+        let names = String(decoding: allowed, as: UTF8.self).split { $0 == " " || $0 == "\n" }
+        return names.contains { Array($0.utf8) == Array(value.prefix { $0 != 0 }) }
+    }
+}
+
 /// Reads the options of sockets that CRIU 4.2 loses; made once a save, for what a fresh socket has depends on the
-/// machine.
+/// sandbox.
 public struct SocketOptionReader {
     private struct Sort: Hashable {
         let domain, type, transport: Int32
@@ -50,7 +62,7 @@ public struct SocketOptionReader {
         let sort = Sort(domain: one(SO_DOMAIN), type: one(SO_TYPE), transport: one(SO_PROTOCOL))
         let options = Self.options(of: socket.raw, sort)
         if options.isEmpty { return [] }
-        let usual = fresh[sort] ?? Self.fresh(sort)
+        let usual = fresh[sort] ?? Self.fresh(sort, in: process)
         fresh[sort] = usual
         return options.filter { !usual.contains($0) }
     }
@@ -59,17 +71,20 @@ public struct SocketOptionReader {
         lost.contains { $0 == option.level && $1 == option.name }
     }
 
-    private static func fresh(_ sort: Sort) -> [SocketOption] {
-        let number = Glibc.socket(sort.domain, sort.type | Int32(SOCK_CLOEXEC.rawValue), sort.transport)
-        if number < 0 { return [] }
-        let socket = Descriptor(owning: number)
-        return options(of: socket.raw, sort)
+    /// Some defaults are settings of the network namespace.
+    private static func fresh(_ sort: Sort, in process: Int32) -> [SocketOption] {
+        NetworkSettings.onThread(in: process) {
+            let number = Glibc.socket(sort.domain, sort.type | Int32(SOCK_CLOEXEC.rawValue), sort.transport)
+            if number < 0 { return [] }
+            let socket = Descriptor(owning: number)
+            return options(of: socket.raw, sort)
+        }.wait() ?? []
     }
 
     private static func options(of socket: Int32, _ sort: Sort) -> [SocketOption] {
         let isInternet = sort.domain == AF_INET || sort.domain == AF_INET6
         return lost.filter { level, name in
-            // A stream tells what it has of these, and lets nobody set it.
+            // A stream tells what it has of these, and mostly lets nobody set it.
             if sort.type == SOCK_STREAM.rawValue, [Level.ip, Level.ip6].contains(level),
                 multicast.contains(name)
             {
@@ -101,21 +116,22 @@ public struct SocketOptionReader {
     /// What a restore by CRIU 4.2 leaves as in a fresh socket, found by setting each of them
     /// (include/uapi/asm-generic/socket.h, linux/in.h, linux/in6.h, linux/tcp.h, linux/udp.h, linux/netlink.h).
     private static let lost: [(Int32, Int32)] = [
-        // SO_TIMESTAMP, SO_TIMESTAMPNS, SO_TIMESTAMPING, SO_RXQ_OVFL, SO_PEEK_OFF, SO_SELECT_ERR_QUEUE, SO_PASSPIDFD
-        (Level.socket, [29, 35, 37, 40, 42, 45, 76]),
+        // SO_TIMESTAMP, SO_TIMESTAMPNS, SO_TIMESTAMPING, SO_RXQ_OVFL, SO_PEEK_OFF, SO_SELECT_ERR_QUEUE, SO_ZEROCOPY,
+        // SO_PASSPIDFD
+        (Level.socket, [29, 35, 37, 40, 42, 45, 60, 76]),
         // IP_RECVOPTS, IP_MTU_DISCOVER, IP_RECVERR, IP_RECVTTL, IP_RECVTOS, IP_MINTTL, IP_BIND_ADDRESS_NO_PORT,
         // IP_RECVFRAGSIZE, IP_MULTICAST_TTL, IP_MULTICAST_LOOP, IP_MULTICAST_ALL
         (Level.ip, [6, 10, 11, 12, 13, 21, 24, 25, 33, 34, 49]),
         // TCP_SYNCNT, TCP_LINGER2, TCP_DEFER_ACCEPT, TCP_CONGESTION, TCP_USER_TIMEOUT, TCP_FASTOPEN,
-        // TCP_NOTSENT_LOWAT, TCP_INQ
-        (Level.tcp, [7, 8, 9, 13, 18, 23, 25, 36]),
-        // UDP_SEGMENT, UDP_GRO
-        (Level.udp, [103, 104]),
+        // TCP_NOTSENT_LOWAT, TCP_SAVE_SYN, TCP_INQ
+        (Level.tcp, [7, 8, 9, 13, 18, 23, 25, 27, 36]),
+        // UDP_NO_CHECK6_TX, UDP_NO_CHECK6_RX, UDP_SEGMENT, UDP_GRO
+        (Level.udp, [101, 102, 103, 104]),
         // IPV6_UNICAST_HOPS, IPV6_MULTICAST_HOPS, IPV6_MULTICAST_LOOP, IPV6_MTU_DISCOVER, IPV6_RECVERR,
         // IPV6_MULTICAST_ALL, IPV6_RECVHOPLIMIT, IPV6_DONTFRAG, IPV6_RECVTCLASS, IPV6_TCLASS
         (Level.ip6, [16, 18, 19, 23, 25, 29, 51, 62, 66, 67]),
-        // NETLINK_NO_ENOBUFS, NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK
-        (Level.netlink, [5, 10, 11, 12]),
+        // NETLINK_PKTINFO, NETLINK_BROADCAST_ERROR, NETLINK_NO_ENOBUFS, NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK
+        (Level.netlink, [3, 4, 5, 10, 11, 12]),
     ].flatMap { level, names in names.map { (level, $0) } }
 }
 
@@ -133,7 +149,8 @@ public enum EventCounter {
         guard let count, count <= UInt32.max, missing & UInt64(UInt32.max) == 0 else {
             throw SystemError(call: "write", code: EINVAL)
         }
-        var missing = missing
+        // What the kernel alone can count up to nobody can write.
+        var missing = min(missing, .max - 1 - count)
         if write(counter, &missing, 8) != 8 { throw .last("write") }
     }
 }

@@ -11,8 +11,9 @@ private func signal(_ number: Int32, code: Int32, timer: Int32 = 0) -> [UInt8] {
 
 private func queue(_ signals: [[UInt8]]) -> [UInt8] { signals.flatMap { bytes(1, bytes(1, $0)) } }
 
-private func posixTimer(_ id: UInt64, nanoseconds: UInt64) -> [UInt8] {
-    bytes(4, (1...10).flatMap { number($0, $0 == 1 ? id : $0 == 10 ? nanoseconds : 0) })
+private func posixTimer(_ id: UInt64, nanoseconds: UInt64, interval: UInt64 = 0) -> [UInt8] {
+    let fields: [UInt64] = [id, 0, 0, 0, 0, 0, interval, 0, 0, nanoseconds]
+    return bytes(4, fields.enumerated().flatMap { number(UInt64($0.offset) + 1, $0.element) })
 }
 
 private func itimer(_ microseconds: UInt64) -> [UInt8] {
@@ -40,6 +41,10 @@ private let alarm = signal(SIGALRM, code: 0x80)
 private let first = signal(34, code: -2, timer: 0)
 private let second = signal(34, code: -2, timer: 1)
 
+private func waiting(_ signals: UInt64, _ count: Int) -> DumpedSignals.Queue {
+    DumpedSignals.Queue(signals: signals, count: count)
+}
+
 @Suite struct DumpedSignalsTests {
     private func images(
         shared: [[UInt8]] = [], own: [[UInt8]] = [], alarm: UInt64 = 0, timers: [UInt8] = []
@@ -58,21 +63,26 @@ private let second = signal(34, code: -2, timer: 1)
         #expect(
             try told.open().dumpedThreads().signals == [
                 DumpedSignals(
-                    process: 2, shared: 1 << 13 | 1 << 33, threads: [(2, 0), (3, 1 << 33)], hasTimers: true)
+                    process: 2, shared: waiting(1 << 13 | 1 << 33, 2),
+                    threads: [(2, waiting(0, 0)), (3, waiting(1 << 33, 1))], hasTimers: true)
             ])
         let none = try images()
         #expect(
             try none.open().dumpedThreads().signals
-                == [DumpedSignals(process: 2, shared: 0, threads: [(2, 0), (3, 0)], hasTimers: false)])
+                == [
+                    DumpedSignals(
+                        process: 2, shared: waiting(0, 0), threads: [2, 3].map { ($0, waiting(0, 0)) },
+                        hasTimers: false)
+                ])
     }
 
     /// What came later is added, but not where its timer goes off once more.
     @Test func whatCameLaterIsAdded() throws {
         let timers = posixTimer(0, nanoseconds: 0) + posixTimer(1, nanoseconds: 5)
         let images = try images(shared: [first], alarm: 0, timers: timers)
-        try images.open().replaceSignals([
-            SignalQueue(process: 2, thread: nil, signals: [first, alarm, first, second]),
-            SignalQueue(process: 2, thread: 3, signals: [second, first]),
+        try images.open().add([
+            LaterSignals(process: 2, thread: nil, signals: [alarm, first, second]),
+            LaterSignals(process: 2, thread: 3, signals: [second, first]),
         ])
         #expect(
             try images.read("core-2.img") == leader(shared: [first, alarm, first], alarm: 0, timers: timers))
@@ -82,22 +92,29 @@ private let second = signal(34, code: -2, timer: 1)
     @Test func anAlarmWithTimeLeftComesByItself() throws {
         let images = try images(alarm: 7)
         let others = signal(SIGALRM, code: 0)
-        try images.open().replaceSignals([SignalQueue(process: 2, thread: nil, signals: [alarm, others])])
+        try images.open().add([LaterSignals(process: 2, thread: nil, signals: [alarm, others])])
         #expect(try images.read("core-2.img") == leader(shared: [others], alarm: 7, timers: []))
-        try images.open().replaceSignals([SignalQueue(process: 2, thread: nil, signals: [])])
-        #expect(try images.read("core-2.img") == leader(shared: [], alarm: 7, timers: []))
+    }
+
+    /// One that went off before CRIU read it has most of its interval left, one that did afterwards has not.
+    @Test func aPeriodicTimerLosesNoTick() throws {
+        let timers =
+            posixTimer(0, nanoseconds: 999_000_000, interval: 1) + posixTimer(1, nanoseconds: 5, interval: 1)
+        let images = try images(timers: timers)
+        try images.open().add([LaterSignals(process: 2, thread: nil, signals: [first, second])])
+        #expect(try images.read("core-2.img") == leader(shared: [first], alarm: 0, timers: timers))
     }
 
     @Test func moreIsNoticed() {
         let (known, other) = (UInt64(1) << 39, UInt64(1) << 13)
         func told(hasTimers: Bool) -> DumpedSignals {
-            DumpedSignals(process: 2, shared: 0, threads: [], hasTimers: hasTimers)
+            DumpedSignals(process: 2, shared: waiting(0, 0), threads: [], hasTimers: hasTimers)
         }
-        #expect(!told(hasTimers: false).mayHaveGrown(from: 0, to: 0))
-        #expect(!told(hasTimers: true).mayHaveGrown(from: 0, to: 0))
-        #expect(!told(hasTimers: false).mayHaveGrown(from: known, to: known))
-        #expect(told(hasTimers: true).mayHaveGrown(from: known, to: known))
-        #expect(told(hasTimers: false).mayHaveGrown(from: known, to: known | other))
+        #expect(!told(hasTimers: false).mayHaveGrown(waiting(0, 0), to: 0))
+        #expect(!told(hasTimers: true).mayHaveGrown(waiting(0, 0), to: 0))
+        #expect(!told(hasTimers: false).mayHaveGrown(waiting(known, 1), to: known))
+        #expect(told(hasTimers: true).mayHaveGrown(waiting(known, 1), to: known))
+        #expect(told(hasTimers: false).mayHaveGrown(waiting(known, 1), to: known | other))
     }
 
     /// The kernel's own words: of a blocked signal that this thread sent itself.

@@ -150,6 +150,26 @@ import Testing
         }
     }
 
+    /// A call that goes on after a save ends by a signal that came while everything stood still.
+    @Test(.enabled(if: Machine.has("gcc"), "needs gcc")) func anAlarmEndsACallAsBefore() throws {
+        try withCkpt { ckpt in
+            let box = try ckpt.create("alarmed")
+            try box.compile("alarmed.c")
+            try box.say(
+                #"""
+                coproc A { ulimit -n 4096; exec /root/alarmed; }
+                answer() { IFS= read -r -t 20 answer <&"${A[0]}"; echo "$answer"; answer=none; }
+                """#)
+            for milliseconds in stride(from: 40, through: 240, by: 40) {
+                try box.say("echo \(milliseconds) >&${A[1]}")
+                let snapshot = try box.save()
+                #expect(try box.say("answer") == "-1 Interrupted system call", "went on, \(milliseconds) ms")
+                try box.restore(snapshot)
+                #expect(try box.say("answer") == "-1 Interrupted system call", "restored, \(milliseconds) ms")
+            }
+        }
+    }
+
     /// A shell that sleeps in the background sleeps to the end, whatever is saved meanwhile.
     @Test func aSleepingShellSleepsOn() throws {
         try withCkpt { ckpt in

@@ -94,10 +94,10 @@ struct Fuzzing {
         try images.giveTreeItsOwnNetwork()
         _ = try images.filesWithMore(of: processes)
         let queues = try images.dumpedThreads().signals.flatMap { one in
-            [SignalQueue(process: one.process, thread: nil, signals: [[UInt8](repeating: 0, count: 128)])]
-                + one.threads.map { SignalQueue(process: one.process, thread: $0.thread, signals: []) }
+            [LaterSignals(process: one.process, thread: nil, signals: [[UInt8](repeating: 0, count: 128)])]
+                + one.threads.map { LaterSignals(process: one.process, thread: $0.thread, signals: []) }
         }
-        try images.replaceSignals(queues)
+        try images.add(queues)
         try images.keepTimersGoing(fired: [:])
         _ = try images.inspect("fuzz", scope: scope, files: NoFiles())
     }

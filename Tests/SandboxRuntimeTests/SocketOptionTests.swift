@@ -48,6 +48,14 @@ private func socket(_ kind: __socket_type = SOCK_DGRAM) throws -> Descriptor {
         #expect(SocketOption(SOL_SOCKET, SO_PRIORITY, of: one.raw) == priority)
     }
 
+    /// The sandbox could not choose them itself.
+    @Test func restrictedCongestionControlIsRefused() throws {
+        let one = try socket(SOCK_STREAM)
+        let forged = SocketOption(level: 6, name: 13, value: Array("nosuch".utf8) + [0])
+        #expect { try forged.set(on: one.raw) } throws: { ($0 as? SystemError)?.code == EPERM }
+        try SocketOption(level: 6, name: 13, value: Array("reno".utf8) + [0, 0]).set(on: one.raw)
+    }
+
     @Test func noSuchDescriptorHasNoOptions() throws {
         var reader = SocketOptionReader()
         #expect(reader.unusual(of: 99_999, in: getpid()) == [])
@@ -58,12 +66,16 @@ private func socket(_ kind: __socket_type = SOCK_DGRAM) throws -> Descriptor {
     @Test func countersGetNoMoreThanTheirUpperHalf() throws {
         let counter = Descriptor(owning: eventfd(7, 0))
         try EventCounter.add(5 << 40, to: counter.raw)
-        #expect { try EventCounter.add(UInt64.max << 32, to: counter.raw) } throws: {
+        #expect { try EventCounter.add(1 << 32, to: counter.raw) } throws: {
             ($0 as? SystemError)?.code == EINVAL
         }
         var count: UInt64 = 0
         #expect(read(counter.raw, &count, 8) == 8 && count == 5 << 40 + 7)
         #expect { try EventCounter.add(1, to: counter.raw) } throws: { ($0 as? SystemError)?.code == EINVAL }
+        // The kernel alone can make it this much (fs/eventfd.c, eventfd_signal).
+        let full = Descriptor(owning: eventfd(UInt32.max, 0))
+        try EventCounter.add(UInt64(UInt32.max) << 32, to: full.raw)
+        #expect(read(full.raw, &count, 8) == 8 && count == .max - 1)
         let file = try Descriptor.open("/dev/null", O_WRONLY)
         #expect { try EventCounter.add(1 << 32, to: file.raw) } throws: {
             ($0 as? SystemError)?.code == EINVAL
