@@ -36,8 +36,10 @@ extension SaveAttempt {
         var options = SocketOptionReader()
         for file in files {
             guard let id = standing[file.process]?.hostID else { continue }
-            let holder = DescriptorHolder(
-                process: file.process, command: command(of: id), descriptor: file.descriptor)
+            // Most need none: nothing of theirs is lost.
+            var holder: DescriptorHolder {
+                DescriptorHolder(process: file.process, command: command(of: id), descriptor: file.descriptor)
+            }
             switch file.kind {
             case .timerWithoutTime: firedTimers[file.file] = file.expirations(in: id)
             case .eventCounter(let count):

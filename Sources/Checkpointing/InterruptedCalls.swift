@@ -28,23 +28,21 @@ extension SaveAttempt {
     /// Every process must stand still. What cannot be mended is reported: a save does not fail for it, as a program may
     /// meet EINTR at any time.
     func mendInterruptedCalls(worker: Int32, _ report: @Sendable (String) -> Void) {
-        interrupted = dumped.interrupted
         // ckpt-init waits for ever and asks again by itself; so do most sandboxes' only interrupted threads.
-        let others = interrupted.filter { $0.process != 1 }
-        if others.isEmpty { return }
+        if dumped.interrupted.allSatisfy({ $0.process == 1 }) { return }
         var knownAgain: Set<Int32> = []
-        for index in interrupted.indices where interrupted[index].hasKeptTime {
-            let call = interrupted[index]
+        for index in dumped.interrupted.indices where dumped.interrupted[index].hasKeptTime {
+            let call = dumped.interrupted[index]
             guard let id = standing[call.thread]?.hostID,
                 let number = TreeOfTasks.callNumber(of: id, before: call.instruction)
             else { continue }
             knownAgain.insert(call.thread)
-            interrupted[index].number = call.number ?? number
+            dumped.interrupted[index].number = call.number ?? number
         }
         if stops { return }
         do throws(SystemError) {
             let tasks = try HeldTasks(of: worker)
-            for call in interrupted {
+            for call in dumped.interrupted {
                 guard let id = standing[call.thread]?.hostID, !meetsSignal(call) else { continue }
                 // What goes on is restart_syscall from now on: the next save must be able to tell which call it is.
                 if call.thread != call.process, knownAgain.contains(call.thread) {
@@ -68,9 +66,9 @@ extension SaveAttempt {
     func interruptedInImages(
         _ images: borrowing ImageDirectory
     ) throws(CriuImageError) -> [InterruptedCall] {
-        if later.isEmpty { return interrupted }
+        if later.isEmpty { return dumped.interrupted }
         let still = Set(try images.dumpedThreads().interrupted.map(\.thread))
-        return interrupted.filter { still.contains($0.thread) }
+        return dumped.interrupted.filter { still.contains($0.thread) }
     }
 
     /// Finds out which signals of timers came after CRIU had read what waits.

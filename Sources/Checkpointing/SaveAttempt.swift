@@ -17,11 +17,10 @@ final class SaveAttempt {
     var timings = Timings(totalMs: 0)
     /// The host's CLOCK_BOOTTIME when everything stood still, in seconds.
     var hostBoottime: Double?
-    /// What the images tell of threads, and what /proc does when CRIU is done, by their ids in the sandbox.
+    /// What the images tell of threads, once the tree stands still and CRIU is done.
     var dumped = DumpedThreads()
+    /// What /proc tells of them then, by their ids in the sandbox.
     var standing: [Int32: TaskStatus] = [:]
-    /// The calls that were broken off, once the tree stands still.
-    var interrupted: [InterruptedCall] = []
     /// The signals that came after CRIU had read what waits.
     var later: [LaterSignals] = []
     /// How often timers had fired that were dumped as set by nobody, by their numbers in files.img.

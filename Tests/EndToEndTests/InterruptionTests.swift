@@ -103,17 +103,26 @@ import Testing
         }
     }
 
+    /// A sandbox with one of `Programs/` that answers lines: `put` gives it one, `answer` waits for what it says to
+    /// that, `ask` does both.
+    private func converse(_ program: String, _ ckpt: Ckpt, _ flags: String = "") throws -> Sandbox {
+        let box = try ckpt.create(program)
+        try box.compile("\(program).c", flags)
+        try box.say(
+            #"""
+            coproc P { ulimit -n 4200; exec /root/\#(program); }
+            put() { echo "$1" >&"${P[1]}"; }
+            answer() { answer=none; IFS= read -r -t 20 answer <&"${P[0]}"; echo "$answer"; }
+            ask() { put "$1"; answer; }
+            """#)
+        return box
+    }
+
     /// The kernel shows a timer that is just due, before its interrupt has come, as one that nobody has set: with
     /// thousands of them some are read in that moment at every third save or so.
     @Test(.enabled(if: Machine.has("gcc"), "needs gcc")) func timersThatAreJustDueFire() throws {
         try withCkpt { ckpt in
-            let box = try ckpt.create("due")
-            try box.compile("timers.c")
-            try box.say(
-                #"""
-                coproc T { exec /root/timers; }
-                ask() { echo "$1" >&"${T[1]}"; IFS= read -r -t 20 answer <&"${T[0]}"; echo "$answer"; }
-                """#)
+            let box = try converse("timers", ckpt)
             var last: String?
             for milliseconds in stride(from: 60, through: 360, by: 30) {
                 #expect(try box.say("ask 'arm \(milliseconds)'") == "armed")
@@ -130,13 +139,7 @@ import Testing
     /// CRIU reads which signals wait before it reads the timers: those that go off in between are in neither.
     @Test(.enabled(if: Machine.has("gcc"), "needs gcc")) func alarmsWhileItIsSavedComeOnce() throws {
         try withCkpt { ckpt in
-            let box = try ckpt.create("alarms")
-            try box.compile("alarms.c", "-pthread")
-            try box.say(
-                #"""
-                coproc A { ulimit -n 4096; exec /root/alarms; }
-                ask() { echo "$1" >&"${A[1]}"; IFS= read -r -t 20 answer <&"${A[0]}"; echo "$answer"; }
-                """#)
+            let box = try converse("alarms", ckpt, "-pthread")
             for _ in 1...3 {
                 #expect(try box.say("ask arm") == "armed")
                 let snapshot = try box.save()
@@ -153,15 +156,9 @@ import Testing
     /// A call that goes on after a save ends by a signal that came while everything stood still.
     @Test(.enabled(if: Machine.has("gcc"), "needs gcc")) func anAlarmEndsACallAsBefore() throws {
         try withCkpt { ckpt in
-            let box = try ckpt.create("alarmed")
-            try box.compile("alarmed.c")
-            try box.say(
-                #"""
-                coproc A { ulimit -n 4096; exec /root/alarmed; }
-                answer() { IFS= read -r -t 20 answer <&"${A[0]}"; echo "$answer"; answer=none; }
-                """#)
+            let box = try converse("alarmed", ckpt)
             for milliseconds in stride(from: 40, through: 240, by: 40) {
-                try box.say("echo \(milliseconds) >&${A[1]}")
+                try box.say("put \(milliseconds)")
                 let snapshot = try box.save()
                 #expect(try box.say("answer") == "-1 Interrupted system call", "went on, \(milliseconds) ms")
                 try box.restore(snapshot)
