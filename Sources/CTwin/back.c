@@ -119,7 +119,7 @@ static bool revive(struct twin *twin, struct task *task) {
     if (!files_put_back(&twin->files, twin->kept.pid) || !fork_again(twin, task)) return false;
     // Its tracer is the twin's, by whose death it would die: from here on it is the sandbox's own.
     if (!task_leave(task)) return false;
-    rewind_call(&task->registers);
+    restart_call(&task->registers);
     return files_open_anew(&twin->files, task) && give_the_rest(twin, task);
 }
 
@@ -130,7 +130,7 @@ static bool turn_init_back(struct set *set) {
     if (!ipc_look(init_task.pid, true) || !memory_of_init(&init_task, &set->init.kept)) return false;
     init_task.registers = set->init.kept.registers;
     init_task.mask = set->init.kept.mask;
-    rewind_call(&init_task.registers);
+    restart_call(&init_task.registers);
     return true;
 }
 

@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "ccalls.h"
 #include "look.h"
 #include "note.h"
 #include "task.h"
@@ -150,11 +151,23 @@ static bool give_limits(const struct task *task, const struct cnote *note) {
     return true;
 }
 
+/// Of a process that is to begin a call: it is broken off in it, so that the kernel says whether it begins again. A timer
+/// may have gone off already.
+static void break_off(struct user_regs_struct *registers) {
+    int restart = call_restart(registers->rax);
+    // The instruction leaves in rcx where it ends.
+    if (restart && registers->rax == registers->orig_rax && registers->rcx == registers->rip + 2) {
+        registers->rax = (unsigned long)(long)restart;
+        registers->rip += 2;
+    } else {
+        registers->orig_rax = -1UL;
+    }
+}
+
 static bool finish(struct task *task, const struct cnote *note) {
     if (!follow(task, false) || !give_limits(task, note)) return false;
     memcpy(&task->registers, note->registers, sizeof task->registers);
-    // It is in no system call.
-    task->registers.orig_rax = -1UL;
+    break_off(&task->registers);
     task->mask = note->mask;
     task->instruction = find_system_call(task);
     if (!task->instruction) return refuse_of(task->pid, "has no system call instruction");

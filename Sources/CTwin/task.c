@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "ccalls.h"
 #include "look.h"
 
 // Not in every <sys/ptrace.h> (<linux/ptrace.h>).
@@ -335,17 +336,10 @@ bool task_keep(struct task *task) {
 
 bool task_leave(struct task *task) { return set_options(task, BIRTHS | SUSPEND_SECCOMP); }
 
-// What the kernel leaves in rax of a call that it means to begin again (include/linux/errno.h).
-static bool is_interrupted(long result) {
-    return result == -512 || result == -513 || result == -514 || result == -516;
-}
-
-void rewind_call(struct user_regs_struct *registers) {
-    if ((long)registers->orig_rax >= 0 && is_interrupted((long)registers->rax)) {
-        registers->rip -= 2;
-        registers->rax = registers->orig_rax;
-    }
-    registers->orig_rax = -1UL;
+void restart_call(struct user_regs_struct *registers) {
+    // A copy does not inherit what the kernel knew of a call's time.
+    if ((long)registers->orig_rax >= 0 && (long)registers->rax == CALL_ERESTART_RESTARTBLOCK)
+        registers->rax = (unsigned long)CALL_ERESTARTNOHAND;
 }
 
 bool task_sequences(const struct task *task, struct sequences *known) {

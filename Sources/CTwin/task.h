@@ -71,9 +71,8 @@ bool task_leave(struct task *task);
 /// Gives it back the processors it may use, and keeps it stopped; it dies with us from now on.
 bool task_keep(struct task *task);
 
-/// The same registers for a copy: a call that was interrupted is begun again, since a copy does not inherit
-/// what the kernel knew of it.
-void rewind_call(struct user_regs_struct *registers);
+/// The same registers for a copy: a call that was broken off is begun again, unless a signal's handler is to run first.
+void restart_call(struct user_regs_struct *registers);
 
 /// What the kernel knows of a process's restartable sequences (<linux/ptrace.h>, struct ptrace_rseq_configuration): where
 /// its struct rseq lies, 0 for nowhere.

@@ -12,15 +12,17 @@ extension SaveAttempt {
         // Most have one thread, or none but the first that anything is asked of.
         let asked = Set(
             dumped.interrupted.lazy.filter { $0.thread != $0.process }.map(\.process)
-                + dumped.signals.lazy.filter { $0.hasTimers && $0.threads.count > 1 }.map(\.process))
+                + dumped.signals.lazy.filter { ($0.hasTimers || $0.hasAlarm) && $0.threads.count > 1 }
+                .map(\.process))
         for process in tree.processes {
             guard let status = TaskStatus(of: process) else { continue }
             standing[status.id] = status
-            guard asked.contains(status.id) else { continue }
+            guard asked.contains(status.id) || status.shared != 0 else { continue }
             for thread in TreeOfTasks.threads(of: process) where thread != process {
                 if let status = TaskStatus(of: thread) { standing[status.id] = status }
             }
         }
+        findRestartedCalls()
     }
 
     /// Has the calls that the save broke off go on in the processes that run on, and notes them for the images.
@@ -29,7 +31,7 @@ extension SaveAttempt {
     /// meet EINTR at any time.
     func mendInterruptedCalls(worker: Int32, _ report: @Sendable (String) -> Void) {
         // ckpt-init waits for ever and asks again by itself; so do most sandboxes' only interrupted threads.
-        if dumped.interrupted.allSatisfy({ $0.process == 1 }) { return }
+        if dumped.interrupted.allSatisfy({ $0.process == 1 }), dumped.restarted.isEmpty { return }
         var knownAgain: Set<Int32> = []
         for index in dumped.interrupted.indices where dumped.interrupted[index].hasKeptTime {
             let call = dumped.interrupted[index]
@@ -43,32 +45,41 @@ extension SaveAttempt {
         do throws(SystemError) {
             let tasks = try HeldTasks(of: worker)
             for call in dumped.interrupted {
-                guard let id = standing[call.thread]?.hostID, !meetsSignal(call) else { continue }
+                guard let id = standing[call.thread]?.hostID else { continue }
                 // What goes on is restart_syscall from now on: the next save must be able to tell which call it is.
                 if call.thread != call.process, knownAgain.contains(call.thread) {
                     try tasks.resumeBlockedCall(id)
                 } else if let number = call.number {
-                    try tasks.restart(id, call: number, instruction: call.instruction)
+                    try tasks.interrupt(id, call: number, instruction: call.instruction, .onlyUnhandled)
                 }
+            }
+            for call in dumped.restarted {
+                guard let id = standing[call.thread]?.hostID else { continue }
+                try tasks.interrupt(call, id)
             }
         } catch {
             report("sandbox \(sandbox.name): calls of its processes end with EINTR after a save: \(error)")
         }
     }
 
-    /// Whether a signal waits by now that will end the call.
-    private func meetsSignal(_ call: InterruptedCall) -> Bool {
-        let waiting = (standing[call.process]?.shared ?? 0) | (standing[call.thread]?.pending ?? 0)
-        return waiting & ~call.blocked != 0
+    /// Leaves of the calls that begin again those that a signal may end, which is one that waits or a timer's.
+    private func findRestartedCalls() {
+        let timed = Set(dumped.signals.lazy.filter { $0.hasTimers || $0.hasAlarm }.map(\.process))
+        dumped.restarted = dumped.restarted.filter { call in
+            guard let process = standing[call.process] else { return false }
+            let waiting = process.shared | (standing[call.thread]?.pending ?? 0)
+            return timed.contains(call.process) || waiting & ~call.blocked != 0
+        }
     }
 
-    /// The calls that begin again after a restore; one that a later signal ends does not.
-    func interruptedInImages(
-        _ images: borrowing ImageDirectory
-    ) throws(CriuImageError) -> [InterruptedCall] {
-        if later.isEmpty { return dumped.interrupted }
-        let still = Set(try images.dumpedThreads().interrupted.map(\.thread))
-        return dumped.interrupted.filter { still.contains($0.thread) }
+    /// Has the images begin those calls again that no signal ends, and the others end.
+    func mendCalls(in images: borrowing ImageDirectory) throws(CriuImageError) {
+        // A signal that came later is among those that wait by now.
+        let now = later.isEmpty ? dumped : try images.dumpedThreads()
+        let interrupted = Set(now.interrupted.map(\.thread))
+        try images.restart(dumped.interrupted.filter { interrupted.contains($0.thread) })
+        let restarted = Set(dumped.restarted.map(\.thread))
+        try images.end(now.restarted.filter { restarted.contains($0.thread) })
     }
 
     /// Finds out which signals of timers came after CRIU had read what waits.
@@ -106,5 +117,14 @@ extension SaveAttempt {
         do throws(CriuImageError) { return try read(try ImageDirectory(staging.processPath)) } catch {
             throw ErrorMessage(.internal, "the process image cannot be read back", cause: error.description)
         }
+    }
+}
+
+extension HeldTasks {
+    /// Leaves it to the kernel whether a call begins again; `id` is its thread's on the host.
+    func interrupt(_ call: RestartedCall, _ id: Int32) throws(SystemError) {
+        try interrupt(
+            id, call: call.number, instruction: call.instruction,
+            call.endsByAnyHandler ? .onlyUnhandled : .unlessHandled)
     }
 }

@@ -1,7 +1,9 @@
 import CLinux
 import Criu
+import CriuImages
 import Glibc
 import LinuxSystem
+import Messages
 import SandboxRuntime
 
 /// Puts back into a restored tree what CRIU lost, before any of its processes runs.
@@ -10,16 +12,24 @@ import SandboxRuntime
 /// is told in `warnings`.
 struct PuttingBack {
     let lost: LostState
+    /// The calls that its threads begin again, of processes with timers.
+    private let calls: Meanwhile<[RestartedCall], CriuImageError>
     private(set) var warnings: [String] = []
     /// The tree's root on the host, which not every notification tells.
     private var root: Int32?
 
-    init(_ lost: LostState) { self.lost = lost }
+    /// Of the snapshot whose process directory this is.
+    init(_ directory: String) throws(ErrorMessage) {
+        lost = try LostState(readingFrom: directory)
+        calls = Meanwhile { () throws(CriuImageError) in try ImageDirectory(directory).timedCalls() }
+    }
 
     /// Acts on what is due at a moment of a restore.
     mutating func act(at moment: CriuNotification) {
         root = moment.pid ?? root
-        guard let root, !lost.isEmpty else { return }
+        guard let root else { return }
+        if moment.moment == .preResume { breakOffCalls(root, worker: moment.worker) }
+        if lost.isEmpty { return }
         switch moment.moment {
         case .postSetupNamespaces:
             let failed = NetworkSettings.set(lost.network, in: root)
@@ -51,6 +61,21 @@ struct PuttingBack {
                     write("/proc/\(id)/timerslack_ns", "\(slack)", "timer slack", process)
                 }
             }
+        }
+    }
+
+    /// A timer may go off before its process runs: then what it begins has to end.
+    private mutating func breakOffCalls(_ root: Int32, worker: Int32) {
+        do {
+            let calls = try calls.wait()
+            if calls.isEmpty { return }
+            let ids = TreeOfTasks(root: root).hostIDs(of: calls.map { ($0.process, $0.thread) })
+            let tasks = try HeldTasks(of: worker)
+            for call in calls {
+                if let id = ids[call.thread] { try tasks.interrupt(call, id) }
+            }
+        } catch {
+            warnings.append("a call may go on though a timer of its process should end it: \(error)")
         }
     }
 

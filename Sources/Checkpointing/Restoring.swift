@@ -195,7 +195,7 @@ extension CheckpointManager {
         var preparing: Meanwhile<Void, RuntimeError>?
         // Nothing is left to itself: not even where CRIU ends in between.
         defer { try? preparing?.wait() }
-        var puttingBack = PuttingBack(try LostState(readingFrom: store.processPath(snapshot.id)))
+        var puttingBack = try PuttingBack(store.processPath(snapshot.id))
         let pid: Int32
         do throws(CriuError) {
             let worker = try restorer(within: tree.limited, ownNetwork: spec.net != .host)

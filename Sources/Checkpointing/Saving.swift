@@ -291,7 +291,7 @@ extension CheckpointManager {
                     try images.giveTreeItsOwnNetwork(and: attempt.names)
                 }
                 try images.add(attempt.later)
-                try images.restart(try attempt.interruptedInImages(images))
+                try attempt.mendCalls(in: images)
                 try images.keepTimersGoing(fired: attempt.firedTimers)
                 processes = try images.processCount()
                 if !attempt.stops { attempt.timings.frozenMs = try images.dumpStatistics()?.frozen }

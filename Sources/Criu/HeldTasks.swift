@@ -48,16 +48,29 @@ public struct HeldTasks: ~Copyable {
         case rax = 80
     }
 
-    /// Makes a thread that is leaving a system call begin it again, as if it had never been interrupted.
+    /// What the kernel does with a call that a thread is leaving (include/linux/errno.h), once a signal's handler is to
+    /// run: without one the call begins again.
+    public enum Restart: Int64, Sendable {
+        /// ERESTARTSYS: it ends with EINTR unless the handler has SA_RESTART.
+        case unlessHandled = -512
+        /// ERESTARTNOHAND: it ends with EINTR.
+        case onlyUnhandled = -514
+    }
+
+    /// Has a thread leave a system call as if it had just been interrupted: whether it begins again is the kernel's to
+    /// say when the thread goes on, for a signal may come until then.
     ///
-    /// `instruction` is where the thread would go on, right after `syscall`.
-    public func restart(_ thread: Int32, call: UInt64, instruction: UInt64) throws(SystemError) {
-        // In one step: with one of the two alone the call would have a result that it never gives.
+    /// `instruction` is where the thread goes on, right after `syscall`.
+    public func interrupt(
+        _ thread: Int32, call: UInt64, instruction: UInt64, _ restart: Restart
+    ) throws(SystemError) {
+        // In one step: with one of the three alone the call would have a result that it never gives.
         let memory = UInt(clinux_borrowed_memory(borrowed))
         try ptrace(.getRegisters, thread, 0, memory)
         var registers = try read(memory, as: user_regs_struct.self)
-        registers.rax = call
-        registers.rip = instruction - 2
+        registers.orig_rax = call
+        registers.rax = UInt64(bitPattern: restart.rawValue)
+        registers.rip = instruction
         try write(registers, at: memory)
         try ptrace(.setRegisters, thread, 0, memory)
     }

@@ -23,10 +23,12 @@ public struct DumpedSignals: Equatable, Sendable {
     public internal(set) var threads: [(thread: Int32, queue: Queue)]
     /// Whether timer_create(2) has made timers, which may signal one thread, and with a signal that waits already.
     public internal(set) var hasTimers: Bool
+    /// Whether alarm(2) or setitimer(2) has set the timer of real time.
+    public internal(set) var hasAlarm: Bool
 
     public static func == (one: Self, other: Self) -> Bool {
         one.process == other.process && one.shared == other.shared && one.hasTimers == other.hasTimers
-            && one.threads.elementsEqual(other.threads, by: ==)
+            && one.hasAlarm == other.hasAlarm && one.threads.elementsEqual(other.threads, by: ==)
     }
 
     /// Whether a queue may have grown in which `now` waits; a bit each.

@@ -103,10 +103,10 @@ extension FollowUp {
     }
 }
 
-/// What a kernel leaves in rax of a call that it means to begin again (include/linux/errno.h).
 private enum Restart {
-    static let calls: Set<Int64> = [-512, -513, -514]
-    static let block: Int64 = -516
+    static let calls = Set(
+        [CALL_ERESTARTSYS, CALL_ERESTARTNOINTR, CALL_ERESTARTNOHAND].map { Int64($0) })
+    static let block = Int64(CALL_ERESTART_RESTARTBLOCK)
     /// restart_syscall(2): a call that was stopped before and goes on.
     static let goesOn: UInt64 = 219
 }
@@ -151,7 +151,7 @@ extension cnote {
         } else if result == Restart.block {
             let number = own.15 == Restart.goesOn ? numberBefore(own.16) : own.15
             entry.pointee.ax = number ?? UInt64(bitPattern: Int64(-EINTR))
-            if number != nil { entry.pointee.ip = own.16 - 2 }
+            if let number { (entry.pointee.orig_ax, entry.pointee.ip) = (number, own.16 - 2) }
         }
     }
 

@@ -1,4 +1,5 @@
 import CCriuImages
+import CTwin
 import Glibc
 
 /// A thread that a dump broke off inside a system call, which it leaves with EINTR unless that is mended.
@@ -19,8 +20,27 @@ public struct InterruptedCall: Equatable, Sendable {
     public let instruction: UInt64
     /// Whether the kernel keeps the time at which the call ends, for the thread that made it.
     public let hasKeptTime: Bool
+}
+
+/// A thread that begins a system call in which it was broken off.
+///
+/// That is what the kernel would do, unless a signal's handler is to run first: then the call may end with EINTR.
+/// CRIU does not ask for that (compel/arch/x86/src/lib/infect.c): a signal that comes while everything stands still
+/// would be handled, and `pause` go on.
+public struct RestartedCall: Equatable, Sendable {
+    /// The process and the thread, by their ids in the sandbox.
+    public let process: Int32
+    public let thread: Int32
+    /// The call's number (arch/x86/entry/syscalls/syscall_64.tbl).
+    public let number: UInt64
+    /// Where the thread goes on when the call has ended, right after the `syscall` instruction.
+    public let instruction: UInt64
+    /// Whether any handler ends it (ERESTARTNOHAND), or only those without SA_RESTART (ERESTARTSYS).
+    public let endsByAnyHandler: Bool
     /// The signals that do not reach the thread; signal N is bit N - 1.
     public let blocked: UInt64
+    /// Whether a signal waits whose handler ends the call.
+    public let ends: Bool
 }
 
 /// What the images tell of threads that has to be known while everything still stands still.
@@ -32,6 +52,8 @@ public struct DumpedThreads: Sendable {
     /// One stays interrupted, and is not among them, when a signal waits that will be handled: its handler's program
     /// expects EINTR.
     public var interrupted: [InterruptedCall] = []
+    /// The calls that the threads begin again and that signals can end; PID 1's are left out.
+    public var restarted: [RestartedCall] = []
     /// Of each process but PID 1.
     public var signals: [DumpedSignals] = []
 
@@ -48,28 +70,51 @@ extension ImageDirectory {
         dumped.processes = try processes()
         for process in dumped.processes where process.state != .zombie {
             var signals = DumpedSignals(
-                process: process.pid, shared: queue(nil), threads: [], hasTimers: false)
+                process: process.pid, shared: queue(nil), threads: [], hasTimers: false, hasAlarm: false)
+            var handlers = Handlers()
             for thread in process.threads {
                 let found = try core(of: thread) { entry in
                     if thread == process.pid, let task = entry.tc?.pointee {
                         signals.shared = queue(task.signals_s)
-                        signals.hasTimers = (task.timers?.pointee.n_posix ?? 0) > 0
+                        (signals.hasTimers, signals.hasAlarm) = (entry.hasTimers, entry.hasAlarm)
+                        handlers = Handlers(task)
                     }
                     let own = queue(entry.thread_core?.pointee.signals_p)
                     signals.threads.append((thread, own))
-                    return entry.interruptedCall(pending: signals.shared.signals | own.signals)
+                    let waiting = signals.shared.signals | own.signals
+                    if process.pid != 1,
+                        let call = entry.restartedCall(process.pid, thread, waiting, handlers)
+                    {
+                        dumped.restarted.append(call)
+                    }
+                    return entry.interruptedCall(pending: waiting)
                 }
-                guard let (registers, number, blocked) = found else { continue }
+                guard let (registers, number) = found else { continue }
                 dumped.interrupted.append(
                     InterruptedCall(
                         process: process.pid, thread: thread,
                         number: number == Registers.restart ? nil : number,
-                        instruction: registers, hasKeptTime: Registers.withKeptTime.contains(number),
-                        blocked: blocked))
+                        instruction: registers, hasKeptTime: Registers.withKeptTime.contains(number)))
             }
             if process.pid != 1 { dumped.signals.append(signals) }
         }
         return dumped
+    }
+
+    /// The calls that the threads of processes with timers begin again after a restore, and that signals can end.
+    public func timedCalls() throws(CriuImageError) -> [RestartedCall] {
+        var calls: [RestartedCall] = []
+        for process in try processes() where process.state != .zombie && process.pid != 1 {
+            var isTimed = false
+            for thread in process.threads where thread == process.pid || isTimed {
+                let call = try core(of: thread) { entry in
+                    if thread == process.pid { isTimed = entry.hasTimers || entry.hasAlarm }
+                    return isTimed ? entry.restartedCall(process.pid, thread, 0, Handlers()) : nil
+                }
+                if let call { calls.append(call) }
+            }
+        }
+        return calls
     }
 
     /// Makes each of these calls start again in the restored process; a relative time limit counts from the restore.
@@ -78,15 +123,31 @@ extension ImageDirectory {
     public func restart(_ calls: [InterruptedCall]) throws(CriuImageError) {
         for call in calls {
             guard let number = call.number else { continue }
-            var file = try file("core-\(call.thread).img", .core)
-            _ = try file.onlyEntry()
-            try file.edit(0, core_entry__unpack, core_entry__free_unpacked) { entry in
-                guard let registers = entry.pointee.thread_info?.pointee.gpregs else { return }
-                registers.pointee.ax = number
-                registers.pointee.ip = call.instruction - Registers.instructionLength
-            }
-            try replace(file)
+            try set(
+                call.thread, call: number, result: number,
+                next: call.instruction - Registers.instructionLength)
         }
+    }
+
+    /// Has those of these calls end with EINTR that a signal ends which waits.
+    public func end(_ calls: [RestartedCall]) throws(CriuImageError) {
+        for call in calls where call.ends {
+            try set(call.thread, call: call.number, result: Registers.interrupted, next: call.instruction)
+        }
+    }
+
+    private func set(
+        _ thread: Int32, call: UInt64, result: UInt64, next instruction: UInt64
+    ) throws(CriuImageError) {
+        var file = try file("core-\(thread).img", .core)
+        _ = try file.onlyEntry()
+        try file.edit(0, core_entry__unpack, core_entry__free_unpacked) { entry in
+            guard let registers = entry.pointee.thread_info?.pointee.gpregs else { return }
+            registers.pointee.orig_ax = call
+            registers.pointee.ax = result
+            registers.pointee.ip = instruction
+        }
+        try replace(file)
     }
 
     private func core<Result>(
@@ -103,14 +164,65 @@ extension CoreEntry {
     /// none that waits for a time.
     fileprivate func interruptedCall(
         pending: UInt64
-    ) -> (instruction: UInt64, number: UInt64, blocked: UInt64)? {
+    ) -> (instruction: UInt64, number: UInt64)? {
         guard let registers = thread_info?.pointee.gpregs?.pointee, registers.cs == Registers.native64,
-            registers.ax == Registers.interrupted, Registers.timedCalls.contains(registers.orig_ax)
+            registers.ax == Registers.interrupted, Registers.timedCalls.contains(registers.orig_ax),
+            pending & ~blocked == 0
         else { return nil }
+        return (registers.ip, registers.orig_ax)
+    }
+
+    /// The call that the thread begins again; nil when it is none that a signal ends.
+    fileprivate func restartedCall(
+        _ process: Int32, _ thread: Int32, _ pending: UInt64, _ handlers: Handlers
+    ) -> RestartedCall? {
+        // The instruction leaves in rcx where it ends: a call that has ended with its own number as its result goes on
+        // there.
+        guard let registers = thread_info?.pointee.gpregs?.pointee, registers.cs == Registers.native64,
+            registers.ax == registers.orig_ax, registers.cx == registers.ip + Registers.instructionLength
+        else { return nil }
+        let restart = call_restart(registers.ax)
+        if restart == 0 { return nil }
+        let blocked = blocked
+        let endsByAnyHandler = restart == CALL_ERESTARTNOHAND
+        let handled = pending & ~blocked & (endsByAnyHandler ? handlers.all : handlers.ending)
+        return RestartedCall(
+            process: process, thread: thread, number: registers.ax, instruction: registers.cx,
+            endsByAnyHandler: endsByAnyHandler, blocked: blocked, ends: handled != 0)
+    }
+
+    /// Whether timer_create(2) has made timers.
+    fileprivate var hasTimers: Bool { (tc?.pointee.timers?.pointee.n_posix ?? 0) > 0 }
+
+    /// Whether alarm(2) or setitimer(2) has set the timer of real time.
+    fileprivate var hasAlarm: Bool {
+        guard let left = tc?.pointee.timers?.pointee.real?.pointee else { return false }
+        return left.vsec != 0 || left.vusec != 0
+    }
+
+    private var blocked: UInt64 {
         let thread = thread_core?.pointee
-        let blocked = (thread?.has_blk_sigset == 1 ? thread?.blk_sigset : tc?.pointee.blk_sigset) ?? 0
-        guard pending & ~blocked == 0 else { return nil }
-        return (registers.ip, registers.orig_ax, blocked)
+        return (thread?.has_blk_sigset == 1 ? thread?.blk_sigset : tc?.pointee.blk_sigset) ?? 0
+    }
+}
+
+/// The signals that a process handles; signal N is bit N - 1.
+private struct Handlers {
+    private(set) var all: UInt64 = 0
+    /// Those that end a call which the kernel could begin again: they have no SA_RESTART.
+    private(set) var ending: UInt64 = 0
+
+    init() {}
+
+    init(_ task: TaskCoreEntry) {
+        // CRIU leaves out the two signals that cannot be handled (criu/sigact.c).
+        let signals = (1...64).filter { $0 != SIGKILL && $0 != SIGSTOP }
+        for (signal, action) in zip(signals, messages(task.sigactions, task.n_sigactions))
+        where action.pointee.sigaction > 1 {
+            let bit: UInt64 = 1 << UInt64(signal - 1)
+            all |= bit
+            if action.pointee.flags & UInt64(SA_RESTART) == 0 { ending |= bit }
+        }
     }
 }
 

@@ -64,7 +64,8 @@ private func waiting(_ signals: UInt64, _ count: Int) -> DumpedSignals.Queue {
             try told.open().dumpedThreads().signals == [
                 DumpedSignals(
                     process: 2, shared: waiting(1 << 13 | 1 << 33, 2),
-                    threads: [(2, waiting(0, 0)), (3, waiting(1 << 33, 1))], hasTimers: true)
+                    threads: [(2, waiting(0, 0)), (3, waiting(1 << 33, 1))], hasTimers: true,
+                    hasAlarm: false)
             ])
         let none = try images()
         #expect(
@@ -72,8 +73,10 @@ private func waiting(_ signals: UInt64, _ count: Int) -> DumpedSignals.Queue {
                 == [
                     DumpedSignals(
                         process: 2, shared: waiting(0, 0), threads: [2, 3].map { ($0, waiting(0, 0)) },
-                        hasTimers: false)
+                        hasTimers: false, hasAlarm: false)
                 ])
+        let armed = try images(alarm: 1)
+        #expect(try armed.open().dumpedThreads().signals.map(\.hasAlarm) == [true])
     }
 
     /// What came later is added, but not where its timer goes off once more.
@@ -108,7 +111,8 @@ private func waiting(_ signals: UInt64, _ count: Int) -> DumpedSignals.Queue {
     @Test func moreIsNoticed() {
         let (known, other) = (UInt64(1) << 39, UInt64(1) << 13)
         func told(hasTimers: Bool) -> DumpedSignals {
-            DumpedSignals(process: 2, shared: waiting(0, 0), threads: [], hasTimers: hasTimers)
+            DumpedSignals(
+                process: 2, shared: waiting(0, 0), threads: [], hasTimers: hasTimers, hasAlarm: false)
         }
         #expect(!told(hasTimers: false).mayHaveGrown(waiting(0, 0), to: 0))
         #expect(!told(hasTimers: true).mayHaveGrown(waiting(0, 0), to: 0))

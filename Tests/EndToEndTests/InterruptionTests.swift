@@ -153,17 +153,21 @@ import Testing
         }
     }
 
-    /// A call that goes on after a save ends by a signal that came while everything stood still.
+    /// A call that goes on after a save ends by a signal that came while everything stood still, for those that run on
+    /// as for the restored.
     @Test(.enabled(if: Machine.has("gcc"), "needs gcc")) func anAlarmEndsACallAsBefore() throws {
         try withCkpt { ckpt in
-            let box = try converse("alarmed", ckpt)
-            for milliseconds in stride(from: 40, through: 240, by: 40) {
-                try box.say("put \(milliseconds)")
-                let snapshot = try box.save()
-                #expect(try box.say("answer") == "-1 Interrupted system call", "went on, \(milliseconds) ms")
-                try box.restore(snapshot)
-                #expect(try box.say("answer") == "-1 Interrupted system call", "restored, \(milliseconds) ms")
+            let box = try converse("ended", ckpt, "-pthread")
+            func check(_ box: Sandbox, _ state: Comment) throws {
+                let answer = try box.say("ask late")
+                #expect(answer == "good", state)
             }
+            #expect(try box.say("ask 'arm 800'") == "armed")
+            let snapshot = try box.save()
+            try check(box, "where it went on")
+            try box.restore(snapshot)
+            try check(box, "restored")
+            try check(try ckpt.fork(snapshot)[0], "forked")
         }
     }
 

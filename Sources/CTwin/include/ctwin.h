@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "ccalls.h"
 #include "cnote.h"
 #include "crebuild.h"
 
