@@ -226,8 +226,8 @@ int clinux_pager_run(int socket) {
     }
     pager.told = mmap(NULL, page_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (pager.told == MAP_FAILED) return pager_refuse(socket, "mmap", "");
-    int descriptors[most_descriptors], count;
-    ssize_t got = pager_take(socket, pager.name, sizeof pager.name - 1, descriptors, &count);
+    int descriptors[clinux_most_descriptors], count;
+    ssize_t got = clinux_receive_descriptors(socket, pager.name, sizeof pager.name - 1, descriptors, &count);
     if (got <= 0 || count != 2) return 1;
     pager.directory = descriptors[1];
     struct plan plan;
@@ -243,7 +243,7 @@ int clinux_pager_run(int socket) {
     // The sandbox's PID 1 and the open file, and then a userfaultfd for each process.
     for (size_t have = 0; have < pager.count;) {
         char byte;
-        if (pager_take(socket, &byte, 1, descriptors, &count) <= 0) return 1;
+        if (clinux_receive_descriptors(socket, &byte, 1, descriptors, &count) <= 0) return 1;
         int used = 0;
         if (pager.sandbox < 0) {
             if (count < 2) return 1;

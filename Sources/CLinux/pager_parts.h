@@ -75,7 +75,7 @@ int plan_map(int file, struct plan *plan);
 // failed at.
 int plan_spaces(const struct plan *plan, struct space **spaces, const char **failed);
 
-enum { most_descriptors = 64, most_waiting = 4096 };
+enum { most_waiting = 4096 };
 
 struct waiting {
     struct space *space;
@@ -108,7 +108,6 @@ void pager_finish(void);
 void pager_start_keeper(void);
 
 // What comes through the socket: bytes, and descriptors; the number of bytes, or less than 1.
-ssize_t pager_take(int socket, void *bytes, size_t room, int *descriptors, int *count);
 int pager_answer(int socket, const char *text);
 // Answers with an error, for errno; 1.
 int pager_refuse(int socket, const char *what, const char *which);

@@ -12,28 +12,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-// What comes through the socket: at most `most_descriptors`, and bytes.
-ssize_t pager_take(int socket, void *bytes, size_t room, int *descriptors, int *count) {
-    union {
-        struct cmsghdr aligned;
-        char bytes[CMSG_SPACE(most_descriptors * sizeof(int))];
-    } control;
-    struct iovec vector = {bytes, room};
-    struct msghdr message = {
-        .msg_iov = &vector, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
-    ssize_t got;
-    do got = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
-    while (got < 0 && errno == EINTR);
-    *count = 0;
-    if (got <= 0 || message.msg_flags & MSG_CTRUNC) return -1;
-    for (struct cmsghdr *header = CMSG_FIRSTHDR(&message); header; header = CMSG_NXTHDR(&message, header))
-        if (header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS) {
-            *count = (int)((header->cmsg_len - CMSG_LEN(0)) / sizeof(int));
-            memcpy(descriptors, CMSG_DATA(header), (size_t)*count * sizeof(int));
-        }
-    return got;
-}
-
 int pager_answer(int socket, const char *text) {
     return send(socket, text, strlen(text), MSG_NOSIGNAL) < 0 ? -1 : 0;
 }

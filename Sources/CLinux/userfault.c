@@ -61,11 +61,10 @@ int clinux_any_page_there(int pagemap, uint64_t start, uint64_t end) {
 }
 
 int clinux_send_descriptors(int socket, const void *bytes, int length, const int *descriptors, int count) {
-    enum { most = 64 };
-    if (count > most) return E2BIG;
+    if (count > clinux_most_descriptors) return E2BIG;
     union {
         struct cmsghdr aligned;
-        char bytes[CMSG_SPACE(most * sizeof(int))];
+        char bytes[CMSG_SPACE(clinux_most_descriptors * sizeof(int))];
     } control;
     memset(&control, 0, sizeof control);
     struct iovec vector = {(void *)bytes, (size_t)length};
@@ -82,4 +81,29 @@ int clinux_send_descriptors(int socket, const void *bytes, int length, const int
     while (sendmsg(socket, &message, MSG_NOSIGNAL) < 0)
         if (errno != EINTR) return errno;
     return 0;
+}
+
+long clinux_receive_descriptors(int socket, void *bytes, unsigned long room, int *descriptors, int *count) {
+    union {
+        struct cmsghdr aligned;
+        char bytes[CMSG_SPACE(clinux_most_descriptors * sizeof(int))];
+    } control;
+    struct iovec vector = {bytes, room};
+    struct msghdr message = {
+        .msg_iov = &vector, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+    ssize_t got;
+    do got = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+    while (got < 0 && errno == EINTR);
+    *count = 0;
+    if (got <= 0) return got;
+    for (struct cmsghdr *header = CMSG_FIRSTHDR(&message); header; header = CMSG_NXTHDR(&message, header))
+        if (header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS) {
+            *count = (int)((header->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+            memcpy(descriptors, CMSG_DATA(header), (size_t)*count * sizeof(int));
+        }
+    if (!(message.msg_flags & MSG_CTRUNC)) return got;
+    for (int i = 0; i < *count; i++) close(descriptors[i]);
+    *count = 0;
+    errno = EMFILE;
+    return -1;
 }

@@ -53,6 +53,7 @@ extension CheckpointManager {
             var running = try sandbox.running(for: "pause it", evenPaused: true)
             if running.isPaused { return sandbox.info() }
             try freeze(sandbox, &running)
+            running.channel.revokeLoans()
             running.isPaused = true
             sandbox.with { $0.running = running }
             telemetry.emit(.paused) { $0.sandbox = name }

@@ -18,6 +18,8 @@ public protocol EngineOperations: JobOperations, ProcessOperations, FileOperatio
         -> ExecResult
     /// Starts a command, or takes up the one that has the request's id, for an exec stream.
     func attach(_ name: String, _ request: ExecRequest) throws(ErrorMessage) -> any AttachedCommand
+    /// Lends a session's bash to somebody who makes its calls without the engine.
+    func lend(_ name: String, session: String) throws(ErrorMessage) -> any SessionLoan
 
     func save(_ name: String, _ request: SaveRequest, cancelled: Cancellation) throws(ErrorMessage)
         -> SnapshotInfo

@@ -59,6 +59,11 @@ void refuse(uint32_t tag, int code, const char *why) {
     if (!emit(frame, why, strlen(why), 0)) connection_close();
 }
 
+void answer_lent(uint32_t tag, const struct ckpt_lent *lent) {
+    struct ckpt_frame frame = {.type = CKPT_LENT, .tag = tag};
+    if (!emit(frame, lent, sizeof *lent, 0)) connection_close();
+}
+
 void connection_accept(void) {
     int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd < 0) return;

@@ -203,7 +203,7 @@ extern int dropped[DROPPED], dropped_count;
 
 // ---- session.c
 
-enum session_state { NO_SESSION, STARTING, IDLE, BUSY, SYNCING };
+enum session_state { NO_SESSION, STARTING, IDLE, BUSY, SYNCING, LENT, RECLAIMING };
 
 struct session {
     enum session_state state;
@@ -215,6 +215,11 @@ struct session {
     uint64_t deadline;  // of the call, or of the next step against it
     uint64_t give_up;   // NONE until the call has run out of time
     bool timed_out, interrupted, given_up, sync_sent;
+    bool numbered;    // its bash tells the numbers of its commands
+    bool reclaimed;   // RECLAIMING: bash has come to what was sent it
+    bool orphaned;    // RECLAIMING: a call runs that nobody follows
+    int status;       // LENT: how bash ended, where it did
+    uint64_t loan;    // LENT: its number
     int steps;
     uint64_t again;           // when to look for what a SIGINT was lost on
     int looks, found;         // how often yet, and what was there last
@@ -236,6 +241,8 @@ void session_run_call(struct session *s);
 void session_repair(struct session *s);
 void session_next_call(struct session *s);
 void session_close(struct session *s);
+/// Puts a call's text where bash will read it. The file stays open from call to call; returns an errno.
+int session_write_text(struct session *s, const char *text);
 /// Does what is better done between two calls than at the start of the next.
 void session_prepare_next(struct session *s);
 
@@ -243,6 +250,8 @@ void session_prepare_next(struct session *s);
 
 void session_control_readable(struct session *s);
 void session_bash_ended(struct session *s, int status);
+/// Whether bash has done all that it was given, and waits for more.
+bool session_is_waiting(const struct session *s);
 void session_call_settled(struct session *s);
 void session_cancel_queued(struct command *c);
 /// Makes sure that bash has met all signals it was sent, before its next call.
@@ -250,6 +259,18 @@ void session_sync(struct session *s);
 /// Does what is due; returns when to come back.
 uint64_t session_tick(struct session *s, uint64_t now);
 enum { FIRST_LOOK = 50000000 };
+
+// ---- session_lend.c: calls that somebody else makes
+
+void session_lend(const char *name, struct ckpt_lent *lent);
+/// Takes a session back from who asks for that; an errno.
+int session_take_back(const struct ckpt_take_back *back);
+/// Takes it back from whoever has it, as soon as no call runs.
+void session_reclaim(struct session *s);
+void session_say_back(struct session *s);
+/// Drops what comes of calls that nobody follows; what there is now, or a piece of it as it comes.
+void session_drop_output(struct session *s);
+void session_output_readable(struct session *s, int stream);
 
 // ---- session_signal.c
 
@@ -273,6 +294,7 @@ bool connection_pump(void);
 /// Whether the server has closed its half: nothing more comes.
 bool connection_ended(void);
 void refuse(uint32_t tag, int code, const char *why);
+void answer_lent(uint32_t tag, const struct ckpt_lent *lent);
 void handle_frame(const struct ckpt_frame *frame, char *payload);
 void list_commands(void);
 enum { OUTGOING = 256 << 10, INCOMING = sizeof(struct ckpt_frame) + CKPT_INIT_PAYLOAD };

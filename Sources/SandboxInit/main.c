@@ -130,9 +130,10 @@ enum watched {
     COMMAND_STDIN,
     COMMAND_MONITOR,
     SESSION_CONTROL,
+    SESSION_OUTPUT,
     DROPPED_FD,
 };
-enum { WATCHED = 2 + 4 * CKPT_INIT_COMMANDS + CKPT_INIT_SESSIONS + DROPPED };
+enum { WATCHED = 2 + 4 * CKPT_INIT_COMMANDS + 3 * CKPT_INIT_SESSIONS + DROPPED };
 static struct pollfd polled[WATCHED];
 static struct {
     enum watched kind;
@@ -163,8 +164,12 @@ static void watch_all(bool sending, uint64_t now) {
         if (waiting || !c->tty) watch(COMMAND_STDIN, i, 0, c->stream[STDIN].fd, waiting ? POLLOUT : 0);
         watch(COMMAND_MONITOR, i, 0, c->monitor_fd, POLLIN);
     }
-    for (int i = 0; i < CKPT_INIT_SESSIONS; i++)
-        if (sessions[i].state != NO_SESSION) watch(SESSION_CONTROL, i, 0, sessions[i].control, POLLIN);
+    for (int i = 0; i < CKPT_INIT_SESSIONS; i++) {
+        const struct session *s = &sessions[i];
+        // What comes from one that is lent is not for us.
+        if (s->state != NO_SESSION && s->state != LENT) watch(SESSION_CONTROL, i, 0, s->control, POLLIN);
+        for (int f = STDOUT; f <= STDERR && s->state == RECLAIMING && s->orphaned; f++) watch(SESSION_OUTPUT, i, f, s->fd[f], POLLIN);
+    }
     for (int i = 0; i < dropped_count; i++) watch(DROPPED_FD, i, 0, dropped[i], POLLIN);
 }
 
@@ -192,6 +197,11 @@ static void act(nfds_t n) {
         break;
     case SESSION_CONTROL:
         if (sessions[watched[n].index].control == fd) session_control_readable(&sessions[watched[n].index]);
+        break;
+    case SESSION_OUTPUT:
+        // It may have been taken back in this round, and the next call have begun.
+        if (sessions[watched[n].index].state == RECLAIMING && sessions[watched[n].index].fd[stream] == fd)
+            session_output_readable(&sessions[watched[n].index], stream);
         break;
     case DROPPED_FD:
         dropped_readable(fd);

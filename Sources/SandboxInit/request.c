@@ -180,6 +180,29 @@ static bool handle_for_command(const struct ckpt_frame *frame, const char *paylo
     }
 }
 
+static bool handle_lend(uint32_t tag, const char *payload, size_t length) {
+    char name[CKPT_INIT_NAME + 1] = {0};
+    struct ckpt_lent lent = {.in = -1, .control = -1, .out = -1, .error = -1, .text = -1};
+    if (!tag || length > CKPT_INIT_NAME) return false;
+    memcpy(name, payload, length);
+    if (!is_name(name, false)) return false;
+    session_lend(name, &lent);
+    answer_lent(tag, &lent);
+    return true;
+}
+
+static bool handle_take_back(uint32_t tag, const char *payload, size_t length) {
+    struct ckpt_take_back back;
+    struct ckpt_lent lent = {.in = -1, .control = -1, .out = -1, .error = -1, .text = -1};
+    if (!tag || length != sizeof back) return false;
+    memcpy(&back, payload, sizeof back);
+    back.session[CKPT_INIT_NAME] = back.id[CKPT_INIT_NAME] = 0;
+    if (!is_name(back.session, false) || !is_name(back.id, true)) return false;
+    lent.code = session_take_back(&back);
+    answer_lent(tag, &lent);
+    return true;
+}
+
 void handle_frame(const struct ckpt_frame *frame, char *payload) {
     bool understood = true;
     switch (frame->type) {
@@ -191,6 +214,12 @@ void handle_frame(const struct ckpt_frame *frame, char *payload) {
         break;
     case CKPT_LIST:
         list_commands();
+        break;
+    case CKPT_LEND:
+        understood = handle_lend(frame->tag, payload, frame->length);
+        break;
+    case CKPT_TAKE_BACK:
+        understood = handle_take_back(frame->tag, payload, frame->length);
         break;
     case CKPT_CRASH_DONE:
         crash_done((pid_t)frame->value);

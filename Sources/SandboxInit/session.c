@@ -61,12 +61,13 @@ static int fill_file(int fd, const struct stat *before, uid_t owner, const void 
     return 0;
 }
 
-/// Puts a call's text where bash will read it. The file stays open from call to call.
-static int write_text(struct session *s, const char *text) {
+int session_write_text(struct session *s, const char *text) {
     char path[128];
     struct stat now;
     session_path(path, s);
     if (s->text >= 0 && (fstat(s->text, &now) < 0 || now.st_nlink == 0)) close_fd(&s->text);
+    // A new one: who borrowed the session may still have the old.
+    if (s->text < 0) unlink(path);
     if (s->text < 0 && ((s->text = open_file(path)) < 0 || fstat(s->text, &now) < 0)) return errno;
     return fill_file(s->text, &now, s->uid, text, strlen(text));
 }
@@ -127,7 +128,7 @@ static pid_t start_bash(struct session *s, const struct request *r, struct launc
     for (int i = 0; i < 2; i++) close_fd(&what->extra[i]);
     s->line_length = 0;
     s->look = s->again = NONE;
-    s->older_known = false;
+    s->older_known = s->numbered = false;
     if (pid > 0) session_say(s, setup, sizeof setup - 1);
     s->commands = 1;
     return pid;
@@ -170,7 +171,7 @@ static void begin_call(struct session *s, struct command *c, const struct reques
     c->started = now_ns();
     c->timeout_ms = r->head->timeout_ms;
     if (s->pid <= 0) s->uid = r->launch.uid;
-    failure.code = write_text(s, r->launch.argv[0]);
+    failure.code = session_write_text(s, r->launch.argv[0]);
     if (failure.code) {
         session_path(path, s);
         command_say(c, "ckpt: %s: %s\n", path, strerror(failure.code));
@@ -258,6 +259,7 @@ int session_call(struct command *c, const struct request *r, const void *payload
     if (code) return code;
     c->state = QUEUED;
     c->turn = ++turns;
+    if (s->state == LENT) session_reclaim(s);
     return 0;
 }
 

@@ -34,8 +34,24 @@ static void call_ended(struct session *s, int status, uint32_t flags) {
 static void control_line(struct session *s, char *line) {
     char *end;
     unsigned long status = strtoul(line, &end, 10), number = 0;
+    if (s->state == RECLAIMING && !s->reclaimed) {
+        size_t length = strlen(line);
+        s->reclaimed = length >= 4 && !strcmp(line + length - 4, "back");
+        // What else comes before that is the prompt of a call whose output nobody has read.
+        if (!s->reclaimed) s->orphaned = true;
+        return;
+    }
     if (end == line || (*end && *end != ' ')) return;
     if (*end) number = strtoul(end + 1, &end, 10);
+    if (number && !*end) s->numbered = true;
+    if (s->state == RECLAIMING && number && !*end) {
+        s->commands = number;
+        s->state = IDLE;
+        s->deadline = NONE;
+        if (s->orphaned) session_drop_output(s);
+        session_next_call(s);
+        return;
+    }
     if (s->state == SYNCING && !s->sync_sent) s->deadline = now_ns() + SETTLE;
     if (*end || (number && number < s->commands)) return;
     if (number) s->commands = number;
@@ -74,6 +90,12 @@ void session_control_readable(struct session *s) {
 }
 
 void session_bash_ended(struct session *s, int status) {
+    if (s->state == LENT) {
+        s->pid = 0;
+        s->status = status;
+        if (s->deadline != NONE) session_reclaim(s);
+        return;
+    }
     session_control_readable(s);
     s->pid = 0;
     if (s->call && s->call->state == RUNNING) {
@@ -150,22 +172,44 @@ static bool waits_for_command(const struct session *s) {
     return !strcmp(text, pipe);
 }
 
+bool session_is_waiting(const struct session *s) {
+    int unread = 0;
+    ioctl(s->in, FIONREAD, &unread);
+    return !unread && waits_for_command(s);
+}
+
 /// A call that removed PROMPT_COMMAND ends without a word; so a long one is looked at, less and less often.
 static void look(struct session *s, uint64_t now) {
-    int unread = 0;
     if (s->patience < 1000000000) s->patience *= 2;
     s->look = now + s->patience;
-    ioctl(s->in, FIONREAD, &unread);
-    if (unread || !waits_for_command(s)) return;
+    if (!session_is_waiting(s)) return;
     session_control_readable(s);
     if (s->state != BUSY || !s->call || s->call->state != RUNNING) return;
     s->interrupted = true;
     session_repair(s);
 }
 
+/// A SIGINT may have cost bash what it was sent, and a call that was made meanwhile have removed PROMPT_COMMAND.
+static void look_whether_lost(struct session *s, uint64_t now) {
+    s->deadline = now + STEP;
+    if (!session_is_waiting(s)) return;
+    session_control_readable(s);
+    if (s->state != RECLAIMING) return;
+    if (s->steps++ * STEP >= PATIENCE) {
+        give_up(s);
+        return;
+    }
+    session_say(s, "!\n", 2);
+    if (s->reclaimed) session_repair(s);
+    else session_say_back(s);
+}
+
 uint64_t session_tick(struct session *s, uint64_t now) {
+    if (s->state == LENT && s->deadline <= now) session_reclaim(s);
+    if (s->state == LENT) return s->deadline;
     if (s->pid > 0 && s->deadline <= now) {
-        if (s->state == SYNCING) send_sync(s, now);
+        if (s->state == RECLAIMING) look_whether_lost(s, now);
+        else if (s->state == SYNCING) send_sync(s, now);
         else press_on(s, now);
     }
     if (s->pid > 0 && s->state == BUSY && s->look <= now) look(s, now);

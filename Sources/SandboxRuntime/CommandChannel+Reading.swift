@@ -6,7 +6,7 @@ import Messages
 /// What comes from PID 1.
 extension CommandChannel {
     /// Reads HELLO, asks for the list and reads it.
-    static func handshake(
+    func handshake(
         _ socket: borrowing Descriptor, _ frames: inout InitFrameReader, deadline: UInt64
     ) throws(CommandError) -> SandboxListing {
         do { try socket.writeAll(InitFrame.encode(CKPT_LIST)) } catch { throw .system(error) }
@@ -16,7 +16,8 @@ extension CommandChannel {
             while let (frame, payload) = try frames.next() {
                 switch Int(frame.type) {
                 case CKPT_HELLO:
-                    guard understands(frame) else { throw .version(frame.value) }
+                    guard Self.understands(frame) else { throw .version(frame.value) }
+                    version.with { $0 = frame.value }
                     guard !greeted else { throw .garbage }
                     greeted = true
                 case CKPT_LIST_END where greeted: return listing
@@ -27,7 +28,7 @@ extension CommandChannel {
             guard now < deadline else { throw .noAnswer }
             var poller = pollfd(fd: socket.raw, events: Int16(POLLIN), revents: 0)
             if poll(&poller, 1, Int32(clamping: (deadline - now) / 1_000_000 + 1)) <= 0 { continue }
-            guard receive(socket.raw, &frames) else { throw .disconnected }
+            guard Self.receive(socket.raw, &frames) else { throw .disconnected }
         }
     }
 
@@ -184,6 +185,9 @@ extension CommandChannel {
         case CKPT_ENTRY, CKPT_JOB, CKPT_SESSION, CKPT_LIST_END:
             try lists.take(frame, payload)
             return
+        case CKPT_LENT:
+            loans.take(frame.tag, try payload.structure(ckpt_lent.self))
+            return
         case CKPT_CRASH:
             crashed?(CrashInfo(try payload.structure(ckpt_crash.self)))
             return
@@ -239,6 +243,7 @@ extension CommandChannel {
             return all
         }
         lists.fail(reason)
+        loans.fail()
         for command in commands { command.failed(reason) }
     }
 }

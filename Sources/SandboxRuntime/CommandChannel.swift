@@ -43,6 +43,9 @@ public final class CommandChannel: Sendable {
 
     let wire = InitWire()
     let lists = ListRequests()
+    let loans = Loans()
+    /// That PID 1 speaks, as it said on the last connection.
+    let version = Monitor<UInt32>(0)
     let table = Monitor(Table())
     /// Who reads the connection that is up.
     let reading = Monitor<ReadingTurn?>(nil)
@@ -69,7 +72,8 @@ public final class CommandChannel: Sendable {
     public func connect(pid: Int32, deadline: UInt64) throws(CommandError) -> SandboxListing {
         let socket = try InitWire.connect(pid: pid, deadline: deadline)
         var frames = InitFrameReader()
-        let listing = try Self.handshake(socket, &frames, deadline: deadline)
+        let listing = try handshake(socket, &frames, deadline: deadline)
+        loans.connected(to: pid)
         let first = adopt(listing)
         guard wire.bringUp(socket: socket.raw, first: first, before: { lists.reconnected(listing) }) else {
             throw .disconnected
@@ -98,6 +102,7 @@ public final class CommandChannel: Sendable {
     /// Ends all that is followed with an error and forgets everything: the sandbox is gone or rolled back.
     public func abandon(_ reason: CommandError) {
         wire.abort(reason)
+        loans.revoke()
         let commands = table.with {
             let all = Array($0.byTag.values)
             $0.byTag = [:]

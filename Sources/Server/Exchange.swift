@@ -58,7 +58,8 @@ final class Exchange {
             switch route.action {
             case .upload(let reader): stage = .uploading(try StreamUpload.start(call, reader))
             case .writeFile: stage = .uploading(FileUpload(call))
-            case .answer, .pieces, .text, .events, .download, .produce, .readFile, .attach:
+            case .answer, .pieces, .text, .events, .download, .produce, .readFile, .attach,
+                .lend:
                 stage = .collecting(route, call, [])
             }
         } catch {
@@ -164,18 +165,19 @@ final class Exchange {
                 return queue(try StreamDownload.start(try writer(call, body)), type)
             case .readFile: return queue(try FileDownload(call))
             case .upload, .writeFile: return false
-            case .attach: break
+            case .attach, .lend: break
             }
         } catch {
             throw Refusal(error)
         }
-        guard header("Upgrade")?.lowercased() == ExecFrame.protocolName else {
+        let upgrade = Upgrade(service, sandbox: call["name"], session: call.parameters["session"])
+        let (what, name) = (upgrade.what, upgrade.protocolName)
+        guard header("Upgrade")?.lowercased() == name else {
             throw Refusal(
-                ErrorMessage(
-                    .badRequest, "an exec stream needs the header Upgrade: \(ExecFrame.protocolName)"),
-                status: 426, headers: [("Upgrade", ExecFrame.protocolName)])
+                ErrorMessage(.badRequest, "\(what) needs the header Upgrade: \(name)"),
+                status: 426, headers: [("Upgrade", name)])
         }
-        return queue(Upgrade(service, sandbox: call["name"]))
+        return queue(upgrade)
     }
 
     /// Ends the exchange, whether or not an answer was sent.
@@ -283,7 +285,7 @@ extension Exchange {
         self.upgrade = upgrade
         let response = MHD_create_response_for_upgrade(
             Upgrade.run, Unmanaged.passUnretained(upgrade).toOpaque())
-        return send(response, 101, [("Upgrade", ExecFrame.protocolName)])
+        return send(response, 101, [("Upgrade", upgrade.protocolName)])
     }
 
     private func send(_ response: OpaquePointer?, _ status: Int, _ headers: [(String, String)]) -> Bool {

@@ -16,7 +16,7 @@ struct Observation {
     private let isTimed: Bool
 
     /// Operations that change nothing worth a line, or that come by the thousand.
-    private static let quiet: Set = ["exec", "attach", "check", "hold", "getUsage"]
+    private static let quiet: Set = ["exec", "attach", "lendSession", "check", "hold", "getUsage"]
     /// Those whose errors may tell of commands.
     private static let discreet: Set = ["exec", "attach", "startJob"]
     /// Those that last as long as the client likes, which says nothing about the server.

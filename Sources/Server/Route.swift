@@ -78,6 +78,8 @@ struct Route: Sendable {
         case writeFile
         /// Become an exec stream.
         case attach
+        /// Become a connection on which a session is lent.
+        case lend
     }
 
     /// Writes a stream to a pipe's end, which it borrows.
@@ -90,7 +92,7 @@ struct Route: Sendable {
     var takesStream: Bool {
         switch action {
         case .upload, .writeFile: true
-        case .answer, .pieces, .text, .events, .download, .produce, .readFile, .attach: false
+        case .answer, .pieces, .text, .events, .download, .produce, .readFile, .attach, .lend: false
         }
     }
 

@@ -91,6 +91,7 @@ extension Router {
 
     private static let streams: [Route] = [
         .stream("GET", "/v1/sandboxes/{name}/attach", "attach", .attach),
+        .stream("GET", "/v1/sandboxes/{name}/sessions/{session}/loan", "lendSession", .lend),
         .stream(
             "GET", "/v1/sandboxes/{name}/archive", "readArchive", query: ["path", "owners"],
             .download(type: "application/x-tar") { (call) throws(ErrorMessage) in

@@ -1,16 +1,23 @@
 import CMicroHTTPD
 import Glibc
 import LinuxSystem
+import Messages
 
-/// The moment a connection stops being HTTP and becomes an exec stream.
+/// The moment a connection stops being HTTP and becomes an exec stream, or one on which a session is lent.
 final class Upgrade: Sendable {
     private let service: Service
     private let sandbox: String
+    /// The one to be lent.
+    private let session: String?
 
-    init(_ service: Service, sandbox: String) {
+    init(_ service: Service, sandbox: String, session: String?) {
         self.service = service
         self.sandbox = sandbox
+        self.session = session
     }
+
+    var protocolName: String { session == nil ? ExecFrame.protocolName : SessionTerms.protocolName }
+    var what: String { session == nil ? "an exec stream" : "to borrow a session" }
 
     /// MHD_UpgradeHandler, called once on the connection's own thread, which the stream then keeps.
     ///
@@ -29,6 +36,10 @@ final class Upgrade: Sendable {
         defer { service.traffic.endStream(socket) }
         // libmicrohttpd's sockets do not block; two threads of our own may.
         guard fcntl(socket, F_SETFL, fcntl(socket, F_GETFL) & ~O_NONBLOCK) == 0 else { return }
-        ExecStream(service, socket, received: early).run(sandbox: sandbox)
+        if let session {
+            LoanStream(service, socket).run(sandbox: sandbox, session: session)
+        } else {
+            ExecStream(service, socket, received: early).run(sandbox: sandbox)
+        }
     }
 }

@@ -108,6 +108,11 @@ public final class FixtureEngine: EngineOperations {
         return result
     }
 
+    public func lend(_ name: String, session: String) throws(ErrorMessage) -> any SessionLoan {
+        _ = try sandbox(name)
+        return FixtureLoan(session, engine: self)
+    }
+
     public func attach(_ name: String, _ request: ExecRequest) throws(ErrorMessage) -> any AttachedCommand {
         _ = try sandbox(name)
         return try FixtureCommand(self, request)
@@ -202,5 +207,26 @@ public final class FixtureEngine: EngineOperations {
     public func gc(_ request: GCRequest) throws(ErrorMessage) -> GCResult {
         try request.check()
         return Sample.gcResult
+    }
+}
+
+/// A loan of five ends of nothing.
+private final class FixtureLoan: SessionLoan {
+    private let session: String
+    private let engine: FixtureEngine
+    private let file: Descriptor
+
+    init(_ session: String, engine: FixtureEngine) {
+        self.session = session
+        self.engine = engine
+        file = try! Descriptor.open("/dev/null", O_RDWR)
+    }
+
+    var terms: SessionTerms { SessionTerms(line: ". \(session)\n", commands: 7) }
+    func handOver(_ send: ([Int32]) -> Bool) -> Bool { send(Array(repeating: file.raw, count: 5)) }
+
+    func takeBack(_ call: CallReturn?) throws(ErrorMessage) {
+        if call?.id == "refused" { throw ErrorMessage(.inUse, "a call runs in it") }
+        engine.note("\(session) taken back with \(call?.id ?? "nothing")")
     }
 }

@@ -288,6 +288,8 @@ public enum Sample {
         ArchiveResult(leftOut: ["dev/sda"]), fileInfo,
         DirectoryListing(entries: [fileInfo], truncated: false),
         execRequest, execResult, ExecStarted(id: "build-1", stdinOffset: 3),
+        SessionTerms(line: ". text\n", commands: 7),
+        CallReturn(id: "call-1", commands: 8, elapsedMs: 2.5, remainingMs: 0),
         ErrorMessage(.badValue, "what happened", hint: "what to do", cause: "why"),
         ErrorEnvelope(error: ErrorMessage(.badValue, "what happened", hint: "what to do", cause: "why")),
         inspectedDump, inspectedClocks, inspectedNamespace, inspectedIDRange, inspectedMount,

@@ -11,7 +11,9 @@
 enum {
     /// Said in HELLO. A restored sandbox brings the PID 1 it was saved with, and one that outlived an upgrade of the
     /// server the one it was started with, so the server must read it.
-    CKPT_INIT_VERSION = 1,
+    CKPT_INIT_VERSION = 2,
+    /// The first version that knows LEND.
+    CKPT_INIT_LENDS = 2,
     /// The oldest version that a server of this one still speaks. What a newer PID 1 can do beyond the server it tells
     /// in HELLO: the oldest server's version that it still serves.
     CKPT_INIT_OLDEST = 1,
@@ -82,6 +84,10 @@ enum {
     CKPT_LIST = 11,
     /// value = pid: the crash was dealt with, and the process may die.
     CKPT_CRASH_DONE = 12,
+    /// tag; payload the name of a session that does nothing, for whoever gets hold of its descriptors. Answered by LENT.
+    CKPT_LEND = 13,
+    /// tag; payload `ckpt_take_back`. Answered by LENT.
+    CKPT_TAKE_BACK = 14,
 };
 
 /// PID 1 to server.
@@ -109,6 +115,8 @@ enum {
     /// payload `ckpt_crash`: a process stands still that is about to die. Said once on each connection until
     /// CRASH_DONE.
     CKPT_CRASH = 74,
+    /// tag; payload `ckpt_lent`.
+    CKPT_LENT = 75,
 };
 
 /// Flags of `ckpt_spawn`.
@@ -199,6 +207,34 @@ struct ckpt_crash {
     uint64_t address;
     /// The process's command name, NUL-terminated.
     char command[16];
+};
+
+/// A session whose calls somebody else makes, who has its descriptors and makes no call without a write lock on `text`, of
+/// an open file of its own (fcntl(2), F_OFD_SETLK): one that is read-only tells that the session was taken back.
+struct ckpt_lent {
+    /// An errno; 0 when it is lent, or taken back.
+    int32_t code;
+    /// PID 1's: of the pipes to bash and from where it is back, of its output, and of the file that it reads.
+    int32_t in, control, out, error, text;
+    /// The loan's number, by which it is taken back. The file holds CKPT_LOAN_TEXT with it: `text` may be another's descriptor
+    /// by the time it is looked at, and even its inode's number.
+    uint64_t loan;
+    /// How many commands bash was given so far: a call is one, and ends with a prompt that tells as many.
+    uint64_t commands;
+};
+
+#define CKPT_LOAN_TEXT "# loan %llu\n"
+
+/// A session that is taken back.
+struct ckpt_take_back {
+    char session[CKPT_INIT_NAME + 1];
+    /// Of the call that runs, which becomes one of ours; empty for none. Its output up to here is with the borrower.
+    char id[CKPT_INIT_NAME + 1];
+    uint64_t loan;
+    /// The number that its end tells.
+    uint64_t commands;
+    /// How long it has run, and how long it still may; UINT64_MAX for as long as it takes.
+    uint64_t elapsed_ns, remaining_ns;
 };
 
 /// Flags of `ckpt_entry`.

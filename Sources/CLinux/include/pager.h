@@ -13,8 +13,13 @@ int clinux_userfault_register(int userfault, const uint64_t *ranges, int count);
 /// that cannot be read.
 int clinux_any_page_there(int pagemap, uint64_t start, uint64_t end);
 
-/// Sends bytes and at most 64 open descriptors through a Unix socket. Returns 0 or an errno.
+/// How many open descriptors go through a Unix socket at once.
+enum { clinux_most_descriptors = 64 };
+/// Sends bytes and at most that many descriptors through a Unix socket. Returns 0 or an errno.
 int clinux_send_descriptors(int socket, const void *bytes, int length, const int *descriptors, int count);
+/// What comes through one: bytes, and descriptors, for which there is room for `clinux_most_descriptors`; they are
+/// close-on-exec. Returns how many bytes, 0 at the end, or -1 with errno set.
+long clinux_receive_descriptors(int socket, void *bytes, unsigned long room, int *descriptors, int *count);
 
 /// The least that a plan begins with: see pager.c.
 enum { clinux_pager_magic = 0x636b7067 };
