@@ -13,6 +13,7 @@ Every class has a twin for asyncio with the same methods: `AsyncSandbox`, `Async
 from __future__ import annotations
 
 from . import errors, messages
+from ._async.borrowed import AsyncBorrowedSession
 from ._async.client import AsyncClient
 from ._async.events import AsyncEvents
 from ._async.files import AsyncFiles
@@ -25,6 +26,7 @@ from ._async.stream import AsyncExecStream
 from ._async.tree import AsyncTree
 from ._python_values import Opaque, PythonResult
 from ._streams import Output
+from ._sync.borrowed import BorrowedSession
 from ._sync.client import Client
 from ._sync.events import Events
 from ._sync.files import Files
@@ -67,6 +69,7 @@ from .results import Result
 
 __all__ = [
     "Ambiguous",
+    "AsyncBorrowedSession",
     "AsyncClient",
     "AsyncEvents",
     "AsyncExecStream",
@@ -77,6 +80,7 @@ __all__ = [
     "AsyncSession",
     "AsyncSnapshot",
     "AsyncTree",
+    "BorrowedSession",
     "Cancelled",
     "CannotRestore",
     "CannotSave",

@@ -53,6 +53,17 @@ class Result:
         self._stdout = _output(answer, "stdout")
         self._stderr = _output(answer, "stderr")
 
+    @classmethod
+    def of(
+        cls, id: str, command: str, exit_code: int, duration: float, stdout: bytes, stderr: bytes
+    ) -> Result:
+        """The end of a command that nothing else is known of."""
+        result = cls.__new__(cls)
+        result.id, result.command, result.exit_code, result.duration = id, command, exit_code, duration
+        result.signal, result.timed_out, result.oom_killed, result.truncated = None, False, False, False
+        result._stdout, result._stderr = stdout, stderr
+        return result
+
     def with_output(self, stdout: bytes, stderr: bytes) -> Result:
         """The same end of the command with what it printed, where that was read from a stream."""
         result = copy.copy(self)

@@ -103,14 +103,21 @@ class AsyncConnections:
         await self._receive(connection, response)
         return response
 
-    async def _receive(self, connection: io.Connection, response: http.Response) -> None:
+    async def _receive(
+        self, connection: io.Connection, response: http.Response, descriptors: list[int] | None = None
+    ) -> None:
         while not response.complete:
-            await self.feed(connection, response)
+            await self.feed(connection, response, descriptors)
 
-    async def feed(self, connection: io.Connection, response: http.Response) -> None:
-        """Waits for more of an answer."""
+    async def feed(
+        self, connection: io.Connection, response: http.Response, descriptors: list[int] | None = None
+    ) -> None:
+        """Waits for more of an answer; descriptors that come with it go to the end of `descriptors`."""
         try:
-            data = await connection.receive()
+            if descriptors is None:
+                data = await connection.receive()
+            else:
+                data = await connection.receive_descriptors(descriptors)
         except OSError as error:
             # The kernel says so when the other side closed without having read everything (unix(7)).
             untouched = isinstance(error, ConnectionResetError) and not response.started

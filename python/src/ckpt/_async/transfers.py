@@ -125,15 +125,20 @@ class AsyncTransfers(AsyncConnections):
                 connection.close()
                 raise
 
-    async def upgrade(self, path: str, fields: str) -> tuple[io.Connection, bytes]:
-        """A connection that speaks another protocol from here on, and what has come on it already."""
+    async def upgrade(
+        self, path: str, fields: str, descriptors: list[int] | None = None
+    ) -> tuple[io.Connection, bytes]:
+        """A connection that speaks another protocol from here on, and what has come on it already.
+
+        Descriptors that come with that go to the end of `descriptors`.
+        """
         asked = http.request("GET", path, None, fields)
         turn = AsyncTurn(self.root)
         while True:
             connection = await self._headed(asked)
             response = http.Response()
             try:
-                await self._receive(connection, response)
+                await self._receive(connection, response, descriptors)
                 if response.status != 101 and response.retry_after is None:
                     http.decoded(response, response.body())
             except BaseException:

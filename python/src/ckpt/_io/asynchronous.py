@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import os
+import select
 from collections.abc import AsyncGenerator, Callable
 from typing import Any, TypeVar
 
@@ -36,6 +37,11 @@ class Connection(UnixSocket):
     async def receive(self) -> bytes:
         """Waits for bytes; none when the other side is gone."""
         return await asyncio.get_running_loop().sock_recv(self._socket, READ_SIZE)
+
+    async def receive_descriptors(self, descriptors: list[int]) -> bytes:
+        """As `receive`, and adds the descriptors that come with the bytes to `descriptors`."""
+        await Readiness([self.fileno()]).wait(None)
+        return self._receive_descriptors(descriptors)
 
 
 async def connect(path: str) -> Connection:
@@ -108,6 +114,44 @@ def _kept_until_the_loop_ends() -> tuple[Idle, AsyncGenerator[None, None]]:
     except StopIteration:
         pass
     return idle, generator
+
+
+class Readiness:
+    """Waits until one of some descriptors can be read, or was hung up on."""
+
+    __slots__ = ("_descriptors", "_poll")
+
+    def __init__(self, descriptors: list[int]) -> None:
+        self._descriptors = list(descriptors)
+        self._poll = select.poll()
+        for descriptor in descriptors:
+            self._poll.register(descriptor, select.POLLIN)
+
+    def remove(self, descriptor: int) -> None:
+        """Waits for that one no longer."""
+        self._descriptors.remove(descriptor)
+        self._poll.unregister(descriptor)
+
+    async def wait(self, seconds: float | None) -> list[tuple[int, int]]:
+        """The descriptors, in their order, with poll(2)'s events; none when the time is over."""
+        loop = asyncio.get_running_loop()
+        ready = loop.create_future()
+        alarm = None if seconds is None else loop.call_later(seconds, _wake, ready)
+        for descriptor in self._descriptors:
+            loop.add_reader(descriptor, _wake, ready)
+        try:
+            await ready
+        finally:
+            for descriptor in self._descriptors:
+                loop.remove_reader(descriptor)
+            if alarm is not None:
+                alarm.cancel()
+        return self._poll.poll(0)
+
+
+def _wake(waiting: asyncio.Future[None]) -> None:
+    if not waiting.done():
+        waiting.set_result(None)
 
 
 async def sleep(seconds: float) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import collections
+import math
 import os
+import select
 import threading
 import time
 from collections.abc import Callable
@@ -29,6 +31,10 @@ class Connection(UnixSocket):
     def receive(self) -> bytes:
         """Waits for bytes; none when the other side is gone."""
         return self._socket.recv(READ_SIZE)
+
+    def receive_descriptors(self, descriptors: list[int]) -> bytes:
+        """As `receive`, and adds the descriptors that come with the bytes to `descriptors`."""
+        return self._receive_descriptors(descriptors)
 
 
 def connect(path: str) -> Connection:
@@ -67,6 +73,22 @@ class Pool:
         """Closes all that are idle."""
         while self._idle:
             self._idle.pop().close()
+
+
+class Readiness:
+    """Waits until one of some descriptors can be read, or was hung up on."""
+
+    __slots__ = ("_poll", "remove")
+
+    def __init__(self, descriptors: list[int]) -> None:
+        self._poll = select.poll()
+        for descriptor in descriptors:
+            self._poll.register(descriptor, select.POLLIN)
+        self.remove = self._poll.unregister
+
+    def wait(self, seconds: float | None) -> list[tuple[int, int]]:
+        """The descriptors, in their order, with poll(2)'s events; none when the time is over."""
+        return self._poll.poll(None if seconds is None else math.ceil(seconds * 1000))
 
 
 def sleep(seconds: float) -> None:

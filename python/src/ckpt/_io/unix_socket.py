@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import os
 import socket
 from pathlib import Path
@@ -24,6 +25,26 @@ class UnixSocket:
         except OSError:
             pass
         return False
+
+    def fileno(self) -> int:
+        """Its descriptor."""
+        return self._socket.fileno()
+
+    def send_now(self, data: bytes) -> None:
+        """Sends what the kernel takes at once; nothing where the other side is gone."""
+        try:
+            self._socket.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        except OSError:
+            pass
+
+    def _receive_descriptors(self, descriptors: list[int]) -> bytes:
+        # Not `socket.recv_fds`: it forgets the flags (Python 3.10 and 3.11).
+        size = array.array("i").itemsize
+        data, extra, _, _ = self._socket.recvmsg(4096, socket.CMSG_SPACE(16 * size), socket.MSG_CMSG_CLOEXEC)
+        for level, kind, content in extra:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                descriptors += array.array("i", content[: len(content) // size * size])
+        return data
 
     def shutdown(self) -> None:
         """Ends it for whoever waits in `receive`, without closing the descriptor under them."""

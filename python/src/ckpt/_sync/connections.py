@@ -104,14 +104,21 @@ class Connections:
         self._receive(connection, response)
         return response
 
-    def _receive(self, connection: io.Connection, response: http.Response) -> None:
+    def _receive(
+        self, connection: io.Connection, response: http.Response, descriptors: list[int] | None = None
+    ) -> None:
         while not response.complete:
-            self.feed(connection, response)
+            self.feed(connection, response, descriptors)
 
-    def feed(self, connection: io.Connection, response: http.Response) -> None:
-        """Waits for more of an answer."""
+    def feed(
+        self, connection: io.Connection, response: http.Response, descriptors: list[int] | None = None
+    ) -> None:
+        """Waits for more of an answer; descriptors that come with it go to the end of `descriptors`."""
         try:
-            data = connection.receive()
+            if descriptors is None:
+                data = connection.receive()
+            else:
+                data = connection.receive_descriptors(descriptors)
         except OSError as error:
             # The kernel says so when the other side closed without having read everything (unix(7)).
             untouched = isinstance(error, ConnectionResetError) and not response.started

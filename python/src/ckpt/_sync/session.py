@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .._commands import command_line, exec_request
 from ..options import PathLike
 from ..results import Result
+from .borrowed import BorrowedSession
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -56,6 +57,16 @@ class Session:
             command, timeout, cwd, env, None, None, max_output, self._name, None, secrets.token_hex(12)
         )
         return self._sandbox._run(body | self._start, command_line(command), None, check)
+
+    def borrow(self) -> BorrowedSession:
+        """Its bash without the server between, for many short commands.
+
+            with sb.session("main").borrow() as shell:
+                shell.exec("true")
+
+        The bash is borrowed with the first command, and given back at the end of the block.
+        """
+        return BorrowedSession(self)
 
     def close(self) -> None:
         """Ends the bash. Its next command would start a new one."""
