@@ -11,7 +11,8 @@ struct OperationCatalogue {
         let names =
             (workload.isEmpty ? [] : ["save-first", "save-first-frozen"])
             + [
-                "exec", "session-builtin", "session-echo", "read-4k", "write-4k", "save", "save-frozen",
+                "exec", "session-builtin", "session-echo", "borrowed-builtin", "borrowed-echo", "read-4k",
+                "write-4k", "save", "save-frozen",
                 "save-criu", "save-durable", "restore", "restore-criu", "fork-1",
             ] + crowds.map { "fork-\($0)" } + ["reset", "rm"]
         return names.map { workload.isEmpty ? $0 : "\(workload)/\($0)" }
@@ -49,6 +50,8 @@ struct OperationCatalogue {
         switch name {
         case "create", "exec", "session-builtin", "session-echo", "read-4k", "write-4k":
             return floors.median(name)
+        case "borrowed-builtin": return floors.median("session-builtin")
+        case "borrowed-echo": return floors.median("session-echo")
         case "reset": return sum(floors.median("kill"), floors.median("start"))
         case "rm": return floors.median("kill")
         case "save", "save-first", "save-criu", "save-durable": return criu("criu-dump")
@@ -73,8 +76,8 @@ struct OperationCatalogue {
         switch name {
         case "create": return floor.map { 1.5 * $0 }
         case "exec": return 1.2
-        case "session-builtin": return 0.10
-        case "session-echo": return floor.map { 1.3 * $0 }
+        case "session-builtin", "borrowed-builtin": return 0.10
+        case "session-echo", "borrowed-echo": return floor.map { 1.3 * $0 }
         case "reset": return 3
         case "rm": return 1
         case "save", "restore": return floor.map { 1.3 * $0 + 1 }

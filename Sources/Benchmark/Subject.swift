@@ -28,6 +28,11 @@ final class Subject {
     @discardableResult
     func say(_ text: String) throws(ErrorMessage) -> Double { try run(Self.sessionRequest(name, text), text) }
 
+    /// Borrows its session, in which a call was made.
+    func borrow() throws(ErrorMessage) -> BorrowedSession {
+        try BorrowedSession(root: connection.root, sandbox: name, session: Self.session)
+    }
+
     /// Whether shell text succeeds in a fresh process.
     func succeeds(_ argv: [String]) throws(ErrorMessage) -> Bool {
         try connection.exchange(TightConnection.request("POST", path("exec"), json: ExecRequest(argv: argv)))
@@ -91,9 +96,11 @@ final class Subject {
         return took
     }
 
+    private static let session = "bench"
+
     private static func sessionRequest(_ name: String, _ text: String) -> [UInt8] {
         var request = ExecRequest(shell: text)
-        request.session = "bench"
+        request.session = session
         return TightConnection.request("POST", "/v1/sandboxes/\(name)/exec", json: request)
     }
 }

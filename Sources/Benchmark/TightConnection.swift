@@ -9,6 +9,7 @@ final class TightConnection {
     /// Room for the list of a large tree; pages that are never touched cost nothing.
     private static let room = 64 << 20
 
+    let root: String
     private let socket: Descriptor
     private let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: room, alignment: 16)
     private var length = 0
@@ -18,6 +19,7 @@ final class TightConnection {
 
     /// Connects to the server of a root.
     init(root: String) throws(ErrorMessage) {
+        self.root = root
         do throws(SystemError) {
             let directory = try Descriptor.open(root, O_PATH | O_DIRECTORY)
             socket = try UnixSocket.connect("server.sock", in: directory, at: root)

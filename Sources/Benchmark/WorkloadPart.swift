@@ -70,6 +70,7 @@ struct WorkloadPart {
     }
 
     private func commands(_ subject: Subject) throws(ErrorMessage) {
+        try borrowed(subject)
         for _ in 0..<Self.commands {
             if wants("session-builtin") { add("session-builtin", try subject.say("true")) }
             if wants("session-echo") { add("session-echo", try subject.say("/bin/echo hi")) }
@@ -80,6 +81,19 @@ struct WorkloadPart {
             }
         }
         for _ in 0..<3 where wants("exec") { add("exec", try subject.exec(["true"])) }
+    }
+
+    /// The same calls without the server; what is borrowed from is given back.
+    private func borrowed(_ subject: Subject) throws(ErrorMessage) {
+        guard wants("borrowed-builtin", "borrowed-echo") else { return }
+        try subject.ask()
+        let session = try subject.borrow()
+        for _ in 0..<Self.commands {
+            if wants("borrowed-builtin") { add("borrowed-builtin", try session.run(Array("true".utf8))) }
+            if wants("borrowed-echo") { add("borrowed-echo", try session.run(Array("/bin/echo hi".utf8))) }
+        }
+        session.giveBack()
+        try subject.ask()
     }
 
     /// From the same snapshot each time, so that no chain grows.

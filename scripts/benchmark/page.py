@@ -147,8 +147,10 @@ def write(report):
         "the least that the operation can cost on the same machine in the same run: plain C that makes namespaces and "
         "an overlay and executes bash, commands on pipes to that bash, and CRIU driven by hand on the same processes. "
         "Budgets are worked out from these floors. `session-hops` is what it takes to hand a byte through three "
-        "processes and back, which is the way of a session's call; `save-criu` and `restore-criu` are CRIU's share, "
-        "where it is told to do it. `restore`, `fork` and `create` last until the first command is answered. [Where the time "
+        "processes and back, which is the way of a session's call; `borrowed-builtin` and `borrowed-echo` are such calls "
+        "made by who has [borrowed](lending.md) the session, and go to its bash directly; `save-criu` and `restore-criu` "
+        "are CRIU's share, where it is told to do it. `restore`, `fork` and `create` last until the first command is "
+        "answered. [Where the time "
         "goes](where-time-goes.md) tells of budgets that are missed.", "",
         "![the operations beside their floors and the peers, and how cost grows](performance.svg)", "",
         "## Operations", "",
