@@ -81,7 +81,8 @@ let package = Package(
             "CriuImages",
             ["LinuxSystem", "Messages", "Digests", "CLinux", "CTwin", "CCriuImages", "CProtobufC"]),
         module(
-            "Criu", ["LinuxSystem", "CLinux", "CCriuImages", "CProtobufC", "CCrypto"], libraries: ["crypto"]),
+            "Criu", ["LinuxSystem", "CLinux", "CTwin", "CCriuImages", "CProtobufC", "CCrypto"],
+            libraries: ["crypto"]),
         module(
             "SnapshotTree", ["LinuxSystem", "Messages", "Digests", "LocalArchive", "CLinux", "CSQLite"],
             libraries: ["sqlite3"]),
@@ -90,7 +91,8 @@ let package = Package(
         module(
             "Checkpointing",
             [
-                "LinuxSystem", "Messages", "Digests", "CLinux", "SandboxRuntime", "SnapshotTree", "Criu",
+                "LinuxSystem", "Messages", "Digests", "CLinux", "CTwin", "SandboxRuntime", "SnapshotTree",
+                "Criu",
                 "CriuImages", "LocalArchive", "Telemetry", "Twins",
             ]),
         // Level 4

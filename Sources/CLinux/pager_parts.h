@@ -107,7 +107,6 @@ void pager_finish(void);
 // Starts the process that ends the sandbox where this one ends too early.
 void pager_start_keeper(void);
 
-// What comes through the socket: bytes, and descriptors; the number of bytes, or less than 1.
 int pager_answer(int socket, const char *text);
 // Answers with an error, for errno; 1.
 int pager_refuse(int socket, const char *what, const char *which);

@@ -1,3 +1,4 @@
+import CTwin
 import Criu
 import CriuImages
 import LinuxSystem
@@ -12,8 +13,7 @@ extension SaveAttempt {
         // Most have one thread, or none but the first that anything is asked of.
         let asked = Set(
             dumped.interrupted.lazy.filter { $0.thread != $0.process }.map(\.process)
-                + dumped.signals.lazy.filter { ($0.hasTimers || $0.hasAlarm) && $0.threads.count > 1 }
-                .map(\.process))
+                + dumped.signals.lazy.filter { $0.isTimed && $0.threads.count > 1 }.map(\.process))
         for process in tree.processes {
             guard let status = TaskStatus(of: process) else { continue }
             standing[status.id] = status
@@ -50,7 +50,7 @@ extension SaveAttempt {
                 if call.thread != call.process, knownAgain.contains(call.thread) {
                     try tasks.resumeBlockedCall(id)
                 } else if let number = call.number {
-                    try tasks.interrupt(id, call: number, instruction: call.instruction, .onlyUnhandled)
+                    try tasks.interrupt(id, call: number, instruction: call.instruction, Int32(CALL_ERESTARTNOHAND))
                 }
             }
             for call in dumped.restarted {
@@ -64,7 +64,7 @@ extension SaveAttempt {
 
     /// Leaves of the calls that begin again those that a signal may end, which is one that waits or a timer's.
     private func findRestartedCalls() {
-        let timed = Set(dumped.signals.lazy.filter { $0.hasTimers || $0.hasAlarm }.map(\.process))
+        let timed = Set(dumped.signals.lazy.filter(\.isTimed).map(\.process))
         dumped.restarted = dumped.restarted.filter { call in
             guard let process = standing[call.process] else { return false }
             let waiting = process.shared | (standing[call.thread]?.pending ?? 0)
@@ -123,8 +123,6 @@ extension SaveAttempt {
 extension HeldTasks {
     /// Leaves it to the kernel whether a call begins again; `id` is its thread's on the host.
     func interrupt(_ call: RestartedCall, _ id: Int32) throws(SystemError) {
-        try interrupt(
-            id, call: call.number, instruction: call.instruction,
-            call.endsByAnyHandler ? .onlyUnhandled : .unlessHandled)
+        try interrupt(id, call: call.number, instruction: call.instruction, call.restart)
     }
 }

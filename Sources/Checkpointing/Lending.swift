@@ -6,7 +6,7 @@ import SandboxRuntime
 extension CheckpointManager {
     /// Lends a session's bash to somebody who makes its calls without us.
     ///
-    /// Throws `.inUse` where a call runs in it or somebody has it already, `.notFound` where there is no such session yet.
+    /// Throws `.inUse` where a call runs in it or somebody has it already, `.wrongState` where there is no such session yet.
     public func lend(_ name: String, session: String) throws(ErrorMessage) -> any SessionLoan {
         let sandbox = try find(name)
         let running = try sandbox.running(for: "lend a session")

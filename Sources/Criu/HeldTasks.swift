@@ -1,4 +1,5 @@
 import CLinux
+import CTwin
 import Glibc
 public import LinuxSystem
 
@@ -48,28 +49,20 @@ public struct HeldTasks: ~Copyable {
         case rax = 80
     }
 
-    /// What the kernel does with a call that a thread is leaving (include/linux/errno.h), once a signal's handler is to
-    /// run: without one the call begins again.
-    public enum Restart: Int64, Sendable {
-        /// ERESTARTSYS: it ends with EINTR unless the handler has SA_RESTART.
-        case unlessHandled = -512
-        /// ERESTARTNOHAND: it ends with EINTR.
-        case onlyUnhandled = -514
-    }
-
     /// Has a thread leave a system call as if it had just been interrupted: whether it begins again is the kernel's to
     /// say when the thread goes on, for a signal may come until then.
     ///
-    /// `instruction` is where the thread goes on, right after `syscall`.
+    /// `instruction` is where the thread goes on, right after `syscall`; `restart` is CALL_ERESTARTSYS or
+    /// CALL_ERESTARTNOHAND (ccalls.h), what the kernel leaves in rax for that.
     public func interrupt(
-        _ thread: Int32, call: UInt64, instruction: UInt64, _ restart: Restart
+        _ thread: Int32, call: UInt64, instruction: UInt64, _ restart: Int32
     ) throws(SystemError) {
         // In one step: with one of the three alone the call would have a result that it never gives.
         let memory = UInt(clinux_borrowed_memory(borrowed))
         try ptrace(.getRegisters, thread, 0, memory)
         var registers = try read(memory, as: user_regs_struct.self)
         registers.orig_rax = call
-        registers.rax = UInt64(bitPattern: restart.rawValue)
+        registers.rax = UInt64(bitPattern: Int64(restart))
         registers.rip = instruction
         try write(registers, at: memory)
         try ptrace(.setRegisters, thread, 0, memory)
@@ -81,7 +74,7 @@ public struct HeldTasks: ~Copyable {
     /// The kernel still knows when the call ends, unless the thread went through rt_sigreturn(2) since, as CRIU makes
     /// the first thread of a process do.
     public func resumeBlockedCall(_ thread: Int32) throws(SystemError) {
-        try poke(thread, .rax, UInt64(bitPattern: -516))
+        try poke(thread, .rax, UInt64(bitPattern: Int64(CALL_ERESTART_RESTARTBLOCK)))
     }
 
     /// Has a thread make a system call, `arguments` of which may be six, and returns what the kernel answered.

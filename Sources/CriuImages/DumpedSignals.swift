@@ -26,6 +26,9 @@ public struct DumpedSignals: Equatable, Sendable {
     /// Whether alarm(2) or setitimer(2) has set the timer of real time.
     public internal(set) var hasAlarm: Bool
 
+    /// Whether signals of its timers may come at any time.
+    public var isTimed: Bool { hasTimers || hasAlarm }
+
     public static func == (one: Self, other: Self) -> Bool {
         one.process == other.process && one.shared == other.shared && one.hasTimers == other.hasTimers
             && one.hasAlarm == other.hasAlarm && one.threads.elementsEqual(other.threads, by: ==)

@@ -225,7 +225,7 @@ extension cnote {
         try withUnsafeBytes(of: told.actions) { (bytes) throws(CriuImageError) in
             let own = bytes.bindMemory(to: cnote_action.self)
             // SIGKILL and SIGSTOP have none.
-            let numbers = (1...64).filter { $0 != Int(SIGKILL) && $0 != Int(SIGSTOP) }
+            let numbers = SignalNumbers.withActions
             guard task.pointee.n_sigactions == numbers.count else {
                 throw strange("has no 62 signal actions")
             }

@@ -35,8 +35,8 @@ public struct RestartedCall: Equatable, Sendable {
     public let number: UInt64
     /// Where the thread goes on when the call has ended, right after the `syscall` instruction.
     public let instruction: UInt64
-    /// Whether any handler ends it (ERESTARTNOHAND), or only those without SA_RESTART (ERESTARTSYS).
-    public let endsByAnyHandler: Bool
+    /// CALL_ERESTARTNOHAND where any handler ends it, CALL_ERESTARTSYS where only those without SA_RESTART do.
+    public let restart: Int32
     /// The signals that do not reach the thread; signal N is bit N - 1.
     public let blocked: UInt64
     /// Whether a signal waits whose handler ends the call.
@@ -184,11 +184,11 @@ extension CoreEntry {
         let restart = call_restart(registers.ax)
         if restart == 0 { return nil }
         let blocked = blocked
-        let endsByAnyHandler = restart == CALL_ERESTARTNOHAND
-        let handled = pending & ~blocked & (endsByAnyHandler ? handlers.all : handlers.ending)
+        let handled =
+            pending & ~blocked & (restart == CALL_ERESTARTNOHAND ? handlers.all : handlers.ending)
         return RestartedCall(
             process: process, thread: thread, number: registers.ax, instruction: registers.cx,
-            endsByAnyHandler: endsByAnyHandler, blocked: blocked, ends: handled != 0)
+            restart: restart, blocked: blocked, ends: handled != 0)
     }
 
     /// Whether timer_create(2) has made timers.
@@ -215,9 +215,7 @@ private struct Handlers {
     init() {}
 
     init(_ task: TaskCoreEntry) {
-        // CRIU leaves out the two signals that cannot be handled (criu/sigact.c).
-        let signals = (1...64).filter { $0 != SIGKILL && $0 != SIGSTOP }
-        for (signal, action) in zip(signals, messages(task.sigactions, task.n_sigactions))
+        for (signal, action) in zip(SignalNumbers.withActions, messages(task.sigactions, task.n_sigactions))
         where action.pointee.sigaction > 1 {
             let bit: UInt64 = 1 << UInt64(signal - 1)
             all |= bit
@@ -259,6 +257,10 @@ private enum Registers {
 
 /// A set of signals, one bit each.
 struct SignalNumbers {
+    /// Those of which an image has an action each, in this order: CRIU leaves out the two that cannot be handled
+    /// (criu/sigact.c).
+    static let withActions = (1...64).filter { $0 != Int(SIGKILL) && $0 != Int(SIGSTOP) }
+
     let bits: UInt64
 
     /// The numbers of the signals that wait in a queue.

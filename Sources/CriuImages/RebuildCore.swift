@@ -147,8 +147,7 @@ struct RebuildCore {
     /// The steps behind the stop at which memory is there.
     func write(to script: inout RebuildScript) {
         // SIGKILL and SIGSTOP have none.
-        let signals = (1...64).filter { $0 != Int(SIGKILL) && $0 != Int(SIGSTOP) }
-        for (signal, action) in zip(signals, actions) {
+        for (signal, action) in zip(SignalNumbers.withActions, actions) {
             let place = script.put(words: action)
             script.call(
                 Call.rt_sigaction, [.number(UInt64(signal)), .data(place), 0, 8])

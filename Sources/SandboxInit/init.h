@@ -241,6 +241,8 @@ void session_run_call(struct session *s);
 void session_repair(struct session *s);
 void session_next_call(struct session *s);
 void session_close(struct session *s);
+/// Makes it the session's call, against which nothing has been done yet.
+void session_take_call(struct session *s, struct command *c);
 /// Puts a call's text where bash will read it. The file stays open from call to call; returns an errno.
 int session_write_text(struct session *s, const char *text);
 /// Does what is better done between two calls than at the start of the next.

@@ -168,7 +168,8 @@ static void watch_all(bool sending, uint64_t now) {
         const struct session *s = &sessions[i];
         // What comes from one that is lent is not for us.
         if (s->state != NO_SESSION && s->state != LENT) watch(SESSION_CONTROL, i, 0, s->control, POLLIN);
-        for (int f = STDOUT; f <= STDERR && s->state == RECLAIMING && s->orphaned; f++) watch(SESSION_OUTPUT, i, f, s->fd[f], POLLIN);
+        if (s->state != RECLAIMING || !s->orphaned) continue;
+        for (int f = STDOUT; f <= STDERR; f++) watch(SESSION_OUTPUT, i, f, s->fd[f], POLLIN);
     }
     for (int i = 0; i < dropped_count; i++) watch(DROPPED_FD, i, 0, dropped[i], POLLIN);
 }

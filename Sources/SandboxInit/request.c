@@ -182,7 +182,7 @@ static bool handle_for_command(const struct ckpt_frame *frame, const char *paylo
 
 static bool handle_lend(uint32_t tag, const char *payload, size_t length) {
     char name[CKPT_INIT_NAME + 1] = {0};
-    struct ckpt_lent lent = {.in = -1, .control = -1, .out = -1, .error = -1, .text = -1};
+    struct ckpt_lent lent = {0};  // which holds nothing where it is refused
     if (!tag || length > CKPT_INIT_NAME) return false;
     memcpy(name, payload, length);
     if (!is_name(name, false)) return false;
@@ -193,7 +193,7 @@ static bool handle_lend(uint32_t tag, const char *payload, size_t length) {
 
 static bool handle_take_back(uint32_t tag, const char *payload, size_t length) {
     struct ckpt_take_back back;
-    struct ckpt_lent lent = {.in = -1, .control = -1, .out = -1, .error = -1, .text = -1};
+    struct ckpt_lent lent = {0};  // which holds nothing where it is refused
     if (!tag || length != sizeof back) return false;
     memcpy(&back, payload, sizeof back);
     back.session[CKPT_INIT_NAME] = back.id[CKPT_INIT_NAME] = 0;

@@ -185,10 +185,7 @@ static void begin_call(struct session *s, struct command *c, const struct reques
             session_close(s);
         }
     }
-    s->call = c;
-    s->interrupted = s->timed_out = s->given_up = false;
-    s->steps = 0;
-    s->give_up = NONE;
+    session_take_call(s, c);
     s->deadline = c->timeout_ms ? c->started + c->timeout_ms * 1000000 : NONE;
     if (failure.code) {
         command_failed(c, failure);
@@ -202,6 +199,13 @@ static void begin_call(struct session *s, struct command *c, const struct reques
     // Most calls end before that, and what they printed is read with their end: one wake-up instead of two.
     if (c->quiet) c->listen_from = c->started + LISTEN_AFTER;
     if (s->state == IDLE) session_run_call(s);
+}
+
+void session_take_call(struct session *s, struct command *c) {
+    s->call = c;
+    s->interrupted = s->timed_out = s->given_up = false;
+    s->steps = 0;
+    s->give_up = NONE;
 }
 
 static struct command *first_queued(const struct session *s) {

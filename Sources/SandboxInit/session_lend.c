@@ -104,12 +104,11 @@ static void take_over(struct session *s, struct command *c, uint64_t commands, u
     c->pid = s->pid;
     c->stream[STDOUT].fd = s->fd[STDOUT];
     c->stream[STDERR].fd = s->fd[STDERR];
-    s->call = c;
+    session_take_call(s, c);
     s->commands = commands;
     s->state = BUSY;
-    s->interrupted = s->timed_out = s->given_up = s->older_known = false;
-    s->steps = 0;
-    s->give_up = s->again = NONE;
+    s->older_known = false;
+    s->again = NONE;
     s->deadline = remaining < NONE - now ? now + remaining : NONE;
     s->patience = FIRST_LOOK;
     s->look = now + s->patience;
@@ -120,7 +119,8 @@ static void take_over(struct session *s, struct command *c, uint64_t commands, u
 static void end_orphan(struct session *s) {
     char id[CKPT_INIT_NAME + 1];
     snprintf(id, sizeof id, "lent-%llu", (unsigned long long)s->loan);
-    struct command *c = s->pid <= 0 || is_calling(s) || session_is_waiting(s) || command_by_id(id) ? NULL : command_claim(id);
+    bool runs = s->pid > 0 && !is_calling(s) && !session_is_waiting(s);
+    struct command *c = runs && !command_by_id(id) ? command_claim(id) : NULL;
     if (!c) {
         session_reclaim(s);
         return;

@@ -84,9 +84,8 @@ struct CoreDescriptions {
 
     /// Signals that do not do what they do by default.
     static func handlers(_ task: TaskCoreEntry) -> [InspectedHandler] {
-        // CRIU leaves out the two signals that cannot be handled (criu/sigact.c).
-        let signals = (1...64).filter { $0 != 9 && $0 != 19 }
-        return zip(signals, messages(task.sigactions, task.n_sigactions)).compactMap { signal, action in
+        zip(SignalNumbers.withActions, messages(task.sigactions, task.n_sigactions)).compactMap {
+            signal, action in
             switch action.pointee.sigaction {
             case 0: nil
             case 1: InspectedHandler(signal: Names.signal(signal), action: "ignore")
