@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/syscall.h>
@@ -19,10 +20,24 @@
 #define CLONE_NEWTIME 0x00000080
 #endif
 
-// One clone3 for all of them: a time namespace made by a later unshare would belong to the host's user namespace,
-// and CRIU refuses a tree whose namespaces have different owners (namespaces.c, check_user_ns).
-static const uint64_t namespaces = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC |
-                                   CLONE_NEWNET | CLONE_NEWTIME;
+// The child stands on our memory until it executes PID 1. A copy would cost more than all else here: the tables of pages,
+// and then a fault for each page that we write to. It may therefore only call what does not touch what threads have of
+// their own; errno is ours too, but while it makes calls that may fail we wait for its report.
+//
+// One clone for all namespaces but that of time, which no other user of our memory may enter: the child makes it, so that it
+// belongs to the child's user namespace (CRIU refuses a tree whose namespaces have different owners, namespaces.c,
+// check_user_ns), and PID 1 enters it.
+enum {
+    NAMESPACES = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET,
+    STACK = 1 << 16,
+};
+
+// What the child needs, made before it is born.
+struct birth {
+    const struct clinux_sandbox *sandbox;
+    int go[2];
+    int report_fd;
+};
 
 // What the child writes on the report pipe when a step fails; execve closes the pipe instead.
 struct report {
@@ -37,7 +52,7 @@ static const char *const steps[] = {
     "mount --make-rprivate /",
     "attach a mount of the root",
     "mount /proc",
-    "set the clocks",
+    "make the time namespace",
     "bind /sys and what is hidden below /proc and it",
     "pivot_root",
     "detach the old root",
@@ -49,7 +64,11 @@ static void reset_signals(void) {
     struct sigaction act;
     memset(&act, 0, sizeof act);
     act.sa_handler = SIG_DFL;
-    for (int signal = 1; signal < NSIG; signal++) sigaction(signal, &act, 0);
+    for (int signal = 1; signal < NSIG; signal++) {
+        // Which cannot be had, by the kernel's word or the C library's.
+        bool is_kept = signal == SIGKILL || signal == SIGSTOP || (signal > SIGSYS && signal < SIGRTMIN);
+        if (!is_kept) sigaction(signal, &act, 0);
+    }
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, 0);
@@ -57,11 +76,11 @@ static void reset_signals(void) {
 
 // Puts `a` on descriptor 3 and `b` on 4, whatever numbers they have, both open across execve.
 static int place(int a, int b) {
-    int high_a = fcntl(a, F_DUPFD, 10), high_b = fcntl(b, F_DUPFD, 10);
+    int high_a = (int)syscall(SYS_fcntl, a, F_DUPFD, 10), high_b = (int)syscall(SYS_fcntl, b, F_DUPFD, 10);
     if (high_a < 0 || high_b < 0) return -1;
     if (dup2(high_a, 3) < 0 || dup2(high_b, 4) < 0) return -1;
-    close(high_a);
-    close(high_b);
+    syscall(SYS_close, high_a);
+    syscall(SYS_close, high_b);
     return 0;
 }
 
@@ -85,24 +104,21 @@ static int attach(const struct clinux_sandbox *sandbox) {
     return 0;
 }
 
-/// Enters a time namespace of its own, owned by its user namespace. One made by clone3 would have the machine's clocks for good.
-static int set_clocks(const char *clocks) {
+/// Makes a time namespace, for PID 1 to enter. One made by clone3 would have the machine's clocks for good.
+static int make_clocks(const char *clocks) {
     if (unshare(CLONE_NEWTIME)) return -1;
-    int file = open("proc/self/timens_offsets", O_WRONLY | O_CLOEXEC);
+    if (!clocks) return 0;
+    int file = (int)syscall(SYS_openat, AT_FDCWD, "proc/self/timens_offsets", O_WRONLY | O_CLOEXEC);
     if (file < 0) return -1;
-    ssize_t length = (ssize_t)strlen(clocks), put = write(file, clocks, (size_t)length);
-    close(file);
-    if (put != length) return -1;
-    int space = open("proc/self/ns/time_for_children", O_RDONLY | O_CLOEXEC);
-    int result = space < 0 ? -1 : setns(space, CLONE_NEWTIME);
-    close(space);
-    return result;
+    long length = (long)strlen(clocks), put = syscall(SYS_write, file, clocks, length);
+    syscall(SYS_close, file);
+    return put == length ? 0 : -1;
 }
 
 static int enter(const struct clinux_sandbox *sandbox, int go, int *step) {
     char byte;
     *step = 0;
-    if (read(go, &byte, 1) != 1) return -1;
+    if (syscall(SYS_read, go, &byte, 1) != 1) return -1;
     *step = 1;
     // Once the parent has moved us: the namespace's root is where its first member is when it is made.
     if (unshare(CLONE_NEWCGROUP)) return -1;
@@ -118,7 +134,7 @@ static int enter(const struct clinux_sandbox *sandbox, int go, int *step) {
     // unobscured one is visible already (fs/namespace.c, mount_too_revealing).
     if (mount("proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, 0)) return -1;
     *step = 6;
-    if (sandbox->clocks && set_clocks(sandbox->clocks)) return -1;
+    if (make_clocks(sandbox->clocks)) return -1;
     *step = 7;
     for (int i = 0; i < sandbox->binds; i++)
         if (mount(sandbox->bind_sources[i], sandbox->bind_paths[i], 0, MS_BIND, 0)) return -1;
@@ -129,13 +145,15 @@ static int enter(const struct clinux_sandbox *sandbox, int go, int *step) {
     return 0;
 }
 
-static void child(const struct clinux_sandbox *sandbox, int go, int report_fd) __attribute__((noreturn));
-static void child(const struct clinux_sandbox *sandbox, int go, int report_fd) {
+static int child(void *argument) {
+    const struct birth *birth = argument;
+    const struct clinux_sandbox *sandbox = birth->sandbox;
     struct report report = {0, 0};
     reset_signals();
+    syscall(SYS_close, birth->go[1]);
     // Above 4, so that the hand-over does not close it.
-    report_fd = fcntl(report_fd, F_DUPFD_CLOEXEC, 10);
-    if (enter(sandbox, go, &report.step) == 0) {
+    int report_fd = (int)syscall(SYS_fcntl, birth->report_fd, F_DUPFD_CLOEXEC, 10);
+    if (enter(sandbox, birth->go[0], &report.step) == 0) {
         report.step = 10;
         if (place(sandbox->plan_fd, sandbox->status_fd) == 0) {
             char *argv[] = {"ckpt-init", 0}, *envp[] = {0};
@@ -145,8 +163,8 @@ static void child(const struct clinux_sandbox *sandbox, int go, int report_fd) {
         }
     }
     report.code = errno;
-    while (write(report_fd, &report, sizeof report) < 0 && errno == EINTR) {}
-    _exit(127);
+    while (syscall(SYS_write, report_fd, &report, sizeof report) < 0 && errno == EINTR) {}
+    return 127;
 }
 
 static int write_proc(pid_t pid, const char *file, const char *text) {
@@ -193,39 +211,38 @@ static int release(const struct clinux_sandbox *sandbox, pid_t pid, int go, int 
 }
 
 pid_t clinux_spawn_sandbox(const struct clinux_sandbox *sandbox, int *pidfd, struct clinux_spawn_failure *failure) {
-    int go[2], report[2];
-    if (pipe2(go, O_CLOEXEC)) return fail(failure, "pipe2", errno);
+    int report[2];
+    struct birth birth = {.sandbox = sandbox};
+    char *stack = aligned_alloc(16, STACK);
+    if (!stack) return fail(failure, "the child's stack", ENOMEM);
+    if (pipe2(birth.go, O_CLOEXEC)) {
+        free(stack);
+        return fail(failure, "pipe2", errno);
+    }
     if (pipe2(report, O_CLOEXEC)) {
         int code = errno;
-        close(go[0]);
-        close(go[1]);
+        close(birth.go[0]);
+        close(birth.go[1]);
+        free(stack);
         return fail(failure, "pipe2", code);
     }
+    birth.report_fd = report[1];
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    struct clone_args args;
-    memset(&args, 0, sizeof args);
-    uint64_t left_out = (sandbox->shares_network ? CLONE_NEWNET : 0) | (sandbox->clocks ? CLONE_NEWTIME : 0);
-    args.flags = (namespaces & ~left_out) | CLONE_PIDFD;
-    args.pidfd = (uint64_t)(uintptr_t)pidfd;
-    args.exit_signal = SIGCHLD;
+    int flags = (sandbox->shares_network ? NAMESPACES & ~CLONE_NEWNET : NAMESPACES) | CLONE_VM | CLONE_PIDFD | SIGCHLD;
     bool in_nursery = sandbox->nursery_fd >= 0 && !setns(sandbox->nursery_fd, CLONE_NEWNET);
-    pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof args);
-    if (pid == 0) {
-        close(go[1]);
-        child(sandbox, go[0], report[1]);
-    }
+    pid_t pid = clone(child, stack + STACK, flags, &birth, pidfd);
     int code = errno, stranded = 0;
     if (in_nursery && setns(sandbox->own_netns_fd, CLONE_NEWNET)) stranded = errno;
     pthread_sigmask(SIG_SETMASK, &before, 0);
-    close(go[0]);
+    close(birth.go[0]);
     close(report[1]);
     int result;
-    if (pid < 0) result = fail(failure, "clone3", code);
+    if (pid < 0) result = fail(failure, "clone", code);
     else if (stranded) result = fail(failure, "setns(back)", stranded);
-    else result = release(sandbox, pid, go[1], report[0], failure);
-    close(go[1]);
+    else result = release(sandbox, pid, birth.go[1], report[0], failure);
+    close(birth.go[1]);
     close(report[0]);
     if (result < 0 && pid > 0) {
         kill(pid, SIGKILL);
@@ -233,5 +250,7 @@ pid_t clinux_spawn_sandbox(const struct clinux_sandbox *sandbox, int *pidfd, str
         close(*pidfd);
         pid = -1;
     }
+    // It has memory of its own now, or is no more.
+    free(stack);
     return pid;
 }

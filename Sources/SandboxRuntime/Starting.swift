@@ -54,6 +54,7 @@ extension SandboxProcess {
         let inert = String(MS_NOSUID | MS_NOEXEC)
         let steps =
             [
+                ["clocks"],
                 [
                     "mount", "devpts", "/dev/pts", "devpts", inert,
                     "newinstance,ptmxmode=0666,mode=0620,gid=5",

@@ -1,4 +1,4 @@
-// Starts PID 1 of a sandbox: the code between clone3(2) and execve(2).
+// Starts PID 1 of a sandbox: the code between clone(2) and execve(2).
 #ifndef SANDBOX_SPAWN_H
 #define SANDBOX_SPAWN_H
 
@@ -23,7 +23,8 @@ struct clinux_sandbox {
     /// Handed over as descriptors 3 and 4: the plan to read and the pipe to report on.
     int plan_fd;
     int status_fd;
-    /// What its clocks show beyond the machine's, for /proc/PID/timens_offsets; null where they go with the machine's.
+    /// What the clocks of its time namespace show beyond the machine's, for /proc/PID/timens_offsets; null where they go with
+    /// the machine's. It is in that namespace only once it has executed `init` (from Linux 6.2 on), or enters it by setns(2).
     const char *clocks;
     /// Whether it stays in the caller's network namespace.
     int shares_network;
@@ -41,8 +42,9 @@ struct clinux_spawn_failure {
     int code;
 };
 
-/// Clones into new user, pid, mnt, uts, ipc, net, time and cgroup namespaces (every id mapped to itself; net at will), attaches the mounts, makes the first
-/// the root directory and executes `init`. Returns the pid and stores a pidfd, or -1 with `failure` set.
+/// Clones into new user, pid, mnt, uts, ipc, net and cgroup namespaces (every id mapped to itself; net at will), attaches the
+/// mounts, makes the first the root directory and executes `init`, which finds a time namespace for its children and is to
+/// enter it. Returns the pid and stores a pidfd, or -1 with `failure` set.
 /// A failure after the clone leaves no process behind.
 pid_t clinux_spawn_sandbox(const struct clinux_sandbox *sandbox, int *pidfd,
                            struct clinux_spawn_failure *failure);
