@@ -62,6 +62,17 @@ static bool is_calling(const struct session *s) {
     return fcntl(s->text, F_OFD_SETLK, &lock) < 0;
 }
 
+/// Whether bash is at a call though nobody says so: its borrower died, or was not saved with it.
+static bool runs_on(const struct session *s) {
+    enum { LOOKS = 25, MICROSECONDS = 200 };
+    for (int i = 0; i < LOOKS; i++) {
+        if (session_is_waiting(s)) return false;
+        // A background job that ends has it look up for a moment.
+        usleep(MICROSECONDS);
+    }
+    return true;
+}
+
 /// The borrower finds out before its next call; with the file the lock goes.
 static void end_loan(struct session *s) {
     fchmod(s->text, 0400);
@@ -88,7 +99,7 @@ void session_reclaim(struct session *s) {
     // In a sandbox that was restored a call may run: bash comes to this when that is over.
     s->state = RECLAIMING;
     s->reclaimed = s->older_known = false;
-    s->orphaned = !session_is_waiting(s);
+    s->orphaned = runs_on(s);
     s->steps = 0;
     s->deadline = now_ns() + PATIENCE;
     session_say_back(s);
@@ -119,7 +130,7 @@ static void take_over(struct session *s, struct command *c, uint64_t commands, u
 static void end_orphan(struct session *s) {
     char id[CKPT_INIT_NAME + 1];
     snprintf(id, sizeof id, "lent-%llu", (unsigned long long)s->loan);
-    bool runs = s->pid > 0 && !is_calling(s) && !session_is_waiting(s);
+    bool runs = s->pid > 0 && !is_calling(s) && runs_on(s);
     struct command *c = runs && !command_by_id(id) ? command_claim(id) : NULL;
     if (!c) {
         session_reclaim(s);
