@@ -46,6 +46,7 @@ final class BorrowedSession {
             pollfd(fd: $0, events: Int16(POLLIN), revents: 0)
         }
         while true {
+            lookOut(for: borrowing.control)
             if poll(&polled, 3, 30_000) == 0 { throw SystemError(call: "poll", code: ETIMEDOUT) }
             for output in polled[1...] where output.revents != 0 { drain(output.fd) }
             guard polled[0].revents != 0 else { continue }

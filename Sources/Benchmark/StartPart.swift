@@ -49,6 +49,8 @@ struct StartPart {
         run.floors.add("create", box.startMs + answer)
         for _ in 0..<Self.commands {
             run.floors.add("session-builtin", try timed { () throws(ErrorMessage) in try box.ask("true") })
+        }
+        for _ in 0..<Self.commands {
             run.floors.add(
                 "session-echo", try timed { () throws(ErrorMessage) in try box.ask("/bin/echo hi") })
         }

@@ -71,9 +71,14 @@ struct WorkloadPart {
 
     private func commands(_ subject: Subject) throws(ErrorMessage) {
         try borrowed(subject)
+        // Not by turns: after a program bash has a copy made of each page it writes to.
+        for _ in 0..<Self.commands where wants("session-builtin") {
+            add("session-builtin", try subject.say("true"))
+        }
+        for _ in 0..<Self.commands where wants("session-echo") {
+            add("session-echo", try subject.say("/bin/echo hi"))
+        }
         for _ in 0..<Self.commands {
-            if wants("session-builtin") { add("session-builtin", try subject.say("true")) }
-            if wants("session-echo") { add("session-echo", try subject.say("/bin/echo hi")) }
             if wants("write-4k") { add("write-4k", try subject.write("/root/block", Self.block)) }
             if wants("read-4k") {
                 if !wants("write-4k") { _ = try subject.write("/root/block", Self.block) }
@@ -88,9 +93,11 @@ struct WorkloadPart {
         guard wants("borrowed-builtin", "borrowed-echo") else { return }
         try subject.ask()
         let session = try subject.borrow()
-        for _ in 0..<Self.commands {
-            if wants("borrowed-builtin") { add("borrowed-builtin", try session.run(Array("true".utf8))) }
-            if wants("borrowed-echo") { add("borrowed-echo", try session.run(Array("/bin/echo hi".utf8))) }
+        for _ in 0..<Self.commands where wants("borrowed-builtin") {
+            add("borrowed-builtin", try session.run(Array("true".utf8)))
+        }
+        for _ in 0..<Self.commands where wants("borrowed-echo") {
+            add("borrowed-echo", try session.run(Array("/bin/echo hi".utf8)))
         }
         session.giveBack()
         try subject.ask()

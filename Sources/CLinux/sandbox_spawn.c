@@ -16,6 +16,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "eager_wait.h"
+
 #ifndef CLONE_NEWTIME
 #define CLONE_NEWTIME 0x00000080
 #endif
@@ -203,6 +205,7 @@ static int release(const struct clinux_sandbox *sandbox, pid_t pid, int go, int 
     if (write(go, "g", 1) != 1) return fail(failure, "release the child", errno);
     struct report report;
     ssize_t n;
+    clinux_look_out(report_fd, CLINUX_EAGERNESS);
     do n = read(report_fd, &report, sizeof report);
     while (n < 0 && errno == EINTR);
     if (n == 0) return 0;

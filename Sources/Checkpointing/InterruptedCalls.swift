@@ -50,7 +50,8 @@ extension SaveAttempt {
                 if call.thread != call.process, knownAgain.contains(call.thread) {
                     try tasks.resumeBlockedCall(id)
                 } else if let number = call.number {
-                    try tasks.interrupt(id, call: number, instruction: call.instruction, Int32(CALL_ERESTARTNOHAND))
+                    try tasks.interrupt(
+                        id, call: number, instruction: call.instruction, Int32(CALL_ERESTARTNOHAND))
                 }
             }
             for call in dumped.restarted {

@@ -27,6 +27,7 @@ extension CommandChannel {
             let now = monotonicNanoseconds()
             guard now < deadline else { throw .noAnswer }
             var poller = pollfd(fd: socket.raw, events: Int16(POLLIN), revents: 0)
+            lookOut(for: socket.raw)
             if poll(&poller, 1, Int32(clamping: (deadline - now) / 1_000_000 + 1)) <= 0 { continue }
             guard Self.receive(socket.raw, &frames) else { throw .disconnected }
         }
@@ -150,13 +151,16 @@ extension CommandChannel {
         _ turn: ReadingTurn, for command: TrackedCommand, until deadline: UInt64?,
         _ body: (inout TrackedCommand.State) -> Result?
     ) -> Result? {
-        let end = min(deadline ?? .max, monotonicNanoseconds() + ReadingTurn.stint)
+        let began = monotonicNanoseconds()
+        let end = min(deadline ?? .max, began + ReadingTurn.stint)
+        let eagerUntil = began + eagerness
         while true {
             // What came before the turn was taken was handled by others.
             if let result = command.state.with({ body(&$0) }) { return result }
             let now = monotonicNanoseconds()
             guard now < end else { return nil }
             var poller = pollfd(fd: turn.socket, events: Int16(POLLIN), revents: 0)
+            if eagerUntil > now { lookOut(for: turn.socket, during: min(eagerUntil, end) - now) }
             if poll(&poller, 1, Int32(clamping: (end - now) / 1_000_000 + 1)) <= 0 { continue }
             do throws(CommandError) {
                 guard Self.receive(turn.socket, &turn.frames) else { throw .disconnected }

@@ -125,6 +125,7 @@ extension SandboxProcess {
     /// Reads PID 1's report: `ok`, or an errno, a step and what it was about.
     private static func awaitReport(_ status: borrowing Descriptor) throws(RuntimeError) {
         let bytes: [UInt8]
+        lookOut(for: status.raw)
         do throws(SystemError) { bytes = try status.read(upTo: 512) } catch { throw .system(error) }
         let text = String(decoding: bytes, as: UTF8.self).split(separator: "\n").first ?? ""
         if text == "ok" { return }

@@ -172,6 +172,7 @@ public final class TwinHolder: Sendable {
         let size = MemoryLayout<ctwin_reply>.size
         let number = socket.raw
         do throws(SystemError) {
+            lookOut(for: number)
             let got = try retrying("recv") { recv(number, &reply, size, 0) }
             guard got == size else { throw SystemError(call: "recv", code: EPIPE) }
         } catch { throw Self.gone(error) }

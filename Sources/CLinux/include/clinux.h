@@ -11,6 +11,7 @@
 #include "borrowed.h"
 #include "change_queue.h"
 #include "descriptor_look.h"
+#include "eager_wait.h"
 #include "clock_watch.h"
 #include "criu_spawn.h"
 #include "daemon.h"
