@@ -7,14 +7,14 @@ import Messages
 final class BorrowedSession {
     private let borrowing: Borrowing
     private let line: [UInt8]
-    private var commands: UInt64
+    private var commands: Int
     private var buffer = [UInt8](repeating: 0, count: 4096)
 
     /// Borrows the session, whose bash must be there, from the server of a root.
     init(root: String, sandbox: String, session: String) throws(ErrorMessage) {
         borrowing = try Borrowing(root: root, sandbox: sandbox, session: session)
         line = Array(borrowing.terms.line.utf8)
-        commands = borrowing.terms.commands
+        commands = Int(borrowing.terms.commands)
     }
 
     /// Ends the loan.
@@ -42,26 +42,44 @@ final class BorrowedSession {
 
     /// Reads until bash is back; whether its status is 0.
     private func awaitEnd() throws(SystemError) -> Bool {
+        while true {
+            if !lookOut(for: borrowing.control) { try awaitControl() }
+            let control = borrowing.control
+            let got = try retrying("read") { read(control, &buffer, buffer.count) }
+            guard got > 0 else { throw SystemError(call: "read", code: EPIPE) }
+            guard let status = status(in: got) else { continue }
+            // What it printed by then is there.
+            drain(borrowing.output)
+            drain(borrowing.error)
+            return status == 0
+        }
+    }
+
+    /// Sleeps until there is something on the control pipe, and makes room for what bash prints until then.
+    private func awaitControl() throws(SystemError) {
         var polled = [borrowing.control, borrowing.output, borrowing.error].map {
             pollfd(fd: $0, events: Int16(POLLIN), revents: 0)
         }
-        while true {
-            lookOut(for: borrowing.control)
+        repeat {
             if poll(&polled, 3, 30_000) == 0 { throw SystemError(call: "poll", code: ETIMEDOUT) }
             for output in polled[1...] where output.revents != 0 { drain(output.fd) }
-            guard polled[0].revents != 0 else { continue }
-            let got = try retrying("read") { read(polled[0].fd, &buffer, buffer.count) }
-            guard got > 0 else { throw SystemError(call: "read", code: EPIPE) }
-            let words = String(decoding: buffer[..<got], as: UTF8.self).split(separator: "\n").last?
-                .split(separator: " ")
-            guard let words, words.count == 2, let number = UInt64(words[1]), number > commands else {
-                continue
-            }
-            commands = number
-            // What it printed by then is there.
-            drain(polled[1].fd)
-            drain(polled[2].fd)
-            return words[0] == "0"
+        } while polled[0].revents == 0
+    }
+
+    /// The status that the last line of so many bytes tells, where it tells a new number of commands.
+    private func status(in count: Int) -> Int? {
+        let line = buffer[..<count].split(separator: UInt8(ascii: "\n")).last
+        guard let words = line?.split(separator: UInt8(ascii: " ")), words.count == 2,
+            let status = Self.number(words[0]), let number = Self.number(words[1]), number > commands
+        else { return nil }
+        commands = number
+        return status
+    }
+
+    private static func number(_ digits: ArraySlice<UInt8>) -> Int? {
+        digits.reduce(digits.isEmpty ? nil : 0) { value, digit in
+            guard let value, (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(digit) else { return nil }
+            return 10 * value + Int(digit - UInt8(ascii: "0"))
         }
     }
 

@@ -5,6 +5,8 @@ struct WorkloadPart {
     private static let block = [UInt8](repeating: UInt8(ascii: "x"), count: 4096)
     /// Commands of a kind in a pass.
     private static let commands = 10
+    /// Of a session's builtins, which cost less once bash has met its memory: a session lives long.
+    private static let builtins = 100
 
     let run: Run
     let workload: Workload
@@ -72,7 +74,7 @@ struct WorkloadPart {
     private func commands(_ subject: Subject) throws(ErrorMessage) {
         try borrowed(subject)
         // Not by turns: after a program bash has a copy made of each page it writes to.
-        for _ in 0..<Self.commands where wants("session-builtin") {
+        for _ in 0..<Self.builtins where wants("session-builtin") {
             add("session-builtin", try subject.say("true"))
         }
         for _ in 0..<Self.commands where wants("session-echo") {
@@ -93,7 +95,7 @@ struct WorkloadPart {
         guard wants("borrowed-builtin", "borrowed-echo") else { return }
         try subject.ask()
         let session = try subject.borrow()
-        for _ in 0..<Self.commands where wants("borrowed-builtin") {
+        for _ in 0..<Self.builtins where wants("borrowed-builtin") {
             add("borrowed-builtin", try session.run(Array("true".utf8)))
         }
         for _ in 0..<Self.commands where wants("borrowed-echo") {
