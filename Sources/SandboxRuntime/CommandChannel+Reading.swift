@@ -151,9 +151,8 @@ extension CommandChannel {
         _ turn: ReadingTurn, for command: TrackedCommand, until deadline: UInt64?,
         _ body: (inout TrackedCommand.State) -> Result?
     ) -> Result? {
-        let began = monotonicNanoseconds()
-        let end = min(deadline ?? .max, began + ReadingTurn.stint)
-        let eagerUntil = began + eagerness
+        let end = min(deadline ?? .max, monotonicNanoseconds() + ReadingTurn.stint)
+        let eagerUntil = command.since + eagerness
         while true {
             // What came before the turn was taken was handled by others.
             if let result = command.state.with({ body(&$0) }) { return result }

@@ -62,6 +62,8 @@ final class TrackedCommand: Sendable {
     let tag: UInt32
     /// What it was started with; nil for one that was found running.
     let spec: CommandSpec?
+    /// When it became known here, by CLOCK_MONOTONIC in nanoseconds.
+    let since = monotonicNanoseconds()
     let state: Monitor<State>
 
     /// Bytes that may pile up before PID 1 is told: its ring holds four times as many.

@@ -1,4 +1,4 @@
-// Starts PID 1 of a sandbox: the code between clone(2) and execve(2).
+// Starts PID 1 of a sandbox: the code between clone3(2) and execve(2).
 #ifndef SANDBOX_SPAWN_H
 #define SANDBOX_SPAWN_H
 

@@ -95,12 +95,15 @@ class Readiness:
 
     def wait(self, seconds: float | None) -> list[tuple[int, int]]:
         """The descriptors, in their order, with poll(2)'s events; none when the time is over."""
-        end = time.monotonic() + EAGERNESS
-        while time.monotonic() < end:
+        now = time.monotonic()
+        deadline = math.inf if seconds is None else now + seconds
+        end = min(deadline, now + EAGERNESS)
+        while now < end:
             if ready := self._poll.poll(0):
                 return ready
             os.sched_yield()
-        return self._poll.poll(None if seconds is None else math.ceil(seconds * 1000))
+            now = time.monotonic()
+        return self._poll.poll(None if seconds is None else max(0, math.ceil((deadline - now) * 1000)))
 
 
 def sleep(seconds: float) -> None:
