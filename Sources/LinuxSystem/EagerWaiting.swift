@@ -4,7 +4,7 @@ import CLinux
 public let eagerness = UInt64(CLINUX_EAGERNESS)
 
 /// Looks until there is something to read from a descriptor, or its other end is gone, or so many nanoseconds are over;
-/// whether there is. To be followed by what waits for longer.
+/// whether there is. To be followed by what waits for longer, also because nobody looks where many threads want to.
 ///
 /// A processor with nothing to do sleeps, and to wake it takes some µs, in a virtual machine up to 300: more than all else
 /// that a short call takes. Meanwhile everybody else may run (sched_yield(2)).

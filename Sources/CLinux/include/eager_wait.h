@@ -8,7 +8,8 @@
 enum { CLINUX_EAGERNESS = 2000000 };
 
 /// Looks until there is something to read from a descriptor, or its other end is gone, or so many nanoseconds are over.
-/// Returns 1 where there is, else 0.
+/// Returns 1 where there is, else 0. Where threads wait at once, one or a quarter as many as there are processors, it returns 0
+/// at once, and has the others leave off too.
 ///
 /// A processor with nothing to do sleeps. To wake it takes some µs, in a virtual machine up to 300: more than all else that
 /// a short call takes. So who is likely to get an answer soon looks again and again, and lets everybody else run in between
