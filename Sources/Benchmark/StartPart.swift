@@ -4,10 +4,6 @@ import Messages
 
 /// Measures the creation of sandboxes, beside the floor of it, and the floors of commands and files.
 struct StartPart {
-    private static let commands = 10
-    /// Of a session's builtins, which cost less once bash has met its memory: a session lives long.
-    private static let builtins = 100
-
     let run: Run
     let pace: (least: Int, most: Int, seconds: Double)
 
@@ -49,10 +45,10 @@ struct StartPart {
         answer = try timed { () throws(ErrorMessage) in try box.ask(":") }
         run.floors.add("start", box.startMs)
         run.floors.add("create", box.startMs + answer)
-        for _ in 0..<Self.builtins {
+        for _ in 0..<WorkloadPart.builtins {
             run.floors.add("session-builtin", try timed { () throws(ErrorMessage) in try box.ask("true") })
         }
-        for _ in 0..<Self.commands {
+        for _ in 0..<WorkloadPart.commands {
             run.floors.add(
                 "session-echo", try timed { () throws(ErrorMessage) in try box.ask("/bin/echo hi") })
         }
@@ -63,7 +59,7 @@ struct StartPart {
 
     /// What it takes at least that a session's call goes through server, PID 1 and bash, were there nothing to do in them.
     private func hops() throws(ErrorMessage) {
-        var took = [UInt64](repeating: 0, count: Self.commands)
+        var took = [UInt64](repeating: 0, count: WorkloadPart.commands)
         guard cfloor_relay(3, Int32(took.count), &took) == 0 else {
             throw ErrorMessage(
                 .internal, "three processes cannot be made that hand a byte on",
@@ -74,7 +70,7 @@ struct StartPart {
 
     private func files(_ path: String) {
         var block = [UInt8](repeating: UInt8(ascii: "x"), count: 4096)
-        for _ in 0..<Self.commands {
+        for _ in 0..<WorkloadPart.commands {
             run.floors.add("write-4k", timed { _ = cfloor_write_file(path, &block, block.count) })
             run.floors.add("read-4k", timed { _ = cfloor_read_file(path, &block, block.count) })
         }

@@ -3,10 +3,10 @@ import Messages
 /// Measures the operations on one workload, beside CRIU by hand on the same one.
 struct WorkloadPart {
     private static let block = [UInt8](repeating: UInt8(ascii: "x"), count: 4096)
-    /// Commands of a kind in a pass.
-    private static let commands = 10
+    /// Commands of a kind in a pass; as many are made for their floors.
+    static let commands = 10
     /// Of a session's builtins, which cost less once bash has met its memory: a session lives long.
-    private static let builtins = 100
+    static let builtins = 100
 
     let run: Run
     let workload: Workload

@@ -11,10 +11,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#ifndef CLONE_NEWTIME
-#define CLONE_NEWTIME 0x00000080
-#endif
-
 // The child stands on the server's memory, and has the thread that made it for its own: errno and all else of a thread's are
 // that one's, which runs on. So nothing here calls the C library, nor lets a sanitizer keep books.
 #if __has_attribute(disable_sanitizer_instrumentation)

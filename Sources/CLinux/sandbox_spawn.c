@@ -9,7 +9,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -90,17 +89,13 @@ static int release(const struct clinux_sandbox *sandbox, pid_t pid, int go, int 
 pid_t clinux_spawn_sandbox(const struct clinux_sandbox *sandbox, int *pidfd, struct clinux_spawn_failure *failure) {
     int report[2];
     struct birth birth = {.sandbox = sandbox, .clocks_length = sandbox->clocks ? (long)strlen(sandbox->clocks) : 0};
-    char *stack = aligned_alloc(16, STACK);
-    if (!stack) return fail(failure, "the child's stack", ENOMEM);
-    if (pipe2(birth.go, O_CLOEXEC)) {
-        free(stack);
-        return fail(failure, "pipe2", errno);
-    }
+    // The child's until it has memory of its own or is no more, for which we wait here.
+    char stack[STACK] __attribute__((aligned(16)));
+    if (pipe2(birth.go, O_CLOEXEC)) return fail(failure, "pipe2", errno);
     if (pipe2(report, O_CLOEXEC)) {
         int code = errno;
         close(birth.go[0]);
         close(birth.go[1]);
-        free(stack);
         return fail(failure, "pipe2", code);
     }
     birth.report_fd = report[1];
@@ -131,9 +126,6 @@ pid_t clinux_spawn_sandbox(const struct clinux_sandbox *sandbox, int *pidfd, str
         kill(pid, SIGKILL);
         while (waitpid(pid, 0, 0) < 0 && errno == EINTR) {}
         close(*pidfd);
-        pid = -1;
     }
-    // It has memory of its own now, or is no more.
-    free(stack);
-    return pid;
+    return result < 0 ? -1 : pid;
 }

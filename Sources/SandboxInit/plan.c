@@ -94,10 +94,6 @@ static int step_sysctl(char **a) {
 
 static int step_hostname(char **a) { return sethostname(a[0], strlen(a[0])); }
 
-#ifndef CLONE_NEWTIME
-#define CLONE_NEWTIME 0x00000080
-#endif
-
 /// Enters the time namespace that was made for us: from Linux 6.2 on execve(2) did it.
 static int step_clocks(char **a) {
     (void)a;
