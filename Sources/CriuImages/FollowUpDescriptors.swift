@@ -27,13 +27,18 @@ extension FollowUp {
             guard flags & ~settable == file.flags & ~settable else { throw refusal("has another file open") }
             switch file.type {
             case FD_TYPES__REG: try compareFile(live, file, flags, refusal)
+            case FD_TYPES__FIFO:
+                try compareFile(live, file, flags, refusal)
+                try compareContent(live, size: before.fifoSizes[file.pipe], refusal)
             case FD_TYPES__PIPE: try comparePipe(live, file, refusal)
             case FD_TYPES__UNIXSK:
                 guard one.pid == 1 else { throw refusal("has a socket") }
                 try compareSocket(live, file, refusal)
             default: throw refusal("has something open that only CRIU can save")
             }
-            if flags != file.flags, file.type != FD_TYPES__REG { throw refusal("has set other flags") }
+            if flags != file.flags, file.type != FD_TYPES__REG, file.type != FD_TYPES__FIFO {
+                throw refusal("has set other flags")
+            }
         }
     }
 
@@ -64,15 +69,21 @@ extension FollowUp {
         _ live: LiveDescriptor, _ file: Predecessor.OpenFile, _ refusal: (String) -> FollowUpRefusal
     ) throws(FollowUpRefusal) {
         guard let number = live.pipe else { throw refusal("has another file open") }
-        guard live.look.waiting == 0 else { throw refusal("has something in a pipe") }
-        guard UInt32(live.look.pipe_size) == before.pipeSizes[file.pipe] ?? 65536 else {
-            throw refusal("has a pipe of another size")
-        }
+        try compareContent(live, size: before.pipeSizes[file.pipe], refusal)
         if let known = pipes[number] {
             guard known == file.pipe else { throw refusal("has another pipe") }
         } else {
             guard !pipes.values.contains(file.pipe) else { throw refusal("has another pipe") }
             pipes[number] = file.pipe
+        }
+    }
+
+    private func compareContent(
+        _ live: LiveDescriptor, size: UInt32?, _ refusal: (String) -> FollowUpRefusal
+    ) throws(FollowUpRefusal) {
+        guard live.look.waiting == 0 else { throw refusal("has something in a pipe") }
+        guard UInt32(live.look.pipe_size) == size ?? 65536 else {
+            throw refusal("has a pipe of another size")
         }
     }
 

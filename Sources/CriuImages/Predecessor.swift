@@ -50,7 +50,7 @@ public final class Predecessor: @unchecked Sendable {
 
     /// An open file: an entry of files.img.
     struct OpenFile {
-        let index: Int
+        var index: Int
         let type: FdTypes
         var name = ""
         var flags: UInt32 = 0
@@ -59,7 +59,7 @@ public final class Predecessor: @unchecked Sendable {
         var size: UInt64?
         var mode: UInt32?
         var hasBuildID = false
-        /// Of a pipe.
+        /// Of a pipe and of a FIFO, whose name, flags and so on are an entry of their own: `index` is that one's.
         var pipe: UInt32 = 0
         /// Of a socket of the Unix domain: it listens, and has this address.
         var listens = false
@@ -78,8 +78,9 @@ public final class Predecessor: @unchecked Sendable {
     let mounts: [String: Int32]
     /// Each filter of seccomp.img with the index of the one installed before it.
     let filters: [(flags: UInt32, code: [UInt8], before: Int?)]
-    /// What fits into each pipe; all of them were empty.
+    /// What fits into each pipe, and each FIFO; all of them were empty.
     let pipeSizes: [UInt32: UInt32]
+    let fifoSizes: [UInt32: UInt32]
     let names: [String]
     /// When files.img was written, by CLOCK_REALTIME: CRIU reads again what programs changed since.
     public let written: ClockTime
@@ -126,7 +127,8 @@ public final class Predecessor: @unchecked Sendable {
             (files, filesImage) = (known.files, known.image)
             self.processes = processes
             (filters, mounts) = (try images.seccompFilters(), try images.mountNumbers(names))
-            pipeSizes = try images.pipeSizes()
+            pipeSizes = try images.pipeSizes("pipes-data.img", .pipeData)
+            fifoSizes = try images.pipeSizes("fifo-data.img", .fifoData)
             self.names = names
             guard let clocks = names.first(where: { $0.hasPrefix("timens-") }) else {
                 throw CriuImageError("timens", "is missing")
@@ -144,7 +146,8 @@ public final class Predecessor: @unchecked Sendable {
     /// What the images of a plain tree are in; in anything else there is more than is compared.
     private static func isKnown(_ name: String) -> Bool {
         let known = [
-            "cgroup.img", "core-", "fdinfo-", "files.img", "fs-", "ids-", "inventory.img", "ipcns-var-",
+            "cgroup.img", "core-", "fdinfo-", "fifo-data.img", "files.img", "fs-", "ids-", "inventory.img",
+            "ipcns-var-",
             "mm-",
             "mountpoints-", "pagemap-", "pages-", "pipes-data.img", "pstree.img", "seccomp.img", "timens-",
             "userns-",
@@ -234,6 +237,7 @@ extension ImageDirectory {
     ) {
         let image = try file("files.img", .files)
         var files: [UInt32: Predecessor.OpenFile] = [:]
+        var names: [UInt32: UInt32] = [:]
         try image.decodeEach(file_entry__unpack, file_entry__free_unpacked) { index, entry in
             var file = Predecessor.OpenFile(index: index, type: entry.pointee.type)
             var owner: UnsafeMutablePointer<FownEntry>?
@@ -245,6 +249,9 @@ extension ImageDirectory {
                 (file.hasBuildID, owner) = (regular.n_build_id > 0, regular.fown)
             } else if let pipe = entry.pointee.pipe?.pointee {
                 (file.pipe, file.flags, owner) = (pipe.pipe_id, pipe.flags, pipe.fown)
+            } else if let fifo = entry.pointee.fifo?.pointee {
+                file.pipe = fifo.pipe_id
+                names[entry.pointee.id] = fifo.regf_id
             } else if let socket = entry.pointee.usk?.pointee {
                 // TCP_LISTEN, which sockets of the Unix domain use too (<net/tcp_states.h>).
                 file.listens = socket.state == 10 && socket.peer == 0
@@ -252,6 +259,12 @@ extension ImageDirectory {
             }
             file.hasOwner = owner.map { $0.pointee.pid != 0 || $0.pointee.signum != 0 } ?? false
             files[entry.pointee.id] = file
+        }
+        for (id, name) in names {
+            guard let named = files[name] else {
+                throw CriuImageError(image.name, "has no name of FIFO \(id)")
+            }
+            files[id]!.take(named)
         }
         return (files, image)
     }
@@ -288,11 +301,12 @@ extension ImageDirectory {
         return numbers
     }
 
-    fileprivate func pipeSizes() throws(CriuImageError) -> [UInt32: UInt32] {
-        let name = "pipes-data.img"
+    fileprivate func pipeSizes(
+        _ name: String, _ kind: ImageKind
+    ) throws(CriuImageError) -> [UInt32: UInt32] {
         guard let bytes = try readIfPresent(name) else { return [:] }
         var sizes: [UInt32: UInt32] = [:]
-        try ImageFile.walk(name, .pipeData, bytes) { file throws(CriuImageError) in
+        try ImageFile.walk(name, kind, bytes) { file throws(CriuImageError) in
             try file.decodeOnly(pipe_data_entry__unpack, pipe_data_entry__free_unpacked) {
                 entry throws(CriuImageError) in
                 guard entry.pointee.bytes == 0 else {
@@ -306,12 +320,20 @@ extension ImageDirectory {
     }
 }
 
+extension Predecessor.OpenFile {
+    /// What an entry of a FIFO has from the one of its name.
+    fileprivate mutating func take(_ named: Self) {
+        (index, name, flags, position) = (named.index, named.name, named.flags, named.position)
+        (mount, mode, hasOwner) = (named.mount, named.mode, named.hasOwner)
+    }
+}
+
 extension Predecessor.OpenFile? {
     /// Whether a descriptor of a process to it is of a kind that is compared.
     fileprivate func isPlain(of process: Int32) -> Bool {
         guard let file = self, !file.hasOwner else { return false }
         switch file.type {
-        case FD_TYPES__REG: return file.mode != nil
+        case FD_TYPES__REG, FD_TYPES__FIFO: return file.mode != nil
         case FD_TYPES__PIPE: return true
         case FD_TYPES__UNIXSK: return process == 1 && file.listens
         default: return false

@@ -67,19 +67,37 @@ struct RebuildBuilder {
             throw CriuImageError("files.img", "has \(used.count) files")
         }
         for (index, id) in used.keys.sorted().enumerated() { shared[id] = Self.firstShared + Int32(index) }
-        var pipes: [UInt32: [(id: UInt32, file: Predecessor.OpenFile)]] = [:]
+        typealias Ends = [UInt32: [(id: UInt32, file: Predecessor.OpenFile)]]
+        var (pipes, fifos): (Ends, Ends) = ([:], [:])
         for (id, file) in used.sorted(by: { $0.key < $1.key }) {
-            if file.type == FD_TYPES__PIPE {
-                pipes[file.pipe, default: []].append((id, file))
-            } else {
-                try open(file, as: shared[id]!)
+            switch file.type {
+            case FD_TYPES__PIPE: pipes[file.pipe, default: []].append((id, file))
+            case FD_TYPES__FIFO: fifos[file.pipe, default: []].append((id, file))
+            default: try open(file, as: shared[id]!)
             }
         }
+        for (fifo, ends) in fifos.sorted(by: { $0.key < $1.key }) { try openFIFO(fifo, ends) }
         for (pipe, ends) in pipes.sorted(by: { $0.key < $1.key }) { try makePipe(pipe, ends) }
     }
 
+    /// Opens a FIFO by its name, while it is open for both: who opens one end waits for the other.
+    private mutating func openFIFO(
+        _ fifo: UInt32, _ ends: [(id: UInt32, file: Predecessor.OpenFile)]
+    ) throws(CriuImageError) {
+        let both = script.put(words: [0])
+        let name = script.put(path: ends[0].file.name)
+        script.call(Call.openat, [.signed(AT_FDCWD), .data(name), .signed(O_RDWR | O_CLOEXEC)], store: both)
+        if let size = images.fifoSizes[fifo] {
+            script.call(Call.fcntl, [.found(both), .signed(F_SETPIPE_SZ), .number(UInt64(size))])
+        }
+        for (id, file) in ends { try open(file, as: shared[id]!) }
+        script.call(Call.close, [.found(both)])
+    }
+
     private mutating func open(_ file: Predecessor.OpenFile, as number: Int32) throws(CriuImageError) {
-        guard file.type == FD_TYPES__REG, file.name.hasPrefix("/"), isWhole(file.name) else {
+        guard file.type == FD_TYPES__REG || file.type == FD_TYPES__FIFO, file.name.hasPrefix("/"),
+            isWhole(file.name)
+        else {
             throw CriuImageError("files.img", "has a file of another kind")
         }
         let opened = script.put(words: [0]), status = script.put([UInt8](repeating: 0, count: 144))

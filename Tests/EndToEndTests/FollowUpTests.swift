@@ -37,6 +37,7 @@ import Testing
         try withCkpt { ckpt in
             let box = try ckpt.create("twice")
             try box.say("mkdir /root/d; cd /root/d; echo one > a; exec 3<>a 4>>b; x=1; f() { echo f; }")
+            try box.say("mkfifo p; exec 5<>p 6<p 7>p 5>&-; sleep 1000 < p &")
             try ckpt.ok("exec", "-d", box.name, "--", "sleep", "1000")
             let isCompared = { (name: String) in
                 name != "inventory.img" && !["timens-", "pages-", "pagemap-"].contains { name.hasPrefix($0) }
@@ -49,7 +50,7 @@ import Testing
                 try box.say(
                     """
                     x=\(round); y=$(seq 1 \(round)0000); trap 'echo \(round)' USR1; trap '' HUP; umask 02\(round % 8)
-                    ulimit -n \(500 - round); cd /usr/\(round % 2 == 0 ? "bin" : "lib"); echo more >&4; read -n 2 <&3; export z=$x
+                    chmod 64\(round % 8) /root/d/p; ulimit -n \(500 - round); cd /usr/\(round % 2 == 0 ? "bin" : "lib"); echo more >&4; read -n 2 <&3; export z=$x
                     """)
                 (mine, theirs) = try (save(box), save(box, "--engine", "criu"))
                 #expect(!mine.byCriu && theirs.byCriu)

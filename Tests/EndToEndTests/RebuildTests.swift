@@ -127,6 +127,8 @@ import Testing
                 mkdir /root/d; cd /root/d; echo one > a; exec 3<>a 4>>b 5<.; x=1; f() { echo f; }; read -n 2 <&3
                 trap 'echo 1' USR1; trap '' HUP; umask 027; ulimit -n 600; ulimit -s 4096
                 """)
+            let resized = "python3 -c 'import fcntl; print(fcntl.fcntl(9, fcntl.F_SETPIPE_SZ, 8192))'"
+            #expect(try box.say("mkfifo p q; exec 6<>p 7<p 8>p 6>&-; exec 9<>q; \(resized)") == "8192")
             let shell = "sleep 1000 & (exec -a other sleep 2000) & sh -c 'sleep 3000; :' & wait"
             try ckpt.ok("exec", "-d", box.name, "--", "bash", "-c", shell)
             try ckpt.ok("exec", "-d", "--user", "65534:65534", box.name, "--", "sleep", "1000")
@@ -136,6 +138,11 @@ import Testing
             try expectTheSame(box, try box.save())
             try box.say("y=$(seq 1 20000); exec 4>&-")
             try expectTheSame(box, try box.save())
+            let size = "python3 -c 'import fcntl; print(fcntl.fcntl(9, fcntl.F_GETPIPE_SZ))'"
+            let told = try box.say(
+                "echo through >&8; read -u 7 z; echo $z; echo both >&9; read -u 9 z; echo $z; \(size)")
+            #expect(told == "through\nboth\n8192")
+            #expect(try box.say("exec 8>&-; read -u 7 z || echo end") == "end")
             #expect(try box.say("echo $x ${#y}; f; read -N 1 z <&3; echo $z") == "1 108893\nf\ne")
         }
     }
