@@ -2,22 +2,57 @@
 #include "criu_spawn.h"
 #include "pager.h"
 
+#include "clinux.h"
+
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
-int clinux_userfault_register(int userfault, const uint64_t *ranges, int count) {
-    struct uffdio_api api = {.api = UFFD_API,
-                             .features = UFFD_FEATURE_EVENT_FORK | UFFD_FEATURE_EVENT_REMAP |
-                                         UFFD_FEATURE_EVENT_REMOVE | UFFD_FEATURE_EVENT_UNMAP};
+static int watch(int userfault, uint64_t features, const uint64_t *ranges, int count) {
+    struct uffdio_api api = {.api = UFFD_API, .features = features};
     if (ioctl(userfault, UFFDIO_API, &api)) return errno;
     for (int i = 0; i < count; i++) {
         struct uffdio_register range = {.range = {ranges[2 * i], ranges[2 * i + 1] - ranges[2 * i]},
                                         .mode = UFFDIO_REGISTER_MODE_MISSING};
         if (ioctl(userfault, UFFDIO_REGISTER, &range)) return errno;
+    }
+    return 0;
+}
+
+int clinux_userfault_register(int userfault, const uint64_t *ranges, int count) {
+    const uint64_t events = UFFD_FEATURE_EVENT_FORK | UFFD_FEATURE_EVENT_REMAP | UFFD_FEATURE_EVENT_REMOVE |
+                            UFFD_FEATURE_EVENT_UNMAP;
+    return watch(userfault, events, ranges, count);
+}
+
+int clinux_userfault_open(void) { return (int)syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY); }
+
+int clinux_userfault_take(pid_t pid, int number, const uint64_t *ranges, int count) {
+    int process = clinux_pidfd_open(pid);
+    if (process < 0) return -1;
+    int userfault = clinux_pidfd_getfd(process, number);
+    close(process);
+    if (userfault < 0) return -1;
+    int code = watch(userfault, 0, ranges, count);
+    if (!code) return userfault;
+    close(userfault);
+    errno = code;
+    return -1;
+}
+
+int clinux_userfault_put(int userfault, uint64_t address, const void *pages, uint64_t size) {
+    struct uffdio_copy copy = {.dst = address, .src = (uintptr_t)pages, .len = size};
+    while (ioctl(userfault, UFFDIO_COPY, &copy)) {
+        if (errno != EAGAIN && errno != EINTR) return errno;
+        if (copy.copy < 0) copy.copy = 0;
+        copy.dst += (uint64_t)copy.copy;
+        copy.src += (uint64_t)copy.copy;
+        copy.len -= (uint64_t)copy.copy;
     }
     return 0;
 }

@@ -9,7 +9,7 @@ import LinuxSystem
 final class MappedPages {
     /// The file's first byte.
     let start: UnsafeRawPointer
-    private let length: Int
+    let length: Int
 
     /// No pages at all.
     init() {
@@ -19,7 +19,12 @@ final class MappedPages {
     }
 
     /// Maps the first `length` bytes of a file that is at least as long.
-    init(_ file: borrowing Descriptor, _ name: String, length: Int) throws(CriuImageError) {
+    ///
+    /// Without `isAllThere` they come when they are read, for those that only the kernel reads: it answers EFAULT where
+    /// the disk cannot give them.
+    init(
+        _ file: borrowing Descriptor, _ name: String, length: Int, isAllThere: Bool = true
+    ) throws(CriuImageError) {
         self.length = length
         guard length > 0 else {
             // Nothing is ever read from there.
@@ -31,6 +36,7 @@ final class MappedPages {
             throw CriuImageError(name, "cannot be mapped", cause: .last("mmap", name))
         }
         start = UnsafeRawPointer(mapped)
+        guard isAllThere else { return }
         let address = UInt(bitPattern: mapped)
         let codes = Pieces.map((length + pageSize - 1) / pageSize, least: Self.leastPiece) {
             Self.populate(address, $0, length)

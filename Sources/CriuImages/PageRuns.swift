@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 import LinuxSystem
 
@@ -8,6 +9,8 @@ struct PageRuns: Sendable {
         let address: UInt64
         let offset: UInt64
         var count: Int
+        /// Which of the anonymous mappings all of it lies in.
+        let mapping: Int?
     }
 
     /// By the path of each file that has any.
@@ -15,14 +18,19 @@ struct PageRuns: Sendable {
     /// Those of the vDSO.
     private var kernels: [(path: String, run: Run)] = []
     let pageCount: Int
+    /// The first and the last address of each anonymous mapping that has any, in turn.
+    private var anonymous: [UInt64] = []
 
-    /// Of the image directory at `path`; the pages of `vdso` are not copied. Throws where a page is missing.
-    init(_ chain: PageChain, in path: String, vdso: Range<UInt64>) throws(CriuImageError) {
+    /// Of the image directory at `path`; the pages of `vdso` are not copied. `anonymous` are mappings of no file, in order.
+    /// Throws where a page is missing.
+    init(
+        _ chain: PageChain, in path: String, vdso: Range<UInt64>, anonymous: [Range<UInt64>]
+    ) throws(CriuImageError) {
         let top = chain.levels[0].map
         pageCount = top.pageCount
         files = chain.levels.map { ("\(path)/\($0.place)\($0.map.pagesName)", []) }
         let slots = chain.slots()
-        var index = 0
+        var (index, next) = (0, 0)
         for run in top.runs {
             for page in 0..<run.count {
                 let slot = slots[index]
@@ -31,21 +39,28 @@ struct PageRuns: Sendable {
                 let (address, offset) = (
                     run.start + UInt64(page * pageSize), UInt64(slot.page) * UInt64(pageSize)
                 )
+                while next < anonymous.count, anonymous[next].upperBound <= address { next += 1 }
+                let mapping = next < anonymous.count && anonymous[next].contains(address) ? next : nil
+                let one = Run(address: address, offset: offset, count: 1, mapping: mapping)
                 if vdso.contains(address) {
-                    kernels.append(
-                        (files[slot.level].path, Run(address: address, offset: offset, count: 1)))
+                    kernels.append((files[slot.level].path, one))
                     continue
+                }
+                if let mapping, self.anonymous.last != anonymous[mapping].upperBound {
+                    self.anonymous += [anonymous[mapping].lowerBound, anonymous[mapping].upperBound]
                 }
                 let last = files[slot.level].runs.count - 1
                 if last >= 0 {
                     let before = files[slot.level].runs[last]
                     let length = UInt64(before.count * pageSize)
-                    if before.address + length == address, before.offset + length == offset {
+                    if before.address + length == address, before.offset + length == offset,
+                        before.mapping == mapping
+                    {
                         files[slot.level].runs[last].count += 1
                         continue
                     }
                 }
-                files[slot.level].runs.append(Run(address: address, offset: offset, count: 1))
+                files[slot.level].runs.append(one)
             }
         }
         files.removeAll { $0.runs.isEmpty }
@@ -72,16 +87,37 @@ struct PageRuns: Sendable {
     }()
 
     /// Copies them into a process, which stands still, whatever its mappings allow.
-    func copy(to process: Int32) throws(CriuImageError) {
+    ///
+    /// Where it has a userfaultfd of that number, what belongs into anonymous mappings goes `through` it.
+    func copy(to process: Int32, through number: Int32) throws(CriuImageError) {
+        let taken = clinux_userfault_take(process, number, anonymous, Int32(anonymous.count / 2))
+        defer { if taken >= 0 { close(taken) } }
         do throws(SystemError) {
             let memory = try Descriptor.open("/proc/\(process)/mem", O_RDWR)
             let room = UnsafeMutableRawBufferPointer.allocate(byteCount: Self.piece, alignment: pageSize)
             defer { room.deallocate() }
             for (path, runs) in files {
                 let file = try Descriptor.open(path, O_RDONLY)
-                for run in runs { try Self.copy(run, from: file, to: memory, through: room) }
+                let mapped = taken < 0 ? nil : Self.map(file, path)
+                for run in runs {
+                    if let mapped, run.mapping != nil, Self.put(run, of: mapped, through: taken) { continue }
+                    try Self.copy(run, from: file, to: memory, through: room)
+                }
             }
         } catch { throw CriuImageError("pages", "cannot be copied", cause: error) }
+    }
+
+    private static func map(_ file: borrowing Descriptor, _ path: String) -> MappedPages? {
+        var status = stat()
+        guard fstat(file.raw, &status) == 0 else { return nil }
+        return try? MappedPages(file, path, length: Int(status.st_size), isAllThere: false)
+    }
+
+    /// Whether that went well; else what is wrong shows when the run is read.
+    private static func put(_ run: Run, of pages: MappedPages, through userFault: Int32) -> Bool {
+        let (offset, size) = (Int(run.offset), run.count * pageSize)
+        guard offset + size <= pages.length else { return false }
+        return clinux_userfault_put(userFault, run.address, pages.start + offset, UInt64(size)) == 0
     }
 
     /// Bytes that are read at once.

@@ -1,4 +1,5 @@
 import CCriuImages
+import CLinux
 import CTwin
 import Glibc
 
@@ -23,6 +24,8 @@ struct RebuildBuilder {
     private static let listener: Int32 = 3
     private static let keptListener: Int32 = 511
     private static let firstShared: Int32 = 512
+    /// Where each process has the userfaultfd by which it gets its memory, while it stands still for that.
+    static let userFault = keptListener
     /// Fewer descriptors than RLIMIT_NOFILE of PID 1 allows.
     private static let mostShared = 256
 
@@ -155,10 +158,25 @@ struct RebuildBuilder {
         try map(process)
         try placeDescriptors(process)
         script.call(Call.prctl, [.number(Control.name), .data(script.put(path: core.name))])
+        if Self.hasUserFaults {
+            let made = script.put(words: [0])
+            // UFFD_USER_MODE_ONLY
+            script.call(Call.userfaultfd, [.signed(O_CLOEXEC | 1)], store: made)
+            script.call(Call.dup3, [.found(made), .signed(Self.userFault), .signed(O_CLOEXEC)])
+            script.call(Call.close, [.found(made)])
+        }
         script.stop()
+        if Self.hasUserFaults { script.call(Call.close, [.signed(Self.userFault)]) }
         core.write(to: &script)
         script.stop()
     }
+
+    /// Whether processes can be given memory by userfaultfd(2).
+    private static let hasUserFaults: Bool = {
+        let made = clinux_userfault_open()
+        if made >= 0 { close(made) }
+        return made >= 0
+    }()
 
     /// Its session and group, while its parent's are what it inherits.
     private mutating func takePlace(_ process: Predecessor.Process) throws(CriuImageError) {

@@ -29,6 +29,7 @@ enum Call {
     static let pipe2 = 293
     static let seccomp = 317
     static let membarrier = 324
+    static let userfaultfd = 323
     static let rseq = 334
     static let close_range = 436
 }

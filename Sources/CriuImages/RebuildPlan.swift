@@ -62,7 +62,10 @@ public final class RebuildPlan: Sendable {
                 guard let chain = try PageChain("pagemap-\(process.pid).img", in: directory),
                     let vdso = kernels.first, kernels.count == 1
                 else { throw CriuImageError("pagemap", "is not of a plain process") }
-                let runs = try PageRuns(chain, in: images.path, vdso: vdso.start..<vdso.end)
+                let anonymous = process.areas.filter { $0.status & AreaStatus.privateAnonymous != 0 }
+                let runs = try PageRuns(
+                    chain, in: images.path, vdso: vdso.start..<vdso.end,
+                    anonymous: anonymous.map { $0.start..<$0.end })
                 guard runs.isOfThisKernel(vdso.start..<vdso.end) else {
                     throw CriuImageError(process.map.name, "is of another kernel")
                 }
@@ -132,7 +135,9 @@ public final class RebuildPlan: Sendable {
 
     /// Copies the memory of all processes, which stand still; `hostPids` has the host's pid of each, in the order of `processes`.
     public func fillMemory(of hostPids: [Int32]) throws(CriuImageError) {
-        for (pages, process) in zip(pages, hostPids) { try pages.copy(to: process) }
+        for (pages, process) in zip(pages, hostPids) {
+            try pages.copy(to: process, through: RebuildBuilder.userFault)
+        }
     }
 }
 
