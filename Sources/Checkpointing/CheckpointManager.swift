@@ -109,11 +109,7 @@ public final class CheckpointManager: EngineOperations {
 
     /// Each sandbox's writable layer gets room of its own on disk.
     private func spreadSandboxes() {
-        let path = "\(root)/sandboxes"
-        do throws(SystemError) {
-            try Files.makeDirectory(path)
-            Files.spreadSubdirectories(of: try Descriptor.open(path, O_RDONLY | O_DIRECTORY))
-        } catch {
+        do throws(SystemError) { try Files.makeSpreadDirectory("\(root)/sandboxes") } catch {
             report("\(error)")
         }
     }

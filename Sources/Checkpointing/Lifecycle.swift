@@ -104,7 +104,8 @@ extension CheckpointManager {
     func makeDirectory(of sandbox: LiveSandbox) throws(ErrorMessage) {
         // What an earlier one of that name left would become a part of it.
         try mapping { () throws(SnapshotTreeError) in try store.discard(sandbox.directory) }
-        do throws(SystemError) { try Files.makeDirectory(sandbox.directory) } catch {
+        // Each restore has a writable layer of its own there.
+        do throws(SystemError) { try Files.makeSpreadDirectory(sandbox.directory) } catch {
             throw ErrorMessage("the directory of sandbox \(sandbox.name) cannot be made", error)
         }
     }

@@ -126,6 +126,12 @@ public enum Files {
         return String(cString: resolved)
     }
 
+    /// `makeDirectory`, and `spreadSubdirectories` of it where that can be.
+    public static func makeSpreadDirectory(_ path: String) throws(SystemError) {
+        try makeDirectory(path)
+        spreadSubdirectories(of: try Descriptor.open(path, O_RDONLY | O_DIRECTORY))
+    }
+
     /// Asks ext4 to put each new subdirectory into a block group of its own (FS_TOPDIR_FL, ioctl_iflags(2)).
     ///
     /// ext4 does not reuse an inode for minutes after its deletion and searches past all such inodes of
