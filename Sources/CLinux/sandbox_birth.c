@@ -40,15 +40,23 @@ ALONE static void reset_signals(void) {
     ask(SYS_rt_sigprocmask, SIG_SETMASK, (long)&none, 0, sizeof none, 0);
 }
 
-// Puts `a` on descriptor 3 and `b` on 4, whatever numbers they have, both open across execve.
-ALONE static long place(int a, int b) {
-    long high_a = ask(SYS_fcntl, a, F_DUPFD, 10, 0, 0), high_b = ask(SYS_fcntl, b, F_DUPFD, 10, 0, 0);
-    if (high_a < 0) return high_a;
-    if (high_b < 0) return high_b;
-    long first = ask(SYS_dup2, high_a, 3, 0, 0, 0), second = ask(SYS_dup2, high_b, 4, 0, 0, 0);
-    ask(SYS_close, high_a, 0, 0, 0, 0);
-    ask(SYS_close, high_b, 0, 0, 0, 0);
-    return first < 0 ? first : second;
+// Puts what is handed over on descriptors from 3 on, whatever numbers it has, open across execve; all others are closed by
+// that.
+ALONE static long hand_over(const struct clinux_sandbox *sandbox) {
+    int given[3], count = 2;
+    given[0] = sandbox->plan_fd;
+    given[1] = sandbox->status_fd;
+    if (sandbox->device_fd >= 0) given[count++] = sandbox->device_fd;
+    for (int i = 0; i < count; i++) {
+        long high = ask(SYS_fcntl, given[i], F_DUPFD_CLOEXEC, 10, 0, 0);
+        if (high < 0) return high;
+        given[i] = (int)high;
+    }
+    for (int i = 0; i < count; i++) {
+        long code = ask(SYS_dup2, given[i], 3 + i, 0, 0, 0);
+        if (code < 0) return code;
+    }
+    return ask(SYS_close_range, 3 + count, ~0U, 4 /* CLOSE_RANGE_CLOEXEC */, 0, 0);
 }
 
 // Binds what lies at `path` on itself and lets that be written, whatever the mount it lies on.
@@ -123,8 +131,7 @@ ALONE static long enter(const struct birth *birth, int *step) {
     STEP(BIRTH_PIVOT, ask(SYS_pivot_root, (long)".", (long)".", 0, 0, 0));
     STEP(BIRTH_DETACH, ask(SYS_umount2, (long)".", MNT_DETACH, 0, 0, 0));
     STEP(BIRTH_DETACH, ask(SYS_chdir, (long)"/", 0, 0, 0, 0));
-    STEP(BIRTH_HAND_OVER, place(sandbox->plan_fd, sandbox->status_fd));
-    ask(SYS_close_range, 5, ~0U, 4 /* CLOSE_RANGE_CLOEXEC */, 0, 0);
+    STEP(BIRTH_HAND_OVER, hand_over(sandbox));
     ask(SYS_prctl, PR_SET_PDEATHSIG, 0, 0, 0, 0);
     char *argv[2], *envp[1];
     argv[0] = (char *)"ckpt-init";

@@ -2,8 +2,6 @@
 #include "criu_spawn.h"
 #include "pager.h"
 
-#include "clinux.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
@@ -13,36 +11,23 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static int watch(int userfault, uint64_t features, const uint64_t *ranges, int count) {
-    struct uffdio_api api = {.api = UFFD_API, .features = features};
-    if (ioctl(userfault, UFFDIO_API, &api)) return errno;
-    for (int i = 0; i < count; i++) {
-        struct uffdio_register range = {.range = {ranges[2 * i], ranges[2 * i + 1] - ranges[2 * i]},
-                                        .mode = UFFDIO_REGISTER_MODE_MISSING};
-        if (ioctl(userfault, UFFDIO_REGISTER, &range)) return errno;
-    }
-    return 0;
-}
-
-int clinux_userfault_register(int userfault, const uint64_t *ranges, int count) {
-    const uint64_t events = UFFD_FEATURE_EVENT_FORK | UFFD_FEATURE_EVENT_REMAP | UFFD_FEATURE_EVENT_REMOVE |
-                            UFFD_FEATURE_EVENT_UNMAP;
-    return watch(userfault, events, ranges, count);
-}
-
 int clinux_userfault_open(void) { return (int)syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY); }
 
-int clinux_userfault_take(pid_t pid, int number, const uint64_t *ranges, int count) {
-    int process = clinux_pidfd_open(pid);
-    if (process < 0) return -1;
-    int userfault = clinux_pidfd_getfd(process, number);
-    close(process);
-    if (userfault < 0) return -1;
-    int code = watch(userfault, 0, ranges, count);
-    if (!code) return userfault;
-    close(userfault);
-    errno = code;
-    return -1;
+int clinux_userfault_agree(int userfault, int tells_events) {
+    const uint64_t events = UFFD_FEATURE_EVENT_FORK | UFFD_FEATURE_EVENT_REMAP | UFFD_FEATURE_EVENT_REMOVE |
+                            UFFD_FEATURE_EVENT_UNMAP;
+    struct uffdio_api api = {.api = UFFD_API, .features = tells_events ? events : 0};
+    return ioctl(userfault, UFFDIO_API, &api) ? errno : 0;
+}
+
+int clinux_userfault_cover(int userfault, uint64_t start, uint64_t end) {
+    struct uffdio_register range = {.range = {start, end - start}, .mode = UFFDIO_REGISTER_MODE_MISSING};
+    return ioctl(userfault, UFFDIO_REGISTER, &range) ? errno : 0;
+}
+
+int clinux_userfault_leave(int userfault, uint64_t start, uint64_t end) {
+    struct uffdio_range range = {start, end - start};
+    return ioctl(userfault, UFFDIO_UNREGISTER, &range) ? errno : 0;
 }
 
 int clinux_userfault_put(int userfault, uint64_t address, const void *pages, uint64_t size) {

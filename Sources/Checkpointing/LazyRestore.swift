@@ -97,39 +97,29 @@ final class LazyRestore {
 
     private func begin(root: Int32, worker: Int32) throws(SystemError) -> MemoryFilling {
         let ids = TreeOfTasks(root: root).hostIDs(of: memory.processes.map { ($0.pid, $0.pid) })
-        var userFaults: [Int32] = []
-        defer { userFaults.forEach { close($0) } }
-        try takeUserFaults(of: ids, worker: worker) { userFaults.append($0) }
-        for (process, userFault) in zip(memory.processes, userFaults) {
-            let ranges = process.ranges.flatMap { [$0.lowerBound, $0.upperBound] }
-            let code = clinux_userfault_register(userFault, ranges, Int32(process.ranges.count))
-            if code != 0 { throw SystemError(call: "ioctl(UFFDIO_REGISTER)", code: code) }
-            try Self.checkMissing(process, ids[process.pid]!)
-        }
-        return try pager.begin(root: root, userFaults, directory: directory, incarnation: incarnation)
-    }
-
-    /// Gives out descriptors that the caller closes, one a process.
-    private func takeUserFaults(
-        of ids: [Int32: Int32], worker: Int32, _ give: (Int32) -> Void
-    ) throws(SystemError) {
+        var userFaults: [UserFault] = []
         let tasks = try HeldTasks(of: worker)
         for process in memory.processes {
             guard let id = ids[process.pid] else { throw SystemError(call: "userfaultfd", code: ESRCH) }
-            give(try tasks.userFault(of: id, device: device).release())
+            let userFault = try UserFault(tasks.userFault(of: id, device: device), tellsEvents: true)
+            try userFault.cover(process.ranges)
+            try process.checkMissing(in: id)
+            userFaults.append(userFault)
         }
+        return try pager.begin(root: root, userFaults, directory: directory, incarnation: incarnation)
     }
+}
 
+extension LazyProcess {
     /// A page that is there already would stay as it is: nobody but the pager may have put one there.
-    private static func checkMissing(_ process: LazyProcess, _ id: Int32) throws(SystemError) {
-        let map = try Descriptor.open("/proc/\(id)/pagemap", O_RDONLY)
-        for extent in process.extents {
+    fileprivate func checkMissing(in process: Int32) throws(SystemError) {
+        let map = try Descriptor.open("/proc/\(process)/pagemap", O_RDONLY)
+        for extent in extents {
             let there = clinux_any_page_there(map.raw, extent.start, extent.end)
             if there < 0 { throw SystemError.last("pread", "pagemap") }
             if there > 0 {
                 throw SystemError(
-                    call: "restore", code: EEXIST,
-                    subject: "a page from \(extent.start) of process \(process.pid)")
+                    call: "restore", code: EEXIST, subject: "a page from \(extent.start) of process \(pid)")
             }
         }
     }
@@ -141,19 +131,24 @@ extension CheckpointManager {
 
     /// Prepares a restore that lets memory come in behind; nil where that is not wanted, or too little could.
     func lazyRestore(of tree: TreeToRestore) throws(SystemError) -> LazyRestore? {
-        if tree.memory == .whole { return nil }
-        let stored = tree.snapshot.manifest.memory.map { $0.totalBytes - $0.zeroBytes } ?? .max
-        if tree.memory == .auto, stored < Self.leastMemory { return nil }
-        let images = store.processPath(tree.snapshot.id)
-        let memory: LazyMemory?
+        guard let memory = try lateMemory(of: tree.snapshot, tree.memory) else { return nil }
+        return try LazyRestore(
+            memory, of: store.processPath(tree.snapshot.id),
+            view: "\(workspace)/lazy-\(tree.sandbox.name)-\(tree.incarnation)",
+            directory: tree.sandbox.directory, incarnation: tree.incarnation)
+    }
+
+    /// What of a snapshot's memory comes in behind; nil where that is not wanted, or too little could.
+    func lateMemory(
+        of snapshot: SnapshotTree.Record, _ mode: MemoryMode
+    ) throws(SystemError) -> LazyMemory? {
+        if mode == .whole { return nil }
+        let stored = snapshot.manifest.memory.map { $0.totalBytes - $0.zeroBytes } ?? .max
+        if mode == .auto, stored < Self.leastMemory { return nil }
         do throws(CriuImageError) {
-            memory = try LazyMemory(in: images, tree.memory == .lazy ? .least : .usual)
+            return try LazyMemory(in: store.processPath(snapshot.id), mode == .lazy ? .least : .usual)
         } catch {
             throw error.cause ?? SystemError(call: "parse", code: EINVAL, subject: error.file)
         }
-        guard let memory else { return nil }
-        return try LazyRestore(
-            memory, of: images, view: "\(workspace)/lazy-\(tree.sandbox.name)-\(tree.incarnation)",
-            directory: tree.sandbox.directory, incarnation: tree.incarnation)
     }
 }

@@ -22,7 +22,7 @@ struct KnownPlans {
 
     private var snapshots: [String: Snapshot] = [:]
     private var order: [String] = []
-    private var plans: [(snapshot: String, plan: RebuildPlan)] = []
+    private var plans: [(snapshot: String, memory: MemoryMode, plan: RebuildPlan)] = []
 
     /// It was saved by this server.
     mutating func noteSaved(_ snapshot: String) { change(snapshot) { _ in } }
@@ -66,17 +66,18 @@ struct KnownPlans {
     }
 
     /// The plan for a snapshot, which is the last to be forgotten then.
-    mutating func find(_ snapshot: String) -> RebuildPlan? {
-        guard let index = plans.firstIndex(where: { $0.snapshot == snapshot }) else { return nil }
+    mutating func find(_ snapshot: String, _ memory: MemoryMode) -> RebuildPlan? {
+        guard let index = plans.firstIndex(where: { $0.snapshot == snapshot && $0.memory == memory })
+        else { return nil }
         let found = plans.remove(at: index)
         plans.append(found)
         return found.plan
     }
 
-    mutating func keep(_ plan: RebuildPlan, for snapshot: String) {
-        plans.removeAll { $0.snapshot == snapshot }
+    mutating func keep(_ plan: RebuildPlan, for snapshot: String, _ memory: MemoryMode) {
+        plans.removeAll { $0.snapshot == snapshot && $0.memory == memory }
         if plans.count >= Self.mostPlans { plans.removeFirst() }
-        plans.append((snapshot, plan))
+        plans.append((snapshot, memory, plan))
     }
 }
 
@@ -90,7 +91,7 @@ private enum RebuildError: Error {
 extension CheckpointManager {
     /// How a snapshot's processes are made anew without CRIU; nil where CRIU has to.
     func rebuildPlan(
-        for snapshot: SnapshotTree.Record, in sandbox: LiveSandbox, _ view: BaseView
+        for snapshot: SnapshotTree.Record, in sandbox: LiveSandbox, _ view: BaseView, _ memory: MemoryMode
     ) -> RebuildPlan? {
         let spec = snapshot.spec
         // What is in memory-backed directories is put there for CRIU.
@@ -98,14 +99,18 @@ extension CheckpointManager {
         let (mayBe, checked) = known.with { $0.check(snapshot.id) }
         guard mayBe, spec.net != .host, spec.security.capabilities & Capability.mask(["SYS_ADMIN"]) == 0
         else { return nil }
-        if let plan = known.with({ $0.find(snapshot.id) }) { return plan }
+        if let plan = known.with({ $0.find(snapshot.id, memory) }) { return plan }
         let path = store.processPath(snapshot.id)
         do throws(FollowUpRefusal) {
             let images = try Predecessor(in: path)
-            let plan = try RebuildPlan(images, checked: checked ?? images.written)
+            let late: LazyMemory?
+            do throws(SystemError) { late = try lateMemory(of: snapshot, memory) } catch {
+                throw FollowUpRefusal(error.description)
+            }
+            let plan = try RebuildPlan(images, checked: checked ?? images.written, late: late)
             guard (try? LostState(readingFrom: path))?.isEmpty == true, plan.domainname == Self.ownDomainname
             else { throw FollowUpRefusal("it has attributes of its own") }
-            known.with { $0.keep(plan, for: snapshot.id) }
+            known.with { $0.keep(plan, for: snapshot.id, memory) }
             return plan
         } catch {
             leaveToCriu(snapshot.id, error.description)
@@ -138,9 +143,10 @@ extension CheckpointManager {
         let limited = try LimitedRestore(
             snapshot.spec.limits, named: groupName(of: sandbox, incarnation), in: control)
         let process: SandboxProcess
+        let filling: MemoryFilling?
         do throws(RebuildError) {
-            process = try start(
-                snapshot.spec, by: plan, in: sandbox, root: root,
+            (process, filling) = try start(
+                snapshot.spec, by: plan, in: sandbox, root: root, incarnation,
                 over: mounted.reversed().map { store.layerPath($0) }, limited)
         } catch {
             limited.groups.remove()
@@ -155,37 +161,53 @@ extension CheckpointManager {
         }
         try takeOver(
             sandbox, process, in: limited.groups, root: root, incarnation: incarnation, layers: mounted,
-            position: snapshot.id, warnings: limited.warnings, as: (snapshot.spec, ground))
+            position: snapshot.id, warnings: limited.warnings, as: (snapshot.spec, ground), filling: filling)
         return true
     }
 
-    /// Starts a PID 1 and has it become the snapshot's tree, which runs then.
+    /// Starts a PID 1 and has it become the snapshot's tree, which runs then; also what brings the rest of its memory.
     private func start(
         _ spec: SandboxSpec, by plan: RebuildPlan, in sandbox: LiveSandbox, root: RootFilesystem,
-        over layers: [String], _ limited: LimitedRestore
-    ) throws(RebuildError) -> SandboxProcess {
+        _ incarnation: Int, over layers: [String], _ limited: LimitedRestore
+    ) throws(RebuildError) -> (SandboxProcess, MemoryFilling?) {
         let process: SandboxProcess
+        var pager: Pager?
+        var device: Descriptor?
+        do throws(SystemError) {
+            if let late = plan.late {
+                pager = try Pager(late, directory: sandbox.directory, incarnation: incarnation)
+                device = try Descriptor.open("/dev/userfaultfd", O_RDWR)
+            }
+        } catch { throw .failed("its memory cannot come in behind: \(error)") }
         do throws(RuntimeError) {
             process = try SandboxProcess.start(
                 root: root, over: layers, clocks: Self.offsets(for: plan), staging: bases.staging,
-                hostname: plan.hostname, walls: SandboxWalls(spec), spec: spec, groups: limited.groups)
+                hostname: plan.hostname, walls: SandboxWalls(spec), spec: spec, groups: limited.groups,
+                device: device?.raw ?? -1)
         } catch { throw .failed(error.message.description) }
+        var filling: MemoryFilling?
         do throws(RebuildError) {
-            try fill(process, by: plan) { () throws(ErrorMessage) in
+            try fill(process, by: plan) { (userFaults) throws(SystemError) in
+                filling = try pager?.begin(
+                    root: process.pid, userFaults, directory: sandbox.directory, incarnation: incarnation)
+            } standing: { () throws(ErrorMessage) in
                 try limited.applyLimits()
                 try leadOut(sandbox, to: process, spec)
             }
-            return process
+            return (process, filling)
         } catch {
+            filling?.end()
             process.kill()
             _ = process.ended(within: 5000)
             throw error
         }
     }
 
-    /// Has a fresh PID 1 become the snapshot's tree, which runs on after `standing`.
+    /// Has a fresh PID 1 become the snapshot's tree, which runs on after `standing`. `serve` gets the userfaultfds of the
+    /// processes whose memory comes in behind.
     private func fill(
-        _ process: SandboxProcess, by plan: RebuildPlan, standing: () throws(ErrorMessage) -> Void
+        _ process: SandboxProcess, by plan: RebuildPlan, serve: ([UserFault]) throws(SystemError) -> Void,
+        standing: () throws(ErrorMessage) -> Void
     ) throws(RebuildError) {
         guard let ground = plan.ground(of: process.pid) else {
             throw .failed("what the kernel has mapped is in the way")
@@ -198,7 +220,7 @@ extension CheckpointManager {
             let pids = try taker.rebuild(
                 from: process.pid, script: plan.script(on: ground), notes: plan.notes, place: plan.place,
                 room: plan.room)
-            failure = Self.prepare(pids, by: plan)
+            failure = Self.prepare(pids, by: plan, serve)
             if failure == nil {
                 try taker.finishRebuilding()
                 do throws(ErrorMessage) { try standing() } catch { failure = .failed(error.description) }
@@ -223,10 +245,19 @@ extension CheckpointManager {
 
     /// Fills the memory of processes that stand still, by their host's pids, and what else is done from outside; why that
     /// failed.
-    private static func prepare(_ pids: [Int32], by plan: RebuildPlan) -> RebuildError? {
+    private static func prepare(
+        _ pids: [Int32], by plan: RebuildPlan, _ serve: ([UserFault]) throws(SystemError) -> Void
+    ) -> RebuildError? {
         guard pids.count == plan.processes.count else { return .refused("there are too many processes") }
-        do throws(CriuImageError) { try plan.fillMemory(of: pids) } catch {
+        let late: [(process: LazyProcess, userFault: UserFault)]
+        do throws(CriuImageError) { late = try plan.fillMemory(of: pids) } catch {
             return .failed(error.description)
+        }
+        do throws(SystemError) {
+            for one in late { try one.userFault.cover(one.process.ranges) }
+            if !late.isEmpty { try serve(late.map(\.userFault)) }
+        } catch {
+            return .failed("its memory cannot come in behind: \(error)")
         }
         do throws(SystemError) { try setMemoryScores(of: pids, plan) } catch {
             return .refused(error.description)

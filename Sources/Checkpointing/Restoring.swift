@@ -76,7 +76,7 @@ extension CheckpointManager {
         sandbox.phase("files")
         let ground = try Ground(manifest: snapshot.manifest)
         let view = try checkedView(of: snapshot.spec, on: ground)
-        if !byCriu, !stopped, memory != .lazy, let plan = rebuildPlan(for: snapshot, in: sandbox, view),
+        if !byCriu, !stopped, let plan = rebuildPlan(for: snapshot, in: sandbox, view, memory),
             try rebuild(snapshot, by: plan, in: sandbox, view: view, ground: ground)
         {
             return []

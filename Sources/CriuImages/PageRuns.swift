@@ -1,4 +1,3 @@
-import CLinux
 import Glibc
 import LinuxSystem
 
@@ -17,20 +16,23 @@ struct PageRuns: Sendable {
     private var files: [(path: String, runs: [Run])] = []
     /// Those of the vDSO.
     private var kernels: [(path: String, run: Run)] = []
-    let pageCount: Int
-    /// The first and the last address of each anonymous mapping that has any, in turn.
-    private var anonymous: [UInt64] = []
+    private(set) var pageCount = 0
+    /// The anonymous mappings that have any.
+    private var anonymous: [Range<UInt64>] = []
+    /// Whether there are pages that come later.
+    private let hasMore: Bool
 
-    /// Of the image directory at `path`; the pages of `vdso` are not copied. `anonymous` are mappings of no file, in order.
-    /// Throws where a page is missing.
+    /// Of the image directory at `path`; the pages of `vdso` are not copied, and those of `late` come later. `anonymous` are
+    /// mappings of no file. All are in order. Throws where a page is missing.
     init(
-        _ chain: PageChain, in path: String, vdso: Range<UInt64>, anonymous: [Range<UInt64>]
+        _ chain: PageChain, in path: String, vdso: Range<UInt64>, anonymous: [Range<UInt64>],
+        late: [LazyProcess.Extent]
     ) throws(CriuImageError) {
         let top = chain.levels[0].map
-        pageCount = top.pageCount
+        hasMore = !late.isEmpty
         files = chain.levels.map { ("\(path)/\($0.place)\($0.map.pagesName)", []) }
         let slots = chain.slots()
-        var (index, next) = (0, 0)
+        var (index, next, nextLate) = (0, 0, 0)
         for run in top.runs {
             for page in 0..<run.count {
                 let slot = slots[index]
@@ -39,6 +41,9 @@ struct PageRuns: Sendable {
                 let (address, offset) = (
                     run.start + UInt64(page * pageSize), UInt64(slot.page) * UInt64(pageSize)
                 )
+                while nextLate < late.count, late[nextLate].end <= address { nextLate += 1 }
+                if nextLate < late.count, late[nextLate].start <= address { continue }
+                pageCount += 1
                 while next < anonymous.count, anonymous[next].upperBound <= address { next += 1 }
                 let mapping = next < anonymous.count && anonymous[next].contains(address) ? next : nil
                 let one = Run(address: address, offset: offset, count: 1, mapping: mapping)
@@ -46,8 +51,8 @@ struct PageRuns: Sendable {
                     kernels.append((files[slot.level].path, one))
                     continue
                 }
-                if let mapping, self.anonymous.last != anonymous[mapping].upperBound {
-                    self.anonymous += [anonymous[mapping].lowerBound, anonymous[mapping].upperBound]
+                if let mapping, self.anonymous.last != anonymous[mapping] {
+                    self.anonymous.append(anonymous[mapping])
                 }
                 let last = files[slot.level].runs.count - 1
                 if last >= 0 {
@@ -88,22 +93,27 @@ struct PageRuns: Sendable {
 
     /// Copies them into a process, which stands still, whatever its mappings allow.
     ///
-    /// Where it has a userfaultfd of that number, what belongs into anonymous mappings goes `through` it.
-    func copy(to process: Int32, through number: Int32) throws(CriuImageError) {
-        let taken = clinux_userfault_take(process, number, anonymous, Int32(anonymous.count / 2))
-        defer { if taken >= 0 { close(taken) } }
+    /// Where it has a userfaultfd of that number, what belongs into anonymous mappings goes through it. One by which the
+    /// rest is to come tells events, is returned and covers nothing yet.
+    @discardableResult
+    func copy(to process: Int32, through number: Int32) throws(CriuImageError) -> UserFault? {
         do throws(SystemError) {
+            let userFault =
+                hasMore || !anonymous.isEmpty && UserFault.isThere
+                ? try UserFault(of: process, at: number, tellsEvents: hasMore) : nil
+            try userFault?.cover(anonymous)
             let memory = try Descriptor.open("/proc/\(process)/mem", O_RDWR)
             let room = UnsafeMutableRawBufferPointer.allocate(byteCount: Self.piece, alignment: pageSize)
             defer { room.deallocate() }
             for (path, runs) in files {
                 let file = try Descriptor.open(path, O_RDONLY)
-                let mapped = taken < 0 ? nil : Self.map(file, path)
-                for run in runs {
-                    if let mapped, run.mapping != nil, Self.put(run, of: mapped, through: taken) { continue }
+                let pages = Self.map(file, path)
+                for run in runs where !Self.put(run, of: pages, through: userFault) {
                     try Self.copy(run, from: file, to: memory, through: room)
                 }
             }
+            try userFault?.leave(anonymous)
+            return hasMore ? userFault : nil
         } catch { throw CriuImageError("pages", "cannot be copied", cause: error) }
     }
 
@@ -114,10 +124,13 @@ struct PageRuns: Sendable {
     }
 
     /// Whether that went well; else what is wrong shows when the run is read.
-    private static func put(_ run: Run, of pages: MappedPages, through userFault: Int32) -> Bool {
+    private static func put(
+        _ run: Run, of pages: MappedPages?, through userFault: UserFault?
+    ) -> Bool {
+        guard let pages, let userFault, run.mapping != nil else { return false }
         let (offset, size) = (Int(run.offset), run.count * pageSize)
         guard offset + size <= pages.length else { return false }
-        return clinux_userfault_put(userFault, run.address, pages.start + offset, UInt64(size)) == 0
+        return userFault.put(pages.start + offset, at: run.address, size: size)
     }
 
     /// Bytes that are read at once.

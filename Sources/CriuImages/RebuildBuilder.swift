@@ -1,7 +1,7 @@
 import CCriuImages
-import CLinux
 import CTwin
 import Glibc
+import LinuxSystem
 
 /// Writes the script that makes the processes of an image directory anew.
 ///
@@ -11,6 +11,8 @@ import Glibc
 struct RebuildBuilder {
     private let images: Predecessor
     private let checked: ClockTime
+    /// Whose memory comes in behind, by their pids.
+    private let late: Set<Int32>
     private var script = RebuildScript()
     private(set) var notes: [UInt8] = []
     private(set) var scores: [(pid: Int32, memoryScore: Int32)] = []
@@ -23,14 +25,17 @@ struct RebuildBuilder {
     /// The listening socket of a fresh PID 1, and where it is kept meanwhile.
     private static let listener: Int32 = 3
     private static let keptListener: Int32 = 511
+    /// /dev/userfaultfd of a fresh PID 1, and where it is kept meanwhile.
+    private static let device: Int32 = 5
+    private static let keptDevice: Int32 = 510
     private static let firstShared: Int32 = 512
     /// Where each process has the userfaultfd by which it gets its memory, while it stands still for that.
     static let userFault = keptListener
     /// Fewer descriptors than RLIMIT_NOFILE of PID 1 allows.
     private static let mostShared = 256
 
-    init(_ images: Predecessor, checked: ClockTime) throws(CriuImageError) {
-        (self.images, self.checked) = (images, checked)
+    init(_ images: Predecessor, checked: ClockTime, late: Set<Int32>) throws(CriuImageError) {
+        (self.images, self.checked, self.late) = (images, checked, late)
         guard images.processes.first?.pid == 1 else {
             throw CriuImageError("pstree.img", "does not begin with PID 1")
         }
@@ -54,6 +59,9 @@ struct RebuildBuilder {
         script.call(Call.fstat, [.signed(Self.listener), .data(status)])
         script.expect(status + 24, 0o140000, mask: 0o170000)
         script.call(Call.dup3, [.signed(Self.listener), .signed(Self.keptListener), .signed(O_CLOEXEC)])
+        if !late.isEmpty {
+            script.call(Call.dup3, [.signed(Self.device), .signed(Self.keptDevice), .signed(O_CLOEXEC)])
+        }
         try openFiles()
         for process in images.processes {
             script.place(starts[process.pid]!)
@@ -158,25 +166,11 @@ struct RebuildBuilder {
         try map(process)
         try placeDescriptors(process)
         script.call(Call.prctl, [.number(Control.name), .data(script.put(path: core.name))])
-        if Self.hasUserFaults {
-            let made = script.put(words: [0])
-            // UFFD_USER_MODE_ONLY
-            script.call(Call.userfaultfd, [.signed(O_CLOEXEC | 1)], store: made)
-            script.call(Call.dup3, [.found(made), .signed(Self.userFault), .signed(O_CLOEXEC)])
-            script.call(Call.close, [.found(made)])
-        }
         script.stop()
-        if Self.hasUserFaults { script.call(Call.close, [.signed(Self.userFault)]) }
+        closeAll(from: Self.userFault, to: Self.userFault)
         core.write(to: &script)
         script.stop()
     }
-
-    /// Whether processes can be given memory by userfaultfd(2).
-    private static let hasUserFaults: Bool = {
-        let made = clinux_userfault_open()
-        if made >= 0 { close(made) }
-        return made >= 0
-    }()
 
     /// Its session and group, while its parent's are what it inherits.
     private mutating func takePlace(_ process: Predecessor.Process) throws(CriuImageError) {
@@ -325,9 +319,9 @@ struct RebuildBuilder {
         }
         script.call(Call.fchdir, [.signed(try number(of: process.workingDirectory))])
         script.call(Call.umask, [.number(UInt64(mask))])
-        script.call(Call.close_range, [0, .signed(Self.keptListener - 1), 0])
+        closeAll(from: 0, to: Self.keptDevice - 1)
         for descriptor in process.descriptors {
-            guard descriptor.number < Self.keptListener else {
+            guard descriptor.number < Self.keptDevice else {
                 throw CriuImageError("fdinfo", "has descriptor \(descriptor.number)")
             }
             var from = Self.keptListener
@@ -341,6 +335,36 @@ struct RebuildBuilder {
             let flags = descriptor.flags & 1 == 0 ? 0 : O_CLOEXEC
             script.call(Call.dup3, [.signed(from), .signed(descriptor.number), .signed(flags)])
         }
-        script.call(Call.close_range, [.signed(Self.keptListener), .number(UInt64(UInt32.max)), 0])
+        closeAll(from: Self.keptListener, to: -1)
+        makeUserFault(of: process.pid)
+        closeAll(from: Self.keptDevice, to: Self.keptDevice)
+    }
+
+    /// By what a process gets its memory: for who has some come in behind one that tells of faults in system calls too, which
+    /// in a user namespace only the device gives.
+    private mutating func makeUserFault(of pid: Int32) {
+        let made = script.put(words: [0])
+        if late.contains(pid) {
+            script.call(
+                Call.ioctl,
+                [.signed(Self.keptDevice), .number(Self.newUserFault), .signed(O_CLOEXEC | O_NONBLOCK)],
+                store: made)
+        } else if UserFault.isThere {
+            // UFFD_USER_MODE_ONLY
+            script.call(Call.userfaultfd, [.signed(O_CLOEXEC | 1)], store: made)
+        } else {
+            return
+        }
+        script.call(Call.dup3, [.found(made), .signed(Self.userFault), .signed(O_CLOEXEC)])
+        script.call(Call.close, [.found(made)])
+    }
+
+    /// USERFAULTFD_IOC_NEW of <linux/userfaultfd.h>.
+    private static let newUserFault: UInt64 = 0xaa00
+
+    /// Descriptors that are open or not; -1 is the last there can be.
+    private mutating func closeAll(from first: Int32, to last: Int32) {
+        script.call(
+            Call.close_range, [.number(UInt64(first)), .number(UInt64(UInt32(bitPattern: last))), 0])
     }
 }

@@ -5,6 +5,7 @@ enum Call {
     static let lseek = 8
     static let mmap = 9
     static let munmap = 11
+    static let ioctl = 16
     static let rt_sigaction = 13
     static let mremap = 25
     static let madvise = 28

@@ -1,7 +1,7 @@
 import CCriuImages
 import CTwin
 import Glibc
-import LinuxSystem
+public import LinuxSystem
 
 /// How the processes of a snapshot are made anew in a fresh sandbox without CRIU: what each is to do, and what is done to it
 /// from outside.
@@ -24,6 +24,8 @@ public final class RebuildPlan: Sendable {
     /// Where the script is to lie in all of them, and how much room it wants, in bytes.
     public let place: UInt64
     public let room: UInt64
+    /// Whose memory comes in behind, and what of it.
+    public let late: LazyMemory?
     /// An array of struct cnote (Sources/CTwin/include/cnote.h).
     public let notes: [UInt8]
     private let script: [UInt8]
@@ -37,16 +39,21 @@ public final class RebuildPlan: Sendable {
     /// More pages are left to CRIU and what comes in behind (64 MiB).
     static let mostPages = 16384
 
-    /// Takes the images apart; programs and libraries must not have changed since `checked`.
+    /// Takes the images apart; programs and libraries must not have changed since `checked`. What is `late` comes in behind.
     ///
     /// Throws where CRIU has to restore it.
-    public init(_ images: Predecessor, checked: ClockTime) throws(FollowUpRefusal) {
+    public init(
+        _ images: Predecessor, checked: ClockTime, late: LazyMemory? = nil
+    ) throws(FollowUpRefusal) {
+        self.late = late
+        let extents = Dictionary(
+            uniqueKeysWithValues: (late?.processes ?? []).map { ($0.pid, $0.extents) })
         do throws(CriuImageError) {
             let directory = try ImageDirectory(images.path)
             guard images.processes.count <= CTWIN_TOLD_PIDS else {
                 throw CriuImageError("pstree.img", "has \(images.processes.count) processes")
             }
-            var builder = try RebuildBuilder(images, checked: checked)
+            var builder = try RebuildBuilder(images, checked: checked, late: Set(extents.keys))
             try builder.build()
             (script, gaps, place, room) = builder.finished()
             (notes, kernelSize, kernelPlaces) = (builder.notes, builder.kernelSize, builder.kernelPlaces)
@@ -65,7 +72,7 @@ public final class RebuildPlan: Sendable {
                 let anonymous = process.areas.filter { $0.status & AreaStatus.privateAnonymous != 0 }
                 let runs = try PageRuns(
                     chain, in: images.path, vdso: vdso.start..<vdso.end,
-                    anonymous: anonymous.map { $0.start..<$0.end })
+                    anonymous: anonymous.map { $0.start..<$0.end }, late: extents[process.pid] ?? [])
                 guard runs.isOfThisKernel(vdso.start..<vdso.end) else {
                     throw CriuImageError(process.map.name, "is of another kernel")
                 }
@@ -134,10 +141,22 @@ public final class RebuildPlan: Sendable {
     }
 
     /// Copies the memory of all processes, which stand still; `hostPids` has the host's pid of each, in the order of `processes`.
-    public func fillMemory(of hostPids: [Int32]) throws(CriuImageError) {
-        for (pages, process) in zip(pages, hostPids) {
-            try pages.copy(to: process, through: RebuildBuilder.userFault)
+    ///
+    /// Returns for each process whose memory comes in behind, in the order of `late`, a userfaultfd that is to cover it.
+    public func fillMemory(
+        of hostPids: [Int32]
+    ) throws(CriuImageError) -> [(process: LazyProcess, userFault: UserFault)] {
+        var found: [(process: LazyProcess, userFault: UserFault)] = []
+        var rest = (late?.processes ?? [])[...]
+        for ((pages, process), hostPid) in zip(zip(pages, processes), hostPids) {
+            let userFault = try pages.copy(to: hostPid, through: RebuildBuilder.userFault)
+            guard let first = rest.first, first.pid == process.pid else { continue }
+            rest.removeFirst()
+            guard let userFault else { throw CriuImageError("pages", "have no userfaultfd") }
+            found.append((first, userFault))
         }
+        guard rest.isEmpty else { throw CriuImageError("pstree.img", "has its processes in another order") }
+        return found
     }
 }
 

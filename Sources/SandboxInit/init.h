@@ -305,6 +305,8 @@ enum { OUTGOING = 256 << 10, INCOMING = sizeof(struct ckpt_frame) + CKPT_INIT_PA
 
 /// Applies the plan on `plan` and says on `status` which step failed; returns whether none did.
 bool apply_plan(int plan, int status);
+/// Whether the descriptor after `status` is kept.
+extern bool keeps_device;
 
 uint64_t now_ns(void);
 

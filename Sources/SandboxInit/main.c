@@ -95,7 +95,7 @@ static void close_the_rest(void) {
     int low = fcntl(listener, F_DUPFD_CLOEXEC, PLAN_FD);
     close(listener);
     listener = low;
-    syscall(SYS_close_range, STATUS_FD + 1u, ~0u, 0);
+    syscall(SYS_close_range, STATUS_FD + 1u + keeps_device, ~0u, 0);
 }
 
 static void reap(void) {

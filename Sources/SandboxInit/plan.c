@@ -130,6 +130,14 @@ static int step_nonewprivs(char **a) {
     return walls_no_new_privileges();
 }
 
+bool keeps_device;
+
+static int step_device(char **a) {
+    (void)a;
+    keeps_device = true;
+    return 0;
+}
+
 static int step_seccomp(char **a) { return walls_filter(a[0]); }
 
 static const struct {
@@ -148,6 +156,7 @@ static const struct {
     {"sysctl", 2, step_sysctl},      // path below /proc/sys, value
     {"loopback", 0, step_loopback},  // brings lo up
     {"clocks", 0, step_clocks},      // enters the time namespace that its children would have
+    {"device", 0, step_device},      // descriptor 5 stays open, for who makes another process of it
     // Of commands, not of PID 1:
     {"limit", 3, step_limit},        // RLIMIT_* number, soft, hard
     {"keepcaps", 1, step_keepcaps},  // mask of capability numbers

@@ -19,12 +19,12 @@ extension SandboxProcess {
     }
 
     /// The same over the layers of a snapshot, topmost first, with clocks that differ from the machine's as
-    /// /proc/PID/timens_offsets says.
+    /// /proc/PID/timens_offsets says. An open `device` becomes its descriptor 5.
     public static func start(
         root: RootFilesystem, over layers: [String], clocks: String?, staging: String, hostname: String,
-        walls: SandboxWalls, spec: SandboxSpec, groups: SandboxGroups
+        walls: SandboxWalls, spec: SandboxSpec, groups: SandboxGroups, device: Int32 = -1
     ) throws(RuntimeError) -> SandboxProcess {
-        let plan = try planFile(hostname: hostname, walls: walls)
+        let plan = try planFile(hostname: hostname, walls: walls, keepsDevice: device >= 0)
         if !layers.isEmpty { try root.prepareVolumes() }
         var ends: [Int32] = [-1, -1]
         try system { () throws(SystemError) in _ = try retrying("pipe2") { pipe2(&ends, O_CLOEXEC) } }
@@ -34,7 +34,7 @@ extension SandboxProcess {
             let statusForChild = Descriptor(owning: ends[1])
             pid = try spawn(
                 root, over: layers, clocks: clocks, staging: staging, plan: plan, status: statusForChild,
-                sharesNetwork: spec.net == .host, groups: groups)
+                device: device, sharesNetwork: spec.net == .host, groups: groups)
         }
         let process = try adopt(pid)
         do throws(RuntimeError) {
@@ -50,7 +50,9 @@ extension SandboxProcess {
     }
 
     /// What PID 1 does before it listens: steps of NUL-terminated fields (Sources/SandboxInit/plan.c).
-    private static func planFile(hostname: String, walls: SandboxWalls) throws(RuntimeError) -> Descriptor {
+    private static func planFile(
+        hostname: String, walls: SandboxWalls, keepsDevice: Bool
+    ) throws(RuntimeError) -> Descriptor {
         let inert = String(MS_NOSUID | MS_NOEXEC)
         let steps =
             [
@@ -60,7 +62,7 @@ extension SandboxProcess {
                     "newinstance,ptmxmode=0666,mode=0620,gid=5",
                 ],
                 ["hostname", hostname],
-            ] + walls.steps + [["done"]]
+            ] + walls.steps + (keepsDevice ? [["device"]] : []) + [["done"]]
         let bytes: [UInt8] = steps.joined().flatMap { (field: String) -> [UInt8] in Array(field.utf8) + [0] }
         return try system { () throws(SystemError) -> Descriptor in
             let file = Descriptor(
@@ -73,7 +75,7 @@ extension SandboxProcess {
 
     private static func spawn(
         _ root: RootFilesystem, over layers: [String], clocks: String?, staging: String,
-        plan: borrowing Descriptor, status: borrowing Descriptor,
+        plan: borrowing Descriptor, status: borrowing Descriptor, device: Int32,
         sharesNetwork: Bool, groups: SandboxGroups
     ) throws(RuntimeError) -> Int32 {
         // Descriptors are ~Copyable and cannot sit in an array: closed by hand.
@@ -99,7 +101,8 @@ extension SandboxProcess {
                         staging: names.base[0], mount_fds: mounts.baseAddress, mount_paths: paths.base,
                         mounts: Int32(mounts.count), bind_sources: sources.base, bind_paths: targets.base,
                         binds: Int32(binds.count), init: names.base[1], plan_fd: planNumber,
-                        status_fd: statusNumber, clocks: clocks == nil ? nil : names.base[2],
+                        status_fd: statusNumber, device_fd: device,
+                        clocks: clocks == nil ? nil : names.base[2],
                         shares_network: sharesNetwork ? 1 : 0,
                         nursery_fd: nursery?.inside ?? -1, own_netns_fd: nursery?.outside ?? -1,
                         cgroup_procs: files.baseAddress,

@@ -6,7 +6,6 @@ import Testing
 /// A Python process whose memory comes in behind it, slowly.
 private struct Filled {
     let box: Sandbox
-
     /// 48 MiB that no two pages of are alike, and three mappings of 8 MiB.
     init(_ ckpt: Ckpt, _ name: String) throws {
         box = try ckpt.create(name)
@@ -22,12 +21,14 @@ private struct Filled {
     func digest() throws -> String { try box.say("ask 'print(digest())'") }
     func play() throws -> String { try box.say("ask 'print(play())'") }
 
-    /// Rolls it back, and checks that most of it is still to come.
-    func restore(_ snapshot: String) throws {
+    /// Rolls it back, and checks that most of it is still to come; whether CRIU did it.
+    @discardableResult
+    func restore(_ snapshot: String, _ options: [String] = []) throws -> Bool {
         let result = try box.ckpt.json(
-            RestoreResult.self, ["restore", box.name, snapshot, "--memory", "lazy"])
+            RestoreResult.self, ["restore", box.name, snapshot, "--memory", "lazy"] + options)
         #expect(result.warnings == nil)
         #expect(try isUnderWay())
+        return result.timings.criuMs != nil
     }
 
     func isUnderWay() throws -> Bool { (try box.info().memoryToCome ?? 0) > 16 << 20 }
@@ -76,9 +77,11 @@ private func hasEnded(_ pid: pid_t) -> Bool { eventually { !Leftovers.isAlive(pi
             try python.box.say("put 'import os, signal; os.kill(os.getpid(), signal.SIGTRAP)'")
             #expect(try python.box.say("ask 'print(len(trapped))'").hasSuffix("1"))
             // fork(2), munmap(2), mremap(2), madvise(2) and read(2) meet pages that are missing.
-            try python.restore(first)
-            #expect(try python.play() == played)
-            #expect(try python.isUnderWay(), "nothing was missing while it played")
+            for (options, byCriu) in [([], false), (["--engine", "criu"], true)] {
+                #expect(try python.restore(first, options) == byCriu, "\(ckpt.serverLog)")
+                #expect(try python.play() == played)
+                #expect(try python.isUnderWay(), "nothing was missing while it played")
+            }
 
             // A save waits for the rest, which then hurries; its own pages are in two snapshots.
             let changed = try python.digest()

@@ -153,7 +153,6 @@ import Testing
             try box.say("cd /root; echo text > f; x=1")
             let plain = try box.save()
             try rebuild(box, plain)
-            #expect(try restore(box, plain, "--memory", "lazy"))
             #expect(try restore(box, plain, "--suspended"))
             try ckpt.ok("kill", box.name, "-s", "CONT")
             for text in [

@@ -5,20 +5,14 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/// Agrees on the protocol with a fresh userfaultfd and has it tell of missing pages in `count` ranges of its
-/// memory, given as first and last address in turn. Returns 0 or an errno.
-int clinux_userfault_register(int userfault, const uint64_t *ranges, int count);
-
-/// A userfaultfd of this process, for faults of its program alone (UFFD_USER_MODE_ONLY, userfaultfd(2)), as everybody may
-/// make one; -1 with errno where the kernel has none or a filter forbids it.
+/// A userfaultfd of this process, for faults of its program alone (UFFD_USER_MODE_ONLY); -1 with errno where it may not.
 int clinux_userfault_open(void);
-
-/// Takes such a userfaultfd out of a process, where it has that number, and has it cover `count` ranges of its memory,
-/// given as for `clinux_userfault_register`. Returns a descriptor, or -1 with errno.
-int clinux_userfault_take(pid_t pid, int number, const uint64_t *ranges, int count);
-
-/// Puts pages of ours where its process has none, in one mapping; a third of what writing them to /proc/PID/mem takes, for
-/// they are not cleared first and not copied twice. Returns 0 or an errno: EFAULT where ours cannot be read.
+/// Agrees on the protocol with a fresh userfaultfd, once, with events of the process or without. These return 0 or an errno.
+int clinux_userfault_agree(int userfault, int tells_events);
+/// Has it cover the memory from `start` to `end`, or no more: pages that are missing there.
+int clinux_userfault_cover(int userfault, uint64_t start, uint64_t end);
+int clinux_userfault_leave(int userfault, uint64_t start, uint64_t end);
+/// Puts pages of ours where the process has none, in one mapping; EFAULT where ours cannot be read.
 int clinux_userfault_put(int userfault, uint64_t address, const void *pages, uint64_t size);
 
 /// Whether any page from `start` to `end` is there, by /proc/PID/pagemap, which is open; -1 with errno where

@@ -20,9 +20,10 @@ struct clinux_sandbox {
     int binds;
     /// The program that becomes PID 1, by its path inside the root.
     const char *init;
-    /// Handed over as descriptors 3 and 4: the plan to read and the pipe to report on.
+    /// Handed over as descriptors 3 and 4: the plan to read and the pipe to report on. As 5, but for -1: a device.
     int plan_fd;
     int status_fd;
+    int device_fd;
     /// What the clocks of its time namespace show beyond the machine's, for /proc/PID/timens_offsets; null where they go with
     /// the machine's. It is in that namespace only once it has executed `init` (from Linux 6.2 on), or enters it by setns(2).
     const char *clocks;
