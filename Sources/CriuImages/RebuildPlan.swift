@@ -36,8 +36,8 @@ public final class RebuildPlan: Sendable {
     /// Of each process, in the order of `processes`.
     private let pages: [PageRuns]
 
-    /// More pages are left to CRIU and what comes in behind (64 MiB).
-    static let mostPages = 16384
+    /// More pages are left to CRIU (256 MiB); what comes in behind does not count.
+    static let mostPages = 65536
 
     /// Takes the images apart; programs and libraries must not have changed since `checked`. What is `late` comes in behind.
     ///

@@ -51,7 +51,7 @@ struct ctwin_request {
     int32_t asker, none;
 };
 
-enum { CTWIN_TOLD_PIDS = 100 };
+enum { CTWIN_TOLD_PIDS = 256 };
 
 enum ctwin_answer {
     CTWIN_DONE = 0,
