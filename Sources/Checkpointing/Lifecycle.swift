@@ -104,8 +104,7 @@ extension CheckpointManager {
     func makeDirectory(of sandbox: LiveSandbox) throws(ErrorMessage) {
         // What an earlier one of that name left would become a part of it.
         try mapping { () throws(SnapshotTreeError) in try store.discard(sandbox.directory) }
-        // Each restore has a writable layer of its own there.
-        do throws(SystemError) { try Files.makeSpreadDirectory(sandbox.directory) } catch {
+        do throws(SystemError) { try Files.makeDirectory(sandbox.directory) } catch {
             throw ErrorMessage("the directory of sandbox \(sandbox.name) cannot be made", error)
         }
     }

@@ -130,7 +130,7 @@ extension CheckpointManager {
         else { return nil }
         let root = RootFilesystem(
             sandboxDirectory: directory, workspace: workspace, sandbox: "spare", number: number, view: view)
-        guard (try? Files.makeSpreadDirectory(directory)) != nil,
+        guard (try? Files.makeDirectory(directory)) != nil,
             let process = try? SandboxProcess.start(
                 root: root, staging: bases.staging, hostname: "spare", walls: walls, spec: SandboxSpec())
         else {

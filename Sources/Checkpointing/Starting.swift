@@ -46,6 +46,8 @@ extension CheckpointManager {
             last += 1
             return last
         }
+        // From the second on each is to have a block group of its own; the first has the directory's.
+        if sandbox.with({ $0.running != nil }) { try? Files.makeSpreadDirectory(sandbox.directory) }
         return (rootFilesystem(of: sandbox, incarnation: incarnation, view: view), incarnation)
     }
 
