@@ -152,7 +152,13 @@ extension CheckpointManager {
             _ = running.process.ended(within: 5000)
             running.filling?.end()
             running.groups.remove()
-            if let mounts { startThread { close(mounts) } }
+            if let mounts {
+                startThread {
+                    // Whoever waits for this has the processors first.
+                    usleep(10_000)
+                    close(mounts)
+                }
+            }
         }
         do throws(SnapshotTreeError) { try store.discard(sandbox.directory) } catch {
             let failure = error.message

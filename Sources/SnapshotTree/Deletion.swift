@@ -174,7 +174,8 @@ extension SnapshotTree {
         }
         var failure: SystemError?
         for pause in [0] + pauses {
-            usleep(pause)
+            // usleep(3) for nothing sleeps 0.1 ms.
+            if pause > 0 { usleep(pause) }
             if renameat2(directory, name, layout.staging.raw, trash, UInt32(RENAME_NOREPLACE)) == 0 {
                 return trash
             }
