@@ -107,13 +107,15 @@ struct PageRuns: Sendable {
             defer { room.deallocate() }
             for (path, runs) in files {
                 let file = try Descriptor.open(path, O_RDONLY)
-                let pages = Self.map(file, path)
+                let pages = userFault == nil ? nil : Self.map(file, path)
                 for run in runs where !Self.put(run, of: pages, through: userFault) {
                     try Self.copy(run, from: file, to: memory, through: room)
                 }
             }
+            // What is closed covers nothing any more.
+            guard hasMore else { return nil }
             try userFault?.leave(anonymous)
-            return hasMore ? userFault : nil
+            return userFault
         } catch { throw CriuImageError("pages", "cannot be copied", cause: error) }
     }
 
