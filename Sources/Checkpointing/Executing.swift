@@ -80,7 +80,9 @@ extension CheckpointManager {
         _ name: String, _ request: ExecRequest, stdin: Bool, announced: Bool
     ) throws(ErrorMessage) -> RunningCommand {
         let sandbox = try find(name)
-        let running = try sandbox.running(for: "run a command")
+        // PID 1 sees to it itself.
+        let running = try sandbox.running(for: "run a command", sparesShell: true)
+        noteFirst(request, in: sandbox)
         if stdin, request.session != nil { throw Self.noSessionStdin }
         do throws(CommandError) {
             var spec = try Self.commandSpec(for: request, in: sandbox.record.spec, pid: running.process.pid)

@@ -28,7 +28,8 @@ extension CheckpointManager {
         if let mode = options.mode, mode > 0o7777 {
             throw ErrorMessage(.badValue, "the mode is \(String(mode, radix: 8))", hint: "0 to 7777, octal")
         }
-        let pid = try find(name).running(for: "write a file", evenPaused: true).process.pid
+        let pid = try find(name).running(for: "write a file", evenPaused: true, sparesShell: true)
+            .process.pid
         var owner: SandboxUser?
         do throws(CommandError) {
             if let user = options.user { owner = try SandboxUser.find(user, inSandboxOf: pid) }
@@ -78,7 +79,7 @@ extension CheckpointManager {
         of name: String, doing what: String, _ path: String,
         _ body: (borrowing SandboxFiles) throws(SystemError) -> Result
     ) throws(ErrorMessage) -> Result {
-        let running = try find(name).running(for: "\(what) a file", evenPaused: true)
+        let running = try find(name).running(for: "\(what) a file", evenPaused: true, sparesShell: true)
         guard path.hasPrefix("/"), !path.utf8.contains(0) else {
             throw ErrorMessage(.badValue, "the path \"\(path)\" is not absolute")
         }

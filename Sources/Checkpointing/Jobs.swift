@@ -21,7 +21,8 @@ extension CheckpointManager {
                 hint: "leave maxOutput out")
         }
         let sandbox = try find(name)
-        let running = try sandbox.running(for: "run a command")
+        let running = try sandbox.running(for: "run a command", sparesShell: true)
+        noteFirst(request, in: sandbox)
         var request = request
         request.id = request.id ?? String(Self.madeUpID().suffix(12))
         do throws(CommandError) {

@@ -63,6 +63,10 @@ extension CheckpointManager {
         }
         for (index, one) in running.enumerated() {
             if entries[index + 1].revents != 0 {
+                // One that was ended on purpose is its sandbox's no more.
+                guard one.sandbox.with({ $0.running?.process.identity }) == one.process.identity else {
+                    continue
+                }
                 handleEnd(of: one.process, one.sandbox)
             } else if one.groups.countsMemory {
                 one.sandbox.noticeKills()

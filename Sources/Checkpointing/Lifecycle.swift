@@ -39,8 +39,7 @@ extension CheckpointManager {
         }
         return try sandbox.exclusively { () throws(ErrorMessage) in
             do throws(ErrorMessage) {
-                try makeDirectory(of: sandbox)
-                try startFresh(sandbox, position: nil)
+                try startFresh(sandbox, position: nil, isNew: true)
                 try makeWorkingDirectory(of: sandbox)
                 try checkUser(of: sandbox)
             } catch {
@@ -57,7 +56,7 @@ extension CheckpointManager {
     /// Makes the working directory where there is none, as Docker does: root's, mode 0755.
     private func makeWorkingDirectory(of sandbox: LiveSandbox) throws(ErrorMessage) {
         guard let path = sandbox.record.spec.workdir else { return }
-        let running = try sandbox.running(for: "make its working directory")
+        let running = try sandbox.running(for: "make its working directory", sparesShell: true)
         do throws(SystemError) {
             let files = try SandboxFiles(inSandboxOf: running.process.pid)
             try files.makeParents(of: "\(path)/.")
@@ -72,7 +71,7 @@ extension CheckpointManager {
     /// Whether the one whom commands run as is known inside: better said at once than by every command.
     private func checkUser(of sandbox: LiveSandbox) throws(ErrorMessage) {
         guard let user = sandbox.record.spec.user else { return }
-        let running = try sandbox.running(for: "look up a user")
+        let running = try sandbox.running(for: "look up a user", sparesShell: true)
         do throws(CommandError) { _ = try SandboxUser.find(user, inSandboxOf: running.process.pid) } catch {
             throw error.message
         }
@@ -142,25 +141,17 @@ extension CheckpointManager {
         if wasGone { return nil }
         sandbox.endStranger()
         closeWayOut(of: sandbox)
+        var mounts: HeldMounts?
         if let running {
             // What it has of the host is not to be busy any more when this returns.
-            let mounts =
-                sandbox.record.spec.volumes.isEmpty
-                ? (try? running.process.mountNamespace())?.release() : nil
+            if sandbox.record.spec.volumes.isEmpty { mounts = try? HeldMounts(of: running.process) }
             running.kill()
             running.channel.abandon(.disconnected)
             _ = running.process.ended(within: 5000)
             running.filling?.end()
             running.groups.remove()
-            if let mounts {
-                startThread {
-                    // Whoever waits for this has the processors first.
-                    usleep(10_000)
-                    close(mounts)
-                }
-            }
         }
-        do throws(SnapshotTreeError) { try store.discard(sandbox.directory) } catch {
+        do throws(SnapshotTreeError) { try store.discard(sandbox.directory, holding: mounts) } catch {
             let failure = error.message
             sandbox.with { $0.isGone = false }
             note(sandbox) { record in
@@ -172,6 +163,13 @@ extension CheckpointManager {
         }
         forget(sandbox)
         return nil
+    }
+
+    /// Keeps a sandbox's mounts: whoever waits for its end has the processors before they are taken down.
+    private final class HeldMounts: Sendable {
+        private let namespace: Descriptor
+
+        init(of process: SandboxProcess) throws(SystemError) { namespace = try process.mountNamespace() }
     }
 
     /// Removes a sandbox; a running one only by `force`. Its snapshots stay.

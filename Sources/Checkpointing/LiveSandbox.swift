@@ -39,6 +39,8 @@ final class LiveSandbox: Sendable {
         var standsIn: [Int32]?
         /// Whether it has been removed: whoever still holds it must let go.
         var isGone = false
+        /// Whether no command was started in it since it came from its base.
+        var isUntouched = false
     }
 
     struct Running {
@@ -55,6 +57,9 @@ final class LiveSandbox: Sendable {
         var oomKillsTold: UInt64 = 0
         /// Stopped copies of its processes, where there are any.
         var twins: SandboxTwins?
+
+        /// How many are in its pid namespace that are none of its own: twins, and a bash that waits for the first command.
+        var processesOfOurs: Int { (twins?.processes ?? 0) + (channel.hasSpareShell ? 1 : 0) }
 
         /// Ends every process, those that stand still too: only v2 lets a frozen process be killed.
         func kill() {
@@ -131,11 +136,22 @@ final class LiveSandbox: Sendable {
 
     /// Its PID 1 and channel; an error that says what it is instead.
     ///
-    /// One that is paused is refused where PID 1 has to do something (`evenPaused` false).
-    func running(for operation: String, evenPaused: Bool = false) throws(ErrorMessage) -> Running {
+    /// One that is paused is refused where PID 1 has to do something (`evenPaused` false). The bash that waits for a first
+    /// command is ended unless the operation sees no processes (`sparesShell`).
+    func running(
+        for operation: String, evenPaused: Bool = false, sparesShell: Bool = false
+    ) throws(ErrorMessage) -> Running {
         noticeDeath()
         mendLineUnlessHeld()
-        return try with { (state) throws(ErrorMessage) in
+        let running = try runs(for: operation, evenPaused: evenPaused)
+        if !sparesShell {
+            try? running.channel.dropSpareShell(deadline: monotonicNanoseconds() + Self.mendingPatience)
+        }
+        return running
+    }
+
+    private func runs(for operation: String, evenPaused: Bool) throws(ErrorMessage) -> Running {
+        try with { (state) throws(ErrorMessage) in
             if let running = state.running {
                 guard !running.isPaused || evenPaused else {
                     throw ErrorMessage(
@@ -234,6 +250,8 @@ final class LiveSandbox: Sendable {
     func info() -> SandboxInfo {
         noticeDeath()
         let (record, running, warnings) = with { ($0.record, $0.running, $0.warnings) }
+        // It has its PID 1, and nobody has to be asked.
+        let isUntouched = with { $0.isUntouched && $0.running != nil }
         let ports = with { $0.wayOut?.ports } ?? []
         let isPaused = running?.isPaused == true
         let stranger = with { $0.stranger }
@@ -241,8 +259,9 @@ final class LiveSandbox: Sendable {
         var info = SandboxInfo(
             name: name, state: isPaused ? .paused : record.state, pid: process?.pid,
             spec: record.spec, created: record.created, snapshot: running?.twins?.position ?? record.position,
-            processes: max(0, (process?.processCount() ?? 0) - (running?.twins?.processes ?? 0)),
-            sessions: running.map { isPaused ? [] : sessions(on: $0.channel) } ?? [],
+            processes: isUntouched
+                ? 1 : max(0, (process?.processCount() ?? 0) - (running?.processesOfOurs ?? 0)),
+            sessions: running.map { isPaused || isUntouched ? [] : sessions(on: $0.channel) } ?? [],
             reason: stranger?.why.message ?? record.reason,
             ports: ports.isEmpty ? nil : ports)
         info.warnings = warnings

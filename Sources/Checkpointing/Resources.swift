@@ -104,8 +104,9 @@ extension CheckpointManager {
 
     /// Throws for more CPUs than this machine has: the limit would be none, and who sets it thinks otherwise.
     static func checkProcessors(_ limits: ResourceLimits) throws(ErrorMessage) {
+        guard let cpus = limits.cpus else { return }
         let count = sysconf(Int32(_SC_NPROCESSORS_ONLN))
-        guard let cpus = limits.cpus, cpus.quota > cpus.period * Int64(count) else { return }
+        if cpus.quota <= cpus.period * Int64(count) { return }
         throw ErrorMessage(
             .badValue,
             "--cpus \(cpus): the range of CPUs is from 0.01 to \(count), as there are only \(count) here",
@@ -173,7 +174,8 @@ extension LiveSandbox {
             return before.map { sample.since($0) } ?? sample
         }
         info.usage = SandboxUsage(
-            cpuPercent: shown.cpu.percent, memoryBytes: shown.memory.currentBytes, pids: shown.pids.current)
+            cpuPercent: shown.cpu.percent, memoryBytes: shown.memory.currentBytes,
+            pids: shown.pids.current - (running.channel.hasSpareShell ? 1 : 0))
         return info
     }
 }

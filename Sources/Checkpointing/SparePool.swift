@@ -2,12 +2,19 @@ import Glibc
 import LinuxSystem
 import Messages
 import SandboxRuntime
+import SnapshotTree
 
 /// A sandbox at its base that belongs to nobody yet: `create` and `reset` only have to give it a name.
 struct Spare: Sendable {
     let process: SandboxProcess
+    /// The line to its PID 1.
+    let channel: CommandChannel
     let root: RootFilesystem
     let directory: String
+    /// Of its incarnation, which it keeps in a new sandbox.
+    let number: Int
+    /// Whether its PID 1 has started a bash for the first command.
+    var hasShell = false
 }
 
 /// What a spare stands on; it serves whoever wants the same.
@@ -42,7 +49,23 @@ struct SparePool {
     var ready: [Spare] = []
     var isFilling = false
     var isClosed = false
-    var made = 0
+    /// Whether the first command in a new sandbox was a call in a session, when there was one last.
+    var wantsShells = false
+
+    /// What is left to do.
+    enum Task {
+        case make(SpareKind)
+        case equip(Spare, SpareKind)
+    }
+
+    /// The next thing to do, which is another's from then on; nil when all is done.
+    mutating func next() -> Task? {
+        guard let kind, !isClosed else { return nil }
+        if wantsShells, let index = ready.firstIndex(where: { !$0.hasShell }) {
+            return .equip(ready.remove(at: index), kind)
+        }
+        return ready.count < Self.size ? .make(kind) : nil
+    }
 }
 
 extension CheckpointManager {
@@ -65,11 +88,14 @@ extension CheckpointManager {
         return nil
     }
 
-    /// Gives a spare to a sandbox as its next incarnation.
-    func adopt(_ spare: Spare, by sandbox: LiveSandbox, view: BaseView, position: String?)
-        throws(ErrorMessage)
-    {
-        let (root, incarnation) = nextRoot(of: sandbox, view: view)
+    /// Gives a spare to a sandbox as its next incarnation; one that is new gets its directory too.
+    func adopt(
+        _ spare: Spare, by sandbox: LiveSandbox, view: BaseView, position: String?, isNew: Bool
+    ) throws(ErrorMessage) {
+        let (root, incarnation) =
+            isNew
+            ? (rootFilesystem(of: sandbox, incarnation: spare.number, view: view), spare.number)
+            : nextRoot(of: sandbox, view: view)
         do throws(ErrorMessage) {
             do throws(RuntimeError) {
                 try SandboxProcess.setHostname(
@@ -78,18 +104,37 @@ extension CheckpointManager {
                 if spec.security.allowPorts != nil {
                     try SandboxNetwork.prepare(pid: spare.process.pid, for: spec)
                 }
-                for (from, to) in [(spare.root.upper, root.upper), (spare.root.work, root.work)] {
-                    do throws(SystemError) { try Files.rename(from, to) } catch { throw .system(error) }
+                if !isNew {
+                    for (from, to) in [(spare.root.upper, root.upper), (spare.root.work, root.work)] {
+                        do throws(SystemError) { try Files.rename(from, to) } catch { throw .system(error) }
+                    }
                 }
             } catch { throw error.message }
+            if isNew { try giveDirectory(of: spare, to: sandbox) }
         } catch {
             discard(spare)
-            removeRoot(root)
+            if !isNew { removeRoot(root) }
             throw error
         }
-        defer { discard(spare.directory) }
+        if isNew {
+            tell(sandbox, of: spare.channel)
+        } else {
+            // The sandbox has a line of its own, on which somebody may follow commands.
+            spare.channel.abandon(.disconnected)
+        }
+        defer { if !isNew { discard(spare.directory) } }
         try takeOver(
-            sandbox, spare.process, root: root, incarnation: incarnation, layers: [], position: position)
+            sandbox, spare.process, root: root, incarnation: incarnation, layers: [], position: position,
+            on: isNew && !spare.channel.isDown ? spare.channel : nil)
+    }
+
+    private func giveDirectory(of spare: Spare, to sandbox: LiveSandbox) throws(ErrorMessage) {
+        if (try? Files.rename(spare.directory, sandbox.directory)) != nil { return }
+        // What an earlier one of that name left would become a part of it.
+        try mapping { () throws(SnapshotTreeError) in try store.discard(sandbox.directory) }
+        do throws(SystemError) { try Files.rename(spare.directory, sandbox.directory) } catch {
+            throw ErrorMessage("the directory of sandbox \(sandbox.name) cannot be made", error)
+        }
     }
 
     private func fillSpares() {
@@ -102,8 +147,8 @@ extension CheckpointManager {
         startThread {
             // Whoever got the last one has the processors first.
             usleep(20_000)
-            while let (kind, number) = self.nextToMake() {
-                guard let spare = self.makeSpare(kind, number: number) else { break }
+            while let task = self.spares.with({ $0.next() }) {
+                guard let (spare, kind) = self.spare(by: task) else { break }
                 let isWanted = self.spares.with { pool in
                     if pool.isClosed || pool.kind != kind { return false }
                     pool.ready.append(spare)
@@ -115,16 +160,44 @@ extension CheckpointManager {
         }
     }
 
-    private func nextToMake() -> (SpareKind, Int)? {
-        spares.with { pool in
-            guard let kind = pool.kind, !pool.isClosed, pool.ready.count < SparePool.size else { return nil }
-            pool.made += 1
-            return (kind, pool.made)
+    /// Nil when it cannot be made.
+    private func spare(by task: SparePool.Task) -> (Spare, SpareKind)? {
+        switch task {
+        case .make(let kind): makeSpare(kind).map { ($0, kind) }
+        case .equip(let spare, let kind): (equipped(spare, kind), kind)
         }
     }
 
+    /// Has a spare's PID 1 start the bash that half of a first command's time goes into. It is tried once.
+    private func equipped(_ spare: Spare, _ kind: SpareKind) -> Spare {
+        var spare = spare
+        spare.hasShell = true
+        do throws(CommandError) {
+            var call = ExecRequest(shell: ":")
+            call.session = "main"
+            let spec = try Self.commandSpec(for: call, in: kind.spec, pid: spare.process.pid)
+            try spare.channel.prepareShell(spec, deadline: monotonicNanoseconds() + Self.commandPatience)
+        } catch { report("a sandbox that is kept ready has no bash: \(error.message.description)") }
+        return spare
+    }
+
+    /// Notes what comes first in a new sandbox: spares get ready for the same.
+    func noteFirst(_ request: ExecRequest, in sandbox: LiveSandbox) {
+        let isFirst = sandbox.with { state in
+            defer { state.isUntouched = false }
+            return state.isUntouched
+        }
+        guard isFirst else { return }
+        let wantsMore = spares.with { pool in
+            defer { pool.wantsShells = request.session != nil }
+            return request.session != nil && !pool.wantsShells
+        }
+        if wantsMore { fillSpares() }
+    }
+
     /// Nil when it cannot be made: whoever needs a sandbox next learns why.
-    private func makeSpare(_ kind: SpareKind, number: Int) -> Spare? {
+    private func makeSpare(_ kind: SpareKind) -> Spare? {
+        let number = nextIncarnation()
         let directory = self.directory(of: "\(Self.prefix)\(getpid())-\(number)")
         guard let view = try? view(of: kind.spec, on: kind.ground), let walls = try? walls(of: kind.spec)
         else { return nil }
@@ -137,11 +210,21 @@ extension CheckpointManager {
             discard(directory)
             return nil
         }
-        return Spare(process: process, root: root, directory: directory)
+        let spare = Spare(
+            process: process, channel: CommandChannel(), root: root, directory: directory, number: number)
+        do throws(CommandError) {
+            let deadline = monotonicNanoseconds() + Self.commandPatience
+            try spare.channel.connect(pid: process.pid, deadline: deadline)
+        } catch {
+            discard(spare)
+            return nil
+        }
+        return spares.with({ $0.wantsShells }) ? equipped(spare, kind) : spare
     }
 
     private func discard(_ spare: Spare) {
         spare.process.kill()
+        spare.channel.abandon(.disconnected)
         _ = spare.process.ended(within: 5000)
         if Files.exists(spare.directory) { discard(spare.directory) }
     }

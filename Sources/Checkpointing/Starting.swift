@@ -37,15 +37,18 @@ extension CheckpointManager {
             view: view)
     }
 
-    /// The directories of the sandbox's next incarnation; nothing is made yet.
-    ///
     /// No number is used twice while this server lives: what is left of an incarnation is removed in the background, by
     /// its path, when another sandbox may bear the name already.
-    func nextRoot(of sandbox: LiveSandbox, view: BaseView) -> (root: RootFilesystem, incarnation: Int) {
-        let incarnation = incarnations.with { last in
+    func nextIncarnation() -> Int {
+        incarnations.with { last in
             last += 1
             return last
         }
+    }
+
+    /// The directories of the sandbox's next incarnation; nothing is made yet.
+    func nextRoot(of sandbox: LiveSandbox, view: BaseView) -> (root: RootFilesystem, incarnation: Int) {
+        let incarnation = nextIncarnation()
         // From the second on each is to have a block group of its own; the first has the directory's.
         if sandbox.with({ $0.running != nil }) { try? Files.makeSpreadDirectory(sandbox.directory) }
         return (rootFilesystem(of: sandbox, incarnation: incarnation, view: view), incarnation)
@@ -56,14 +59,17 @@ extension CheckpointManager {
         do throws(RuntimeError) { return try SandboxWalls(spec) } catch { throw error.message }
     }
 
-    /// Starts PID 1 at the base, with an empty writable layer.
-    func startFresh(_ sandbox: LiveSandbox, position: String?) throws(ErrorMessage) {
+    /// Starts PID 1 at the base, with an empty writable layer. One that is new has no directory yet.
+    func startFresh(_ sandbox: LiveSandbox, position: String?, isNew: Bool = false) throws(ErrorMessage) {
         let record = sandbox.record
         let view = try checkedView(of: record.spec, on: record.ground)
         let walls = try walls(of: record.spec)
         if let kind = SpareKind(record.spec, on: record.ground), let spare = takeSpare(kind) {
-            return try adopt(spare, by: sandbox, view: view, position: position)
+            try adopt(spare, by: sandbox, view: view, position: position, isNew: isNew)
+            sandbox.with { $0.isUntouched = true }
+            return
         }
+        if isNew { try makeDirectory(of: sandbox) }
         let (root, incarnation) = nextRoot(of: sandbox, view: view)
         let before = sandbox.with { ($0.running, $0.record, $0.wayOut) }
         var groups = SandboxGroups()
@@ -94,6 +100,7 @@ extension CheckpointManager {
         try takeOver(
             sandbox, process, in: groups, root: root, incarnation: incarnation, layers: [],
             position: position, warnings: warnings)
+        sandbox.with { $0.isUntouched = true }
     }
 
     /// What the groups of an incarnation are called, among those of all sandboxes of this store.
@@ -107,14 +114,16 @@ extension CheckpointManager {
     func takeOver(
         _ sandbox: LiveSandbox, _ process: SandboxProcess, in groups: SandboxGroups = SandboxGroups(),
         root: RootFilesystem, incarnation: Int, layers: [String], position: String?, warnings: [String] = [],
-        as other: (spec: SandboxSpec, ground: Ground)? = nil, filling: MemoryFilling? = nil
+        as other: (spec: SandboxSpec, ground: Ground)? = nil, filling: MemoryFilling? = nil,
+        on line: CommandChannel? = nil
     ) throws(ErrorMessage) {
         sandbox.noticeKills()
         let before = sandbox.with { ($0.running, $0.record) }
         do throws(ErrorMessage) {
             if (other?.spec ?? before.1.spec).net != .nat { closeWayOut(of: sandbox) }
             let moved = try moveChannel(of: before.0, to: process)
-            let channel = if let moved { moved } else { try connect(sandbox, process) }
+            let channel =
+                if let moved { moved } else if let line { line } else { try connect(sandbox, process) }
             positions.with { $0.drop(sandbox.name) }
             sandbox.with { state in
                 state.running = LiveSandbox.Running(
@@ -180,8 +189,15 @@ extension CheckpointManager {
 
     /// A line to PID 1 that is not open yet.
     func channel(of sandbox: LiveSandbox) -> CommandChannel {
+        let channel = CommandChannel()
+        tell(sandbox, of: channel)
+        return channel
+    }
+
+    /// Has a sandbox told of what comes on a line.
+    func tell(_ sandbox: LiveSandbox, of channel: CommandChannel) {
         let log = sandbox.log
-        return CommandChannel { id, stream, bytes in
+        channel.tell { id, stream, bytes in
             log.append(exec: id, stream: stream.rawValue, bytes: bytes)
         } crashed: { [weak self, weak sandbox] crash in
             guard let self, let sandbox else { return }

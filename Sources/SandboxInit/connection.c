@@ -76,7 +76,9 @@ void connection_accept(void) {
     }
     connection_close();
     connection = fd;
-    emit((struct ckpt_frame){.type = CKPT_HELLO, .value = CKPT_INIT_VERSION, .offset = CKPT_INIT_OLDEST}, "", 0, 0);
+    struct ckpt_frame hello = {.type = CKPT_HELLO, .value = CKPT_INIT_VERSION, .offset = CKPT_INIT_OLDEST};
+    hello.stream = session_is_prepared();
+    emit(hello, "", 0, 0);
     crash_connected();
 }
 
@@ -143,7 +145,7 @@ static bool emit_list(void) {
         const struct session *s = &sessions[i];
         struct ckpt_frame frame = {
             .type = CKPT_SESSION, .value = (uint32_t)s->pid, .stream = s->call != NULL};
-        if (s->pid > 0 && !emit(frame, s->name, strlen(s->name), 0)) return false;
+        if (s->pid > 0 && session_is_somebodys(s) && !emit(frame, s->name, strlen(s->name), 0)) return false;
     }
     if (list_at >= 0 && !emit((struct ckpt_frame){.type = CKPT_LIST_END}, "", 0, 0)) return false;
     listed |= list_at >= 0;

@@ -220,6 +220,8 @@ struct session {
     bool orphaned;    // RECLAIMING: a call runs that nobody follows
     int status;       // LENT: how bash ended, where it did
     uint64_t loan;    // LENT: its number
+    uint64_t likeness;  // of the launch of its bash, where that was prepared
+    bool renamed;       // it was prepared, and has not been told yet where it is
     int steps;
     uint64_t again;           // when to look for what a SIGINT was lost on
     int looks, found;         // how often yet, and what was there last
@@ -247,6 +249,28 @@ void session_take_call(struct session *s, struct command *c);
 int session_write_text(struct session *s, const char *text);
 /// Does what is better done between two calls than at the start of the next.
 void session_prepare_next(struct session *s);
+
+/// Starts bash as the user, in the directory and with the environment of the session's first call.
+pid_t session_start_bash(struct session *s, const struct request *r, struct launch *what, struct launch_failure *failure);
+/// One that has no name; NULL when there is none.
+struct session *session_free(void);
+
+// ---- session_prepare.c: a bash that waits for the first call
+
+/// Starts a bash for a session that is yet to be asked for.
+void session_prepare(const struct request *r);
+/// Whether there is one that nobody has asked for.
+bool session_is_prepared(void);
+/// Ends it; it is gone when this returns.
+void session_unprepare(void);
+/// Whether it is one that somebody has asked for.
+bool session_is_somebodys(const struct session *s);
+/// The prepared one, for the session that a call asks for, where its bash was started as that would be; else it is ended.
+struct session *session_take_prepared(const struct request *r);
+enum { NEWS = 128 };
+/// What a bash that was prepared has to be told before its first call: it asked for the hostname when it started, and has
+/// counted seconds since. Empty where there is nothing to tell.
+void session_news(struct session *s, char text[NEWS]);
 
 // ---- session_end.c: how a call ends
 

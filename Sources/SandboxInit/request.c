@@ -103,6 +103,7 @@ static bool handle_spawn(uint32_t tag, char *payload, size_t length) {
     c->quiet = r.head->flags & CKPT_SPAWN_QUIET;
     c->tell_stdin = !c->quiet || r.head->flags & (CKPT_SPAWN_STDIN | CKPT_SPAWN_TTY);
     if (!*r.session) {
+        session_unprepare();
         command_start(c, &r);
         return true;
     }
@@ -180,6 +181,13 @@ static bool handle_for_command(const struct ckpt_frame *frame, const char *paylo
     }
 }
 
+static bool handle_prepare(char *payload, size_t length) {
+    struct request r;
+    if (!parse_request(payload, length, &r) || !*r.session) return false;
+    session_prepare(&r);
+    return true;
+}
+
 static bool handle_lend(uint32_t tag, const char *payload, size_t length) {
     char name[CKPT_INIT_NAME + 1] = {0};
     struct ckpt_lent lent = {0};  // which holds nothing where it is refused
@@ -220,6 +228,12 @@ void handle_frame(const struct ckpt_frame *frame, char *payload) {
         break;
     case CKPT_TAKE_BACK:
         understood = handle_take_back(frame->tag, payload, frame->length);
+        break;
+    case CKPT_PREPARE:
+        understood = handle_prepare(payload, frame->length);
+        break;
+    case CKPT_UNPREPARE:
+        session_unprepare();
         break;
     case CKPT_CRASH_DONE:
         crash_done((pid_t)frame->value);

@@ -102,9 +102,8 @@ static bool open_pipe(int *reading, int *writing) {
     return true;
 }
 
-/// Starts bash as the user, in the directory and with the environment of the session's first call.
-static pid_t start_bash(struct session *s, const struct request *r, struct launch *what,
-                        struct launch_failure *failure) {
+pid_t session_start_bash(struct session *s, const struct request *r, struct launch *what,
+                         struct launch_failure *failure) {
     static char *arguments[] = {NULL, "bash", "--norc", "--noprofile", "--noediting", "-i", NULL};
     arguments[1] = "bash";
     *what = r->launch;
@@ -150,15 +149,16 @@ void session_prepare_next(struct session *s) {
 
 /// Lets bash read the call's file.
 void session_run_call(struct session *s) {
-    static const char form[] = ". " CKPT_INIT_DIRECTORY "/session/%s </dev/null 251>&-\n";
-    char line[160];
+    static const char form[] = "%s. " CKPT_INIT_DIRECTORY "/session/%s </dev/null 251>&-\n";
+    char line[160 + NEWS], first[NEWS];
     if (!s->older_known) look_for_children(s);
     s->older_known = false;
     s->state = BUSY;
     s->commands++;
     s->patience = FIRST_LOOK;
     s->look = now_ns() + s->patience;
-    int length = snprintf(line, sizeof line, form, s->name);
+    session_news(s, first);
+    int length = snprintf(line, sizeof line, form, first, s->name);
     session_say(s, line, (size_t)length);
 }
 
@@ -177,7 +177,7 @@ static void begin_call(struct session *s, struct command *c, const struct reques
         command_say(c, "ckpt: %s: %s\n", path, strerror(failure.code));
     } else if (s->pid <= 0) {
         s->state = STARTING;
-        s->pid = start_bash(s, r, &what, &failure);
+        s->pid = session_start_bash(s, r, &what, &failure);
         if (s->pid < 0) {
             char text[512];
             failure_text(text, &what, failure);
@@ -241,21 +241,27 @@ void session_next_call(struct session *s) {
     command_failed(c, (struct launch_failure){CKPT_STEP_STREAMS, EIO});
 }
 
+struct session *session_free(void) {
+    for (int i = 0; i < CKPT_INIT_SESSIONS; i++)
+        if (!sessions[i].name[0]) return &sessions[i];
+    return NULL;
+}
+
 int session_call(struct command *c, const struct request *r, const void *payload, size_t length) {
-    struct session *s = NULL, *free = NULL;
-    for (int i = 0; i < CKPT_INIT_SESSIONS && !s; i++) {
+    struct session *s = NULL;
+    for (int i = 0; i < CKPT_INIT_SESSIONS && !s; i++)
         if (!strcmp(sessions[i].name, r->session)) s = &sessions[i];
-        else if (!free && !sessions[i].name[0]) free = &sessions[i];
-    }
-    if (!s && !free) return EAGAIN;
+    if (!s) s = session_take_prepared(r);
     if (!s) {
-        s = free;
+        s = session_free();
+        if (!s) return EAGAIN;
         s->text = -1;
         strcpy(s->name, r->session);
     }
     strcpy(c->session_name, s->name);
     c->session = s;
-    if (!s->call && (s->state == IDLE || s->state == NO_SESSION)) {
+    // One that is starting and has no call was prepared.
+    if (!s->call && (s->state == IDLE || s->state == NO_SESSION || s->state == STARTING)) {
         begin_call(s, c, r);
         return 0;
     }

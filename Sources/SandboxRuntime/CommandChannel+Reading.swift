@@ -18,6 +18,7 @@ extension CommandChannel {
                 case CKPT_HELLO:
                     guard Self.understands(frame) else { throw .version(frame.value) }
                     version.with { $0 = frame.value }
+                    spareShell.with { $0 = frame.stream != 0 }
                     guard !greeted else { throw .garbage }
                     greeted = true
                 case CKPT_LIST_END where greeted: return listing
@@ -192,7 +193,7 @@ extension CommandChannel {
             loans.take(frame.tag, try payload.structure(ckpt_lent.self))
             return
         case CKPT_CRASH:
-            crashed?(CrashInfo(try payload.structure(ckpt_crash.self)))
+            listener.with({ $0.crashed })?(CrashInfo(try payload.structure(ckpt_crash.self)))
             return
         default: break
         }
@@ -208,7 +209,7 @@ extension CommandChannel {
         case CKPT_OUTPUT:
             let stream: OutputStream = frame.stream == 2 ? .stderr : .stdout
             let (new, acknowledgement) = try command.received(stream, offset: frame.offset, payload)
-            if !new.isEmpty { log?(command.id, stream, new) }
+            if !new.isEmpty { listener.with({ $0.log })?(command.id, stream, new) }
             if !acknowledgement.isEmpty { wire.send(acknowledgement) }
         case CKPT_STDIN_TAKEN: command.stdinTaken(frame.offset, room: frame.value, wire)
         case CKPT_EXIT: command.exited(try payload.structure(ckpt_exit.self), now: monotonicNanoseconds())

@@ -46,12 +46,14 @@ public final class CommandChannel: Sendable {
     let loans = Loans()
     /// That PID 1 speaks, as it said on the last connection.
     let version = Monitor<UInt32>(0)
+    /// Whether PID 1 has a bash that nobody has asked for yet; see `prepareShell`.
+    let spareShell = Monitor(false)
     let table = Monitor(Table())
     /// Who reads the connection that is up.
     let reading = Monitor<ReadingTurn?>(nil)
     let grace: UInt64
-    let log: Log?
-    let crashed: Crashed?
+    /// Who is told of what comes.
+    let listener: Monitor<(log: Log?, crashed: Crashed?)>
 
     /// A channel that is not connected yet.
     ///
@@ -59,9 +61,11 @@ public final class CommandChannel: Sendable {
     /// milliseconds; afterwards its output goes to `log` alone, and its exit is forgotten.
     public init(grace: UInt64 = 60_000, log: Log? = nil, crashed: Crashed? = nil) {
         self.grace = grace * 1_000_000
-        self.log = log
-        self.crashed = crashed
+        listener = Monitor((log, crashed))
     }
+
+    /// Has others told from now on; as for `init`.
+    public func tell(log: Log?, crashed: Crashed?) { listener.with { $0 = (log, crashed) } }
 
     /// Connects to the sandbox whose PID 1 the host knows as `pid`; `deadline` in nanoseconds of
     /// CLOCK_MONOTONIC bounds how long it may take to listen and to answer.
@@ -138,6 +142,7 @@ public final class CommandChannel: Sendable {
             return (command, before, table.sayForgotten())
         }
         before?.failed(.replaced)
+        spareShell.with { $0 = false }
         do {
             try wire.sendWhenUp(forgotten + command.spawn(spec), deadline: deadline)
         } catch {
@@ -158,6 +163,34 @@ public final class CommandChannel: Sendable {
     public func listWithoutWaiting(deadline: UInt64) throws(CommandError) -> SandboxListing {
         if !wire.isUp, let last = lists.last { return last }
         return try list(deadline: deadline)
+    }
+
+    /// What PID 1 told last, however old; nil where it has told nothing.
+    public var lastListing: SandboxListing? { lists.last }
+
+    /// Whether there is a bash in the sandbox that `prepareShell` started and nobody has got.
+    public var hasSpareShell: Bool { spareShell.with { $0 } }
+
+    /// Has PID 1 start the bash of a session that is yet to be asked for: the first command of all gets it where it is a
+    /// call in a session as `spec`, whatever that is called and its text. Any other first command ends it.
+    ///
+    /// Does nothing with a PID 1 that knows nothing of this.
+    public func prepareShell(_ spec: CommandSpec, deadline: UInt64) throws(CommandError) {
+        try spec.validate()
+        guard version.with({ $0 }) >= CKPT_INIT_PREPARES else { return }
+        try wire.sendWhenUp(InitFrame.prepare(spec), deadline: deadline)
+        spareShell.with { $0 = true }
+    }
+
+    /// Ends the bash that nobody has got, if there is one; it is gone when this returns.
+    public func dropSpareShell(deadline: UInt64) throws(CommandError) {
+        let had = spareShell.with { has in
+            defer { has = false }
+            return has
+        }
+        guard had else { return }
+        try wire.sendWhenUp(InitFrame.encode(CKPT_UNPREPARE), deadline: deadline)
+        _ = try list(deadline: deadline)
     }
 
     /// Sends a signal to every process of the sandbox but PID 1.

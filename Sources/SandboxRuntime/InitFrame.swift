@@ -31,6 +31,15 @@ enum InitFrame {
 
     /// A SPAWN frame.
     static func spawn(_ spec: CommandSpec, tag: UInt32, from: (UInt64, UInt64)) -> [UInt8] {
+        encode(CKPT_SPAWN, tag: tag, payload: launch(spec, from: from))
+    }
+
+    /// A PREPARE frame.
+    static func prepare(_ spec: CommandSpec) -> [UInt8] {
+        encode(CKPT_PREPARE, payload: launch(spec, from: (0, 0)))
+    }
+
+    private static func launch(_ spec: CommandSpec, from: (UInt64, UInt64)) -> [UInt8] {
         var head = ckpt_spawn()
         head.flags = UInt32(spec.flags)
         head.uid = spec.user.uid
@@ -50,7 +59,7 @@ enum InitFrame {
             payload += text.utf8
             payload.append(0)
         }
-        return encode(CKPT_SPAWN, tag: tag, payload: payload)
+        return payload
     }
 
     /// An ATTACH frame.

@@ -92,16 +92,17 @@ extension SnapshotTree {
     }
 
     /// Takes a directory of this store's filesystem out of the way in one step, and removes it on a thread of its
-    /// own; what a crash or the server's end leaves of it the next start removes. One that is not there is no error. Throws `system`.
-    public func discard(_ path: String) throws(SnapshotTreeError) {
-        try usingReserve { () throws(SnapshotTreeError) in try discardNow(path) }
+    /// own; what a crash or the server's end leaves of it the next start removes. One that is not there is no error. What
+    /// it is `holding` is let go of before it is removed. Throws `system`.
+    public func discard(_ path: String, holding: (any Sendable)? = nil) throws(SnapshotTreeError) {
+        try usingReserve { () throws(SnapshotTreeError) in try discardNow(path, holding) }
     }
 
-    private func discardNow(_ path: String) throws(SnapshotTreeError) {
+    private func discardNow(_ path: String, _ holding: (any Sendable)?) throws(SnapshotTreeError) {
         let trash = try wrapping { () throws(SystemError) in
             try moveOut(path, at: AT_FDCWD, pauses: Self.pauses)
         }
-        if let trash { removeLater([trash]) }
+        if let trash { removeLater([trash], holding: holding) }
     }
 
     /// Gives the children another parent on disk.

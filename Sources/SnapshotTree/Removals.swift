@@ -7,6 +7,8 @@ struct Removals {
     fileprivate struct Item {
         let name: String
         let pauses: [UInt32]
+        /// Let go of before it.
+        var holding: (any Sendable)?
     }
 
     fileprivate var waiting: [Item] = []
@@ -48,10 +50,12 @@ extension SnapshotTree {
 
     /// Removes directories of `staging/` on threads of its own; those that cannot be removed at once after each pause
     /// again.
-    func removeLater(_ names: [String], pauses: [UInt32] = SnapshotTree.pauses) {
+    func removeLater(
+        _ names: [String], pauses: [UInt32] = SnapshotTree.pauses, holding: (any Sendable)? = nil
+    ) {
         if names.isEmpty { return }
         let starts = removals.with { removals -> Bool in
-            removals.waiting += names.map { Removals.Item(name: $0, pauses: pauses) }
+            removals.waiting += names.map { Removals.Item(name: $0, pauses: pauses, holding: holding) }
             if removals.workers == Removals.mostWorkers || removals.isOver { return false }
             removals.workers += 1
             return true
@@ -81,7 +85,8 @@ extension SnapshotTree {
         // Of this thread alone: the kernel has it by thread.
         setpriority(PRIO_PROCESS, 0, Removals.niceness)
         usleep(Removals.respite)
-        while let item = nextToRemove() {
+        while var item = nextToRemove() {
+            item.holding = nil
             do throws(SystemError) { try remove(item) } catch {
                 if error.code != ECANCELED {
                     report("staging/\(item.name) stays for ckpt gc or the next start: \(error)")

@@ -11,9 +11,11 @@
 enum {
     /// Said in HELLO. A restored sandbox brings the PID 1 it was saved with, and one that outlived an upgrade of the
     /// server the one it was started with, so the server must read it.
-    CKPT_INIT_VERSION = 2,
+    CKPT_INIT_VERSION = 3,
     /// The first version that knows LEND.
     CKPT_INIT_LENDS = 2,
+    /// The first version that knows PREPARE and UNPREPARE.
+    CKPT_INIT_PREPARES = 3,
     /// The oldest version that a server of this one still speaks. What a newer PID 1 can do beyond the server it tells
     /// in HELLO: the oldest server's version that it still serves.
     CKPT_INIT_OLDEST = 1,
@@ -88,12 +90,17 @@ enum {
     CKPT_LEND = 13,
     /// tag; payload `ckpt_take_back`. Answered by LENT.
     CKPT_TAKE_BACK = 14,
+    /// Payload as for SPAWN of a call in a session, of which neither id nor session nor text matter: starts a bash for the
+    /// first call of all, where that is as this. Whatever else is started first ends it.
+    CKPT_PREPARE = 15,
+    /// Ends the bash that PREPARE started, if nobody has got it.
+    CKPT_UNPREPARE = 16,
 };
 
 /// PID 1 to server.
 enum {
-    /// value: CKPT_INIT_VERSION, offset: CKPT_INIT_OLDEST, or 0 for no other than `value`. The first frame of a
-    /// connection.
+    /// value: CKPT_INIT_VERSION, offset: CKPT_INIT_OLDEST, or 0 for no other than `value`, stream = 1 while there is a bash
+    /// that PREPARE started. The first frame of a connection.
     CKPT_HELLO = 64,
     /// tag, value = pid inside (0 while it waits for its session), offset = stdin taken so far.
     CKPT_STARTED = 65,
