@@ -145,6 +145,7 @@ extension CheckpointManager {
         if let running {
             // What it has of the host is not to be busy any more when this returns.
             if sandbox.record.spec.volumes.isEmpty { mounts = try? HeldMounts(of: running.process) }
+            if running.isLarge { running.process.allStandBack() }
             running.kill()
             running.channel.abandon(.disconnected)
             _ = running.process.ended(within: 5000)

@@ -51,6 +51,8 @@ final class LiveSandbox: Sendable {
         var groups: SandboxGroups
         /// Whether its processes stand still on request; the channel to PID 1 is down meanwhile.
         var isPaused = false
+        /// Whether it came back with so much memory that this came in behind.
+        var isLarge = false
         /// Brings the rest of its memory back, while that is not all there.
         var filling: MemoryFilling?
         /// How many of the kernel's kills for want of memory were told of.
@@ -241,13 +243,15 @@ final class LiveSandbox: Sendable {
         }
     }
 
-    private func sessions(on channel: CommandChannel) -> [String] {
-        let listing = try? channel.listWithoutWaiting(deadline: monotonicNanoseconds() + 2_000_000_000)
+    private func sessions(on channel: CommandChannel, asTold: Bool) -> [String] {
+        let told = asTold ? channel.lastListing : nil
+        let listing =
+            told ?? (try? channel.listWithoutWaiting(deadline: monotonicNanoseconds() + 2_000_000_000))
         return (listing?.sessions ?? []).map(\.name).sorted()
     }
 
-    /// What the API tells of it.
-    func info() -> SandboxInfo {
+    /// What the API tells of it. One that has just been connected to (`isNew`) has the sessions it told of then.
+    func info(isNew: Bool = false) -> SandboxInfo {
         noticeDeath()
         let (record, running, warnings) = with { ($0.record, $0.running, $0.warnings) }
         // It has its PID 1, and nobody has to be asked.
@@ -261,7 +265,8 @@ final class LiveSandbox: Sendable {
             spec: record.spec, created: record.created, snapshot: running?.twins?.position ?? record.position,
             processes: isUntouched
                 ? 1 : max(0, (process?.processCount() ?? 0) - (running?.processesOfOurs ?? 0)),
-            sessions: running.map { isPaused || isUntouched ? [] : sessions(on: $0.channel) } ?? [],
+            sessions: running.map { isPaused || isUntouched ? [] : sessions(on: $0.channel, asTold: isNew) }
+                ?? [],
             reason: stranger?.why.message ?? record.reason,
             ports: ports.isEmpty ? nil : ports)
         info.warnings = warnings

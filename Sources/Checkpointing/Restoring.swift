@@ -46,6 +46,10 @@ extension CheckpointManager {
                     hint: "without --engine it is restored as it was made")
             }
             var timings = Timings(totalMs: 0)
+            // What it still lacks of its memory is most likely not wanted any more.
+            let pager = sandbox.with { $0.running?.filling?.pager }
+            pager?.standBack()
+            defer { pager?.standBack(false) }
             let warnings = try working("restore", on: sandbox) { () throws(ErrorMessage) in
                 try leasing(snapshot) { () throws(ErrorMessage) in
                     try checkBeforeUse(snapshot, thoroughly: request.verify, sandbox.with { $0.work })
@@ -56,7 +60,8 @@ extension CheckpointManager {
             }
             readAhead(sandbox, snapshot.id)
             timings.totalMs = milliseconds(since: start)
-            var result = RestoreResult(sandbox: sandbox.info(), snapshot: snapshot.id, timings: timings)
+            var result = RestoreResult(
+                sandbox: sandbox.info(isNew: true), snapshot: snapshot.id, timings: timings)
             if !warnings.isEmpty { result.warnings = warnings }
             telemetry.emit(.restored) { event in
                 (event.sandbox, event.snapshot) = (name, snapshot.id)

@@ -127,7 +127,8 @@ extension CheckpointManager {
             positions.with { $0.drop(sandbox.name) }
             sandbox.with { state in
                 state.running = LiveSandbox.Running(
-                    process: process, channel: channel, root: root, groups: groups, filling: filling)
+                    process: process, channel: channel, root: root, groups: groups, isLarge: filling != nil,
+                    filling: filling)
                 state.capture = nil
                 state.following = FollowingLuck()
                 state.warnings = warnings
@@ -159,7 +160,11 @@ extension CheckpointManager {
             removeRoot(root)
             throw error
         }
-        if let old = before.0 { end(old) } else { removeOldRoots(of: sandbox) }
+        if let old = before.0 {
+            end(old, behind: old.isLarge || filling != nil)
+        } else {
+            removeOldRoots(of: sandbox)
+        }
         sandbox.endStranger()
         if let filling { watch(filling, of: sandbox) }
         wakeLifeWatch()
@@ -216,8 +221,10 @@ extension CheckpointManager {
         }
     }
 
-    /// Ends every process of an incarnation, and removes its writable layer in the background.
-    func end(_ running: LiveSandbox.Running) {
+    /// Ends every process of an incarnation, and removes its writable layer in the background; all of it `behind` others
+    /// where there is much memory.
+    func end(_ running: LiveSandbox.Running, behind: Bool = false) {
+        if behind { running.process.allStandBack() }
         running.kill()
         startThread {
             _ = running.process.ended(within: -1)
