@@ -19,6 +19,8 @@ public final class CheckpointManager: EngineOperations {
     let bases: BaseViews
     let initProgram: InitProgram
     let registry = Monitor<[String: LiveSandbox]>([:])
+    /// When a sandbox was last asked for by its name, in nanoseconds of CLOCK_MONOTONIC.
+    let asked = Monitor<UInt64>(0)
     /// Where the kernel limits and counts what sandboxes use.
     let control: ControlGroups
     let gate = Monitor(DeletionGate())
@@ -132,6 +134,7 @@ public final class CheckpointManager: EngineOperations {
 
     /// The sandbox of that name.
     func find(_ name: String) throws(ErrorMessage) -> LiveSandbox {
+        asked.with { $0 = monotonicNanoseconds() }
         guard let sandbox = registry.with({ $0[name] }) else { throw .unknownSandbox(name) }
         return sandbox
     }

@@ -48,6 +48,8 @@ private final class Loan: SessionLoan {
 
     var terms: SessionTerms { SessionTerms(line: lent.line, commands: lent.commands) }
 
+    var lastUse: Int64? { channel.lastUse(of: lent) }
+
     func handOver(_ send: ([Int32]) -> Bool) -> Bool {
         defer { lent.close() }
         return send(lent.descriptors)

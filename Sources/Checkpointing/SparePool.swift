@@ -44,6 +44,9 @@ struct SparePool {
     /// As many as are made while the first answers its first command on a machine of two processors, and one more;
     /// bursts soon use up any number.
     static let size = 4
+    /// How long nobody has asked for anything when others are made while there are some left, and how long that is waited for,
+    /// in nanoseconds.
+    static let (quiet, patience): (UInt64, UInt64) = (15_000_000, 500_000_000)
 
     var kind: SpareKind?
     var ready: [Spare] = []
@@ -145,8 +148,7 @@ extension CheckpointManager {
         }
         if !starts { return }
         startThread {
-            // Whoever got the last one has the processors first.
-            usleep(20_000)
+            self.letWhoAsksFirst()
             while let task = self.spares.with({ $0.next() }) {
                 guard let (spare, kind) = self.spare(by: task) else { break }
                 let isWanted = self.spares.with { pool in
@@ -158,6 +160,16 @@ extension CheckpointManager {
             }
             self.spares.with(wake: true) { $0.isFilling = false }
         }
+    }
+
+    /// Whoever got the last one has the processors first and, while there are some left, everybody who asks for anything.
+    private func letWhoAsksFirst() {
+        let began = monotonicNanoseconds()
+        usleep(20_000)
+        while monotonicNanoseconds() - began < SparePool.patience,
+            asked.with({ $0 }) + SparePool.quiet > monotonicNanoseconds(),
+            spares.with({ !$0.isClosed && $0.ready.count > SparePool.size / 2 })
+        { usleep(5_000) }
     }
 
     /// Nil when it cannot be made.

@@ -39,6 +39,8 @@ public struct CallReturn: Codable, Sendable, Equatable {
 /// A session that is lent, until it is taken back.
 public protocol SessionLoan: AnyObject, Sendable {
     var terms: SessionTerms { get }
+    /// When the borrower last began a call, about, in nanoseconds since 1970; nil where that is not known.
+    var lastUse: Int64? { get }
     /// Has those sent that the borrower gets, in the order of `SessionTerms`, and closes them; once. Returns what `send` does.
     func handOver(_ send: ([Int32]) -> Bool) -> Bool
     /// Takes the session back: once its call is over, or with a call that goes on.

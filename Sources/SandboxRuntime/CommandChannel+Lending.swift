@@ -96,6 +96,15 @@ final class Loans: Sendable {
         }
     }
 
+    /// When a text was last written, in nanoseconds since 1970; nil where it is lent no more.
+    func written(_ number: UInt64) -> Int64? {
+        state.with { state in
+            var status = stat()
+            guard let text = state.texts[number], fstat(text, &status) == 0 else { return nil }
+            return Int64(status.st_mtim.tv_sec) * 1_000_000_000 + Int64(status.st_mtim.tv_nsec)
+        }
+    }
+
     func expect(_ tag: UInt32) { state.with { $0.answers[tag] = .some(nil) } }
 
     func take(_ tag: UInt32, _ answer: ckpt_lent) {
@@ -134,6 +143,9 @@ extension CommandChannel {
                 input.release(), control.release(), output.release(), error.release(), text.release(),
             ])
     }
+
+    /// When the borrower last began a call, about, in nanoseconds since 1970; nil once it is not lent any more.
+    public func lastUse(of loan: LentSession) -> Int64? { loans.written(loan.number) }
 
     /// Takes a lent session back from who has gone; a call that still runs is ended.
     ///

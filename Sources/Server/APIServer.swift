@@ -1,7 +1,7 @@
 public import Messages
 public import Telemetry
 import Glibc
-import LinuxSystem
+public import LinuxSystem
 
 /// The server of one root: lock, engine, socket, connections.
 public final class APIServer: Sendable {
@@ -26,6 +26,7 @@ public final class APIServer: Sendable {
     public init(
         root: String, access: Access = .owner, inherited: InheritedSocket? = nil,
         limits: ServerLimits = ServerLimits(), logging: LogOptions = LogOptions(), metrics: String? = nil,
+        wakefulness: Wakefulness? = nil,
         engine: (Telemetry) throws(ErrorMessage) -> any EngineOperations
     ) throws(ErrorMessage) {
         directory = try access.open(root: root)
@@ -45,7 +46,7 @@ public final class APIServer: Sendable {
         }
         let service = Service(
             engine: try engine(telemetry), control: stopRequest, router: .v1, access: access, limits: limits,
-            telemetry: telemetry, traffic: traffic)
+            telemetry: telemetry, traffic: traffic, wakefulness: wakefulness)
         metricsPort = try metrics.map { [telemetry, stopRequest] (place) throws(ErrorMessage) in
             let socket: MetricsSocket
             if let taken = inherited?.metrics { socket = taken } else { socket = try MetricsSocket(place) }

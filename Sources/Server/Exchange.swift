@@ -43,6 +43,7 @@ final class Exchange {
     /// Handles the first call, when the header is complete; false closes the connection.
     func begin(method: String) -> Bool {
         begun = true
+        service.wakefulness?.stir()
         guard case .requestLine(let text) = stage else { return false }
         if let objection = service.objection(to: ckpt_http_socket(connection)) {
             // Nothing that it goes on to say is read.
@@ -191,6 +192,7 @@ final class Exchange {
         case .requestLine, .collecting, .refusing: break
         }
         stage = .answered
+        if !waits { service.wakefulness?.stir() }
         if counted { service.traffic.endRequest(ckpt_http_socket(connection), wait: waits) }
         counted = false
     }

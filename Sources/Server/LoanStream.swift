@@ -28,7 +28,7 @@ struct LoanStream {
         }
         observation.end(service.telemetry)
         var isLent = handOver(loan)
-        while isLent, let request = readLine() {
+        while isLent, attend(loan), let request = readLine() {
             do throws(ErrorMessage) {
                 try loan.takeBack(try JSONBody.decode(CallReturn.self, from: request))
                 isLent = false
@@ -43,6 +43,24 @@ struct LoanStream {
         return loan.handOver { descriptors in
             clinux_send_descriptors(socket, terms, Int32(terms.count), descriptors, Int32(descriptors.count))
                 == 0
+        }
+    }
+
+    /// Between two looks whether calls are made, in milliseconds.
+    private static let (soonest, latest): (Int32, Int32) = (10, 200)
+
+    /// Waits until the client says something or is gone; meanwhile the processors stay awake while it makes calls.
+    private func attend(_ loan: any SessionLoan) -> Bool {
+        var (last, pause) = (loan.lastUse, Self.latest)
+        while true {
+            var poller = pollfd(fd: socket, events: Int16(POLLIN), revents: 0)
+            let ready = poll(&poller, 1, service.wakefulness == nil ? -1 : pause)
+            if ready > 0 { return true }
+            if ready < 0, errno != EINTR { return false }
+            let use = loan.lastUse
+            pause = use == last ? min(pause * 2, Self.latest) : Self.soonest
+            if use != last { service.wakefulness?.stir() }
+            last = use
         }
     }
 

@@ -51,7 +51,7 @@ public func serve(
     do throws(ErrorMessage) {
         server = try APIServer(
             root: root, access: access, inherited: inherited, limits: limits, logging: logging,
-            metrics: metrics, engine: engine)
+            metrics: metrics, wakefulness: Wakefulness(), engine: engine)
     } catch {
         ready.failed(error)
         throw error

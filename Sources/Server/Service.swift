@@ -36,6 +36,8 @@ struct Service: Sendable {
     let limits: ServerLimits
     let telemetry: Telemetry
     let traffic: Traffic
+    /// Kept up while requests come.
+    var wakefulness: Wakefulness?
     /// Whether anybody may connect: a port that serves nothing but numbers.
     var isOpenToAll = false
 

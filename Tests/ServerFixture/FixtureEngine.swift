@@ -222,6 +222,7 @@ private final class FixtureLoan: SessionLoan {
         file = try! Descriptor.open("/dev/null", O_RDWR)
     }
 
+    let lastUse: Int64? = nil
     var terms: SessionTerms { SessionTerms(line: ". \(session)\n", commands: 7) }
     func handOver(_ send: ([Int32]) -> Bool) -> Bool { send(Array(repeating: file.raw, count: 5)) }
 
