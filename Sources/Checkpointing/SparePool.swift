@@ -46,7 +46,7 @@ struct SparePool {
     static let size = 4
     /// How long nobody has asked for anything when others are made while there are some left, and how long that is waited for,
     /// in nanoseconds.
-    static let (quiet, patience): (UInt64, UInt64) = (15_000_000, 500_000_000)
+    static let (quiet, patience): (UInt64, UInt64) = (50_000_000, 500_000_000)
 
     var kind: SpareKind?
     var ready: [Spare] = []
@@ -56,13 +56,13 @@ struct SparePool {
     var wantsShells = false
 
     /// What is left to do.
-    enum Task {
+    enum Chore {
         case make(SpareKind)
         case equip(Spare, SpareKind)
     }
 
     /// The next thing to do, which is another's from then on; nil when all is done.
-    mutating func next() -> Task? {
+    mutating func next() -> Chore? {
         guard let kind, !isClosed else { return nil }
         if wantsShells, let index = ready.firstIndex(where: { !$0.hasShell }) {
             return .equip(ready.remove(at: index), kind)
@@ -149,8 +149,8 @@ extension CheckpointManager {
         if !starts { return }
         startThread {
             self.letWhoAsksFirst()
-            while let task = self.spares.with({ $0.next() }) {
-                guard let (spare, kind) = self.spare(by: task) else { break }
+            while let chore = self.spares.with({ $0.next() }) {
+                guard let (spare, kind) = self.spare(by: chore) else { break }
                 let isWanted = self.spares.with { pool in
                     if pool.isClosed || pool.kind != kind { return false }
                     pool.ready.append(spare)
@@ -173,8 +173,8 @@ extension CheckpointManager {
     }
 
     /// Nil when it cannot be made.
-    private func spare(by task: SparePool.Task) -> (Spare, SpareKind)? {
-        switch task {
+    private func spare(by chore: SparePool.Chore) -> (Spare, SpareKind)? {
+        switch chore {
         case .make(let kind): makeSpare(kind).map { ($0, kind) }
         case .equip(let spare, let kind): (equipped(spare, kind), kind)
         }

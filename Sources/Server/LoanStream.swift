@@ -51,7 +51,7 @@ struct LoanStream {
 
     /// Waits until the client says something or is gone; meanwhile the processors stay awake while it makes calls.
     private func attend(_ loan: any SessionLoan) -> Bool {
-        var (last, pause) = (loan.lastUse, Self.latest)
+        var (last, pause) = (loan.lastUse, Self.soonest)
         while true {
             var poller = pollfd(fd: socket, events: Int16(POLLIN), revents: 0)
             let ready = poll(&poller, 1, service.wakefulness == nil ? -1 : pause)
