@@ -25,10 +25,10 @@ public final class Wakefulness: Sendable {
     private let latency: Int32
     private let state = Monitor(State())
 
-    /// For the rest of this process's life. Nil where it may not be or makes no difference; CKPT_STAY_AWAKE=1 and =0 in the
-    /// environment say so outright.
-    public init?() {
-        let wanted = getenv("CKPT_STAY_AWAKE").map { String(cString: $0) }
+    /// For the rest of this process's life. Nil where it may not be or makes no difference; `wanted` 1 and 0, or
+    /// CKPT_STAY_AWAKE of the environment, say so outright.
+    public init?(wanted: String? = nil) {
+        let wanted = wanted ?? getenv("CKPT_STAY_AWAKE").map { String(cString: $0) }
         let isSmall = sysconf(Int32(_SC_NPROCESSORS_ONLN)) <= Self.mostProcessors
         guard wanted == "1" || wanted != "0" && isSmall,
             let driver = try? Files.read("/sys/devices/system/cpu/cpuidle/current_driver"),
@@ -43,6 +43,9 @@ public final class Wakefulness: Sendable {
     private func tell(_ latency: Int32) {
         withUnsafeBytes(of: latency) { _ = write(device.raw, $0.baseAddress, $0.count) }
     }
+
+    /// Whether the processors are kept awake now.
+    public var isHeld: Bool { state.with { $0.isHeld } }
 
     /// Somebody waits for an answer, or has just got one.
     public func stir() {
