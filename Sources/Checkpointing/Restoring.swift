@@ -49,9 +49,9 @@ extension CheckpointManager {
             // What it still lacks of its memory is most likely not wanted any more.
             let pager = sandbox.with { $0.running?.filling?.pager }
             pager?.standBack()
-            defer { pager?.standBack(false) }
             let warnings = try working("restore", on: sandbox) { () throws(ErrorMessage) in
-                try leasing(snapshot) { () throws(ErrorMessage) in
+                defer { pager?.standBack(false) }
+                return try leasing(snapshot) { () throws(ErrorMessage) in
                     try checkBeforeUse(snapshot, thoroughly: request.verify, sandbox.with { $0.work })
                     return try bringToLife(
                         snapshot, in: sandbox, stopped: request.suspended ?? false,

@@ -129,6 +129,7 @@ extension CheckpointManager {
                 state.running = LiveSandbox.Running(
                     process: process, channel: channel, root: root, groups: groups, isLarge: filling != nil,
                     filling: filling)
+                state.isUntouched = false
                 state.capture = nil
                 state.following = FollowingLuck()
                 state.warnings = warnings

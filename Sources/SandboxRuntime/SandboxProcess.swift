@@ -130,7 +130,9 @@ public final class SandboxProcess: Sendable {
     }
 
     /// Has it get the processors last, or as everybody else again.
-    public func standBack(_ isBehind: Bool = true) { Self.stand(pid, isBehind) }
+    public func standBack(_ isBehind: Bool = true) {
+        if !hasEnded { Self.stand(pid, isBehind) }
+    }
 
     /// Has all that lives in its pid namespace get the processors last. To be said before `kill` of much memory, which it takes
     /// the kernel a tenth of a second a GiB to give back, in the time of who dies.

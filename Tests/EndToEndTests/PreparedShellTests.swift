@@ -54,6 +54,12 @@ import Testing
             try box.say("x=1", "other")
             try box.restore(snapshot)
             #expect(try box.say("echo ${x-none} $HOSTNAME", "other") == "none its-own.name")
+            // What comes back into one that nobody has used since its reset is there, and is told of.
+            try ckpt.ok("reset", "box")
+            #expect(try box.info().processes == 1)
+            try box.restore(snapshot)
+            let restored = try box.info()
+            #expect(restored.processes == 3 && restored.sessions == ["any", "other"], "\(restored)")
         }
     }
 
