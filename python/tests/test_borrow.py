@@ -337,7 +337,8 @@ def test_a_forked_child_borrows_for_itself(shell: ckpt.BorrowedSession) -> None:
 
 
 def test_an_interrupt_kills_the_command(shell: ckpt.BorrowedSession) -> None:
-    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    # To the main thread: the kernel may pick another, and what waits here would not hear of it.
+    timer = threading.Timer(0.3, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
     timer.start()
     with pytest.raises(KeyboardInterrupt):
         shell.exec("echo stale; sleep 4321")
