@@ -49,14 +49,19 @@ extension CheckpointManager {
             // What it still lacks of its memory is most likely not wanted any more.
             let pager = sandbox.with { $0.running?.filling?.pager }
             pager?.standBack()
-            let warnings = try working("restore", on: sandbox) { () throws(ErrorMessage) in
-                defer { pager?.standBack(false) }
-                return try leasing(snapshot) { () throws(ErrorMessage) in
-                    try checkBeforeUse(snapshot, thoroughly: request.verify, sandbox.with { $0.work })
-                    return try bringToLife(
-                        snapshot, in: sandbox, stopped: request.suspended ?? false,
-                        memory: request.arrivalOfMemory, byCriu: request.engine == .criu, &timings)
+            let warnings: [String]
+            do throws(ErrorMessage) {
+                warnings = try working("restore", on: sandbox) { () throws(ErrorMessage) in
+                    try leasing(snapshot) { () throws(ErrorMessage) in
+                        try checkBeforeUse(snapshot, thoroughly: request.verify, sandbox.with { $0.work })
+                        return try bringToLife(
+                            snapshot, in: sandbox, stopped: request.suspended ?? false,
+                            memory: request.arrivalOfMemory, byCriu: request.engine == .criu, &timings)
+                    }
                 }
+            } catch {
+                pager?.standBack(false)
+                throw error
             }
             readAhead(sandbox, snapshot.id)
             timings.totalMs = milliseconds(since: start)
