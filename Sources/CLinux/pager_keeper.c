@@ -1,16 +1,15 @@
 #define _GNU_SOURCE
 #include "pager.h"
 #include "pager_parts.h"
+#include "task_attributes.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -37,23 +36,13 @@ void pager_fail(const char *what, int code) {
     _exit(1);
 }
 
-// To give the mappings back takes some milliseconds, and who waits for the processors has them first. Sessions share them
-// whatever the nice values are (sched(7), autogroup).
-static void stand_back(void) {
-    setpriority(PRIO_PROCESS, 0, 19);
-    int group = open("/proc/self/autogroup", O_WRONLY | O_CLOEXEC);
-    if (group < 0) return;
-    ssize_t written = write(group, "19", 2);
-    (void)written;
-    close(group);
-}
-
 void pager_finish(void) {
     for (size_t i = 0; i < pager.count; i++) space_free(pager.spaces[i]);
     // Nobody may take memory for whole whose pages are still asked for.
     unlinkat(pager.directory, pager.name, 0);
     *pager.told = 1;
-    stand_back();
+    // To give the mappings back takes some milliseconds, and who waits for the processors has them first.
+    clinux_stand(getpid(), 19);
     _exit(0);
 }
 

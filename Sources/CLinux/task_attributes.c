@@ -1,7 +1,10 @@
 #define _GNU_SOURCE
 #include "task_attributes.h"
 
+#include <fcntl.h>
 #include <sched.h>
+#include <stdio.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -22,4 +25,15 @@ int clinux_get_io_priority(pid_t thread) {
 
 int clinux_set_io_priority(pid_t thread, int priority) {
     return (int)syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, thread, priority);
+}
+
+void clinux_stand(pid_t pid, int nice) {
+    char path[64], text[8];
+    setpriority(PRIO_PROCESS, (id_t)pid, nice);
+    snprintf(path, sizeof path, "/proc/%d/autogroup", (int)pid);
+    int group = open(path, O_WRONLY | O_CLOEXEC);
+    if (group < 0) return;
+    ssize_t written = write(group, text, (size_t)snprintf(text, sizeof text, "%d", nice));
+    (void)written;
+    close(group);
 }

@@ -131,22 +131,17 @@ public final class SandboxProcess: Sendable {
 
     /// Has it get the processors last, or as everybody else again.
     public func standBack(_ isBehind: Bool = true) {
-        if !hasEnded { Self.stand(pid, isBehind) }
+        if !hasEnded { clinux_stand(pid, isBehind ? Self.last : 0) }
     }
 
     /// Has all that lives in its pid namespace get the processors last. To be said before `kill` of much memory, which it takes
     /// the kernel a tenth of a second a GiB to give back, in the time of who dies.
     public func allStandBack() {
-        for pid in hostPids() { Self.stand(pid, true) }
+        for pid in hostPids() { clinux_stand(pid, Self.last) }
     }
 
-    private static func stand(_ pid: Int32, _ isBehind: Bool) {
-        let nice: Int32 = isBehind ? 19 : 0
-        setpriority(PRIO_PROCESS, id_t(pid), nice)
-        // Sessions share the processors among them whatever their processes' nice values are (sched(7), autogroup).
-        guard let group = try? Descriptor.open("/proc/\(pid)/autogroup", O_WRONLY) else { return }
-        try? group.writeAll(Array("\(nice)".utf8))
-    }
+    /// The nice value of who gets them last.
+    private static let last: Int32 = 19
 
     /// The host's pids of the processes in its pid namespace; itself first.
     func hostPids() -> [Int32] {

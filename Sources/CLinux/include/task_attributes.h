@@ -15,4 +15,8 @@ int clinux_get_io_priority(pid_t thread);
 /// ioprio_set(2).
 int clinux_set_io_priority(pid_t thread, int priority);
 
+/// How a process shares the processors with others: nice 19 for last, 0 for as everybody. Sessions share them among one another
+/// whatever their processes' nice values are (sched(7), autogroup), so its session gets the same.
+void clinux_stand(pid_t pid, int nice);
+
 #endif
