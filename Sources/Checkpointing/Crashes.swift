@@ -12,7 +12,9 @@ extension CheckpointManager {
         let isNew = sandbox.with { !$0.isDebugged && $0.crashing.insert(crash.pid).inserted }
         guard isNew else { return }
         defer { sandbox.with { _ = $0.crashing.remove(crash.pid) } }
-        if !isSaved(crash, of: sandbox) {
+        // Where it is being restored, to what is known when that is over.
+        let wasSaved = (try? sandbox.exclusively { isSaved(crash, of: sandbox) }) ?? true
+        if !wasSaved {
             do throws(ErrorMessage) {
                 let request = SaveRequest(tag: crashTag(crash, of: sandbox), message: crash.sentence)
                 let info = try save(sandbox.name, request, crash: crash, cancelled: .never)

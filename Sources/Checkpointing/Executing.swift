@@ -14,7 +14,14 @@ extension CheckpointManager {
         let input = try Self.stdin(of: request)
         let limit = min(request.maxOutput ?? .max, ExecRequest.bufferedOutput)
         let watch = OOMWatch(try find(name))
-        let running = try start(name, request, stdin: !input.isEmpty, announced: false)
+        let began = monotonicNanoseconds()
+        let direct = try callDirectly(name, request)
+        let running: any FollowedCommand
+        if let direct {
+            running = direct
+        } else {
+            running = try start(name, request, stdin: !input.isEmpty, announced: false)
+        }
         let command = LimitedCommand(running, limit: limit, watch: watch)
         if !input.isEmpty {
             try command.write(offset: 0, input)
@@ -33,6 +40,7 @@ extension CheckpointManager {
             case .exited(let result):
                 // Who gave an id may ask for the exit once more; PID 1 keeps it for a while.
                 if request.id == nil { running.forget() }
+                if direct == nil { noteCall(name, request, since: began) }
                 return output.put(into: result)
             case .failed(let error):
                 throw error
@@ -44,6 +52,45 @@ extension CheckpointManager {
                 }
             }
         }
+    }
+
+    /// Whether the server may make a call itself: in a session, and by nobody to be asked for once more.
+    private static func isPlainCall(_ request: ExecRequest) -> Bool {
+        request.session != nil && request.id == nil && request.user == nil && request.tty != true
+            && request.stdin?.isEmpty != false && request.saveOnCrash != true
+    }
+
+    /// Longest text of a call that the server makes itself, in bytes.
+    private static let directText = 65536
+
+    /// A call that PID 1 need not be asked for, begun; nil for any other.
+    private func callDirectly(_ name: String, _ request: ExecRequest) throws(ErrorMessage) -> DirectCall? {
+        guard Self.isPlainCall(request), let session = request.session else { return nil }
+        let (running, isWatched) = try find(name).with { ($0.running, $0.record.spec.saveOnCrash) }
+        guard let running, !isWatched, request.timeout.map({ $0 > 0 && $0 < 1e9 }) != false else {
+            return nil
+        }
+        do throws(CommandError) {
+            let words = try Self.arguments(of: request, pid: running.process.pid)
+            guard let text = words.first, text.utf8.count <= Self.directText, !text.utf8.contains(0) else {
+                return nil
+            }
+            return running.channel.callDirectly(
+                text, in: session, id: Self.madeUpID(),
+                timeoutMilliseconds: Self.milliseconds(request.timeout),
+                pid: running.process.pid)
+        } catch { return nil }
+    }
+
+    /// Notes that PID 1 made a call which the server might have made.
+    private func noteCall(_ name: String, _ request: ExecRequest, since began: UInt64) {
+        guard Self.isPlainCall(request), let session = request.session else { return }
+        let running = try? find(name).with { $0.running }
+        running?.channel.noteCall(in: session, took: monotonicNanoseconds() - began)
+    }
+
+    private static func milliseconds(_ seconds: Double?) -> UInt64? {
+        seconds.map { UInt64(max($0 * 1000, 1)) }
     }
 
     /// Ends a session's call that nobody waits for any more; its bash goes on.
@@ -114,7 +161,7 @@ extension CheckpointManager {
             id: request.id ?? madeUpID(), arguments: try arguments(of: request, pid: pid))
         spec.user = user
         spec.session = request.session
-        spec.timeoutMilliseconds = request.timeout.map { UInt64(max($0 * 1000, 1)) }
+        spec.timeoutMilliseconds = milliseconds(request.timeout)
         if request.tty == true {
             spec.terminal = CommandSpec.Terminal(rows: request.rows ?? 24, columns: request.columns ?? 80)
         }

@@ -124,6 +124,12 @@ extension CommandChannel {
     /// `pid` is the host's of PID 1. Throws `.refused` with ENOENT where there is no such session, with EBUSY where it
     /// runs a call, and with EOPNOTSUPP where its bash or PID 1 is too old.
     public func lend(_ session: String, pid: Int32, deadline: UInt64) throws(CommandError) -> LentSession {
+        giveBackOwn(session)
+        return try lendOut(session, pid: pid, deadline: deadline)
+    }
+
+    /// The same for a session that the server has not borrowed itself.
+    func lendOut(_ session: String, pid: Int32, deadline: UInt64) throws(CommandError) -> LentSession {
         let lent = try ask(
             about: session, { InitFrame.encode(CKPT_LEND, tag: $0, payload: Array(session.utf8)) },
             deadline: deadline)
@@ -149,14 +155,16 @@ extension CommandChannel {
 
     /// Takes a lent session back from who has gone; a call that still runs is ended.
     ///
-    /// With `call` the call that runs becomes one that PID 1 knows by that id. Throws `.rolledBack` where another PID 1 is
+    /// With `call` the call that runs becomes one that PID 1 knows by that id; with `commands` none runs, for bash has told
+    /// that number and waits. Throws `.rolledBack` where another PID 1 is
     /// in the place of the one that lent it.
     public func takeBack(
-        _ session: String, _ loan: LentSession, call: RunningLoan?, deadline: UInt64
+        _ session: String, _ loan: LentSession, call: RunningLoan?, commands: UInt64 = 0, deadline: UInt64
     ) throws(CommandError) {
         guard loans.end(loan.number, by: loan.lender) else { throw .rolledBack }
         var request = ckpt_take_back()
         request.loan = loan.number
+        request.commands = commands
         Self.put(session, into: &request.session)
         if let call {
             guard CommandSpec.isName(call.id) else { throw .badRequest("\(call.id) is no id") }

@@ -48,6 +48,7 @@ extension CommandChannel {
         let frames = table.with { table in
             table.doomed.formUnion(table.unsaid.map(\.id))
             table.unsaid = []
+            table.more = []
             var frames: [UInt8] = []
             var entries: [String: CommandEntry] = [:]
             for entry in listing.commands { entries[entry.id] = entry }
@@ -101,7 +102,10 @@ extension CommandChannel {
                 }
                 var next = keepHouse()
                 while !turn.isOver {
-                    if turn.isFollowersTurn, !wire.rest(ReadingTurn.courtesy) { continue }
+                    if turn.isFollowersTurn {
+                        guard wire.rest(ReadingTurn.courtesy) else { continue }
+                        next = 0  // who rang may have given it something to look after
+                    }
                     let isReadable = wire.waitReadable(socket, until: next)
                     guard turn.take(.thread) else { continue }
                     defer { turn.release() }
@@ -221,6 +225,9 @@ extension CommandChannel {
     private func keepHouse() -> UInt64? {
         let now = monotonicNanoseconds()
         var next: UInt64?
+        // Before it looks: what is left meanwhile rings.
+        looksAgain.with { $0 = .max }
+        defer { looksAgain.with { $0 = next ?? .max } }
         for command in table.with({ Array($0.byID.values) }) {
             let (since, exited) = command.state.with { state -> (UInt64?, Bool) in
                 guard case .idle(let since) = state.attention else { return (nil, false) }
@@ -236,6 +243,9 @@ extension CommandChannel {
                 wire.send(command.reattach())
             }
         }
+        let idle = own.takeOutIdle(now: now)
+        for session in idle.sessions { giveBack(session) }
+        if let look = idle.next { next = min(next ?? .max, look) }
         return next
     }
 

@@ -23,11 +23,16 @@ public final class CommandChannel: Sendable {
         var doomed: Set<String> = []
         /// Forgotten, and PID 1 is told with what it is told next.
         var unsaid: [TrackedCommand] = []
+        /// What else it is told then: that nobody follows what has ended.
+        var more: [UInt8] = []
 
         /// The frames that say so, once.
         mutating func sayForgotten() -> [UInt8] {
-            defer { unsaid.removeAll(keepingCapacity: true) }
-            return unsaid.flatMap { InitFrame.encode(CKPT_FORGET, tag: $0.tag) }
+            defer {
+                unsaid.removeAll(keepingCapacity: true)
+                more.removeAll(keepingCapacity: true)
+            }
+            return more + unsaid.flatMap { InitFrame.encode(CKPT_FORGET, tag: $0.tag) }
         }
 
         mutating func remove(_ command: TrackedCommand) {
@@ -44,6 +49,8 @@ public final class CommandChannel: Sendable {
     let wire = InitWire()
     let lists = ListRequests()
     let loans = Loans()
+    /// Those that the server has for itself.
+    let own = OwnSessions()
     /// That PID 1 speaks, as it said on the last connection.
     let version = Monitor<UInt32>(0)
     /// Whether PID 1 has a bash that nobody has asked for yet; see `prepareShell`.
@@ -52,6 +59,8 @@ public final class CommandChannel: Sendable {
     /// Who reads the connection that is up.
     let reading = Monitor<ReadingTurn?>(nil)
     let grace: UInt64
+    /// When the reader looks after what nobody follows, unless it is called before; never for `.max`.
+    let looksAgain = Monitor(UInt64.max)
     /// Who is told of what comes.
     let listener: Monitor<(log: Log?, crashed: Crashed?)>
 
@@ -82,6 +91,7 @@ public final class CommandChannel: Sendable {
         guard wire.bringUp(socket: socket.raw, first: first, before: { lists.reconnected(listing) }) else {
             throw .disconnected
         }
+        own.open()
         startReader(socket.release(), frames)
         return listing
     }
@@ -98,6 +108,7 @@ public final class CommandChannel: Sendable {
     /// Tells PID 1 all that was acknowledged and drops the connection: when this returns the sandbox holds
     /// none. Who wants to send something waits for `resume`.
     public func quiesce(deadline: UInt64) throws(CommandError) {
+        for session in own.takeOutAll() { giveBack(session) }
         let (commands, forgotten) = table.with { (Array($0.byTag.values), $0.sayForgotten()) }
         try wire.close(
             last: forgotten + commands.flatMap { $0.outstandingAcknowledgements() }, deadline: deadline)
@@ -106,6 +117,7 @@ public final class CommandChannel: Sendable {
     /// Ends all that is followed with an error and forgets everything: the sandbox is gone or rolled back.
     public func abandon(_ reason: CommandError) {
         wire.abort(reason)
+        own.close()
         loans.revoke()
         let commands = table.with {
             let all = Array($0.byTag.values)
@@ -126,6 +138,14 @@ public final class CommandChannel: Sendable {
     /// Returns when the request is on its way: a refusal comes as an event. Waits for a sandbox that is
     /// being saved.
     public func start(
+        _ spec: CommandSpec, from: (UInt64, UInt64) = (0, 0), deadline: UInt64
+    ) throws(CommandError) -> RunningCommand {
+        if let session = spec.session { giveBackOwn(session) }
+        return try startNow(spec, from: from, deadline: deadline)
+    }
+
+    /// The same where no session of the server's own has to be given back.
+    func startNow(
         _ spec: CommandSpec, from: (UInt64, UInt64) = (0, 0), deadline: UInt64
     ) throws(CommandError) -> RunningCommand {
         try spec.validate()
@@ -207,18 +227,27 @@ public final class CommandChannel: Sendable {
     // MARK: For RunningCommand
 
     func unfollow(_ command: TrackedCommand) {
-        let left = command.state.with(wake: true) {
-            guard !$0.detached else { return false }
+        let now = monotonicNanoseconds()
+        let (left, hasEnded) = command.state.with(wake: true) {
+            guard !$0.detached else { return (false, false) }
             $0.detached = true
             $0.dropEvents()
             // Who comes back says from where; until then PID 1 keeps what nobody acknowledged.
             for index in 0..<2 { $0.outputs[index].received = $0.outputs[index].acknowledged }
-            $0.attention = .idle(since: monotonicNanoseconds())
-            return true
+            $0.attention = .idle(since: now)
+            return (true, $0.exit != nil)
         }
-        guard left, table.with({ $0.byTag[command.tag] != nil }) else { return }
-        wire.send(command.outstandingAcknowledgements() + InitFrame.encode(CKPT_DETACH, tag: command.tag))
-        wire.ring()
+        guard left else { return }
+        // One that runs on is told of now, for its output has to go where nobody follows.
+        let frames = table.with { table -> [UInt8] in
+            guard table.byTag[command.tag] != nil else { return [] }
+            table.more += command.outstandingAcknowledgements()
+            table.more += InitFrame.encode(CKPT_DETACH, tag: command.tag)
+            return hasEnded && table.more.count < Self.mostUnsaid * 64 ? [] : table.sayForgotten()
+        }
+        if !frames.isEmpty { wire.send(frames) }
+        // The reader looks after it when its time of grace is over.
+        if looksAgain.with({ $0 > now + grace }) { wire.ring() }
     }
 
     /// How many exits PID 1 may keep that it could forget.
@@ -242,13 +271,12 @@ public final class CommandChannel: Sendable {
         if !frames.isEmpty { wire.send(frames) }
     }
 
-    /// Forgets the exits that nobody has asked for the longest when PID 1's table is filling up.
-    ///
-    /// As many as are too many: of callers that come at once several may choose the same, and one for each call would
-    /// let the table fill up little by little.
-    private func makeRoom() {
-        let enough = Int(CKPT_INIT_COMMANDS) * 3 / 4
+    /// Forgets the exits that nobody has asked for the longest when PID 1's table is filling up: a quarter of what it holds,
+    /// for one with each call would cost each call.
+    func makeRoom() {
+        let (enough, left) = (Int(CKPT_INIT_COMMANDS) * 3 / 4, Int(CKPT_INIT_COMMANDS) / 2)
         let commands = table.with { $0.byID.count < enough ? [] : Array($0.byID.values) }
+        guard !commands.isEmpty else { return }
         var idle: [(command: TrackedCommand, since: UInt64, ended: UInt64)] = []
         for command in commands {
             let (attention, ended) = command.state.with { ($0.exit != nil ? $0.attention : nil, $0.ended) }
@@ -257,7 +285,7 @@ public final class CommandChannel: Sendable {
         }
         // Those that another server left have been idle for equally long; it may have been about to tell the last ones.
         idle.sort { ($0.since, $0.ended) < ($1.since, $1.ended) }
-        for one in idle.prefix(max(0, commands.count - enough + 1)) { reattachAndForget(one.command) }
+        for one in idle.prefix(commands.count - left) { reattachAndForget(one.command) }
     }
 
     func reattachAndForget(_ command: TrackedCommand) {

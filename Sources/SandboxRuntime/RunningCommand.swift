@@ -6,7 +6,7 @@ public import Messages
 /// One command of a sandbox and the one who follows it.
 ///
 /// Dropping it stops following, as `detach` does: the command runs on.
-public final class RunningCommand: AttachedCommand {
+public final class RunningCommand: FollowedCommand {
     private let command: TrackedCommand
     private let channel: CommandChannel
 

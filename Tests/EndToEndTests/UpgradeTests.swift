@@ -245,7 +245,7 @@ import Testing
             #expect(info.state == .running && info.pid == pid && info.processes > 1, "\(info)")
             #expect(info.reason?.contains("version 9 of the protocol") == true, "\(info)")
             for words in [["exec", "box", "true"], ["save", "box"], ["pause", "box"]] {
-                expectRefusal(try ckpt.call(words), names: ["box", "runs on", "version 9", "1 to 3"])
+                expectRefusal(try ckpt.call(words), names: ["box", "runs on", "version 9", "1 to 4"])
             }
             #expect(Leftovers.isAlive(pid))
             // A server that understands it finds it as it was.

@@ -69,7 +69,14 @@ func inSandbox(
 ) throws {
     let before = try Descriptor.open("/proc/thread-self/ns/mnt", O_RDONLY)
     try retrying("unshare") { unshare(CLONE_NEWNS) }
-    defer { precondition(setns(before.raw, CLONE_NEWNS) == 0, "the test's thread cannot go back") }
+    defer {
+        // A thread of ours that is about to end shares this one's root and directory until then (setns(2), EINVAL).
+        let end = soon()
+        while setns(before.raw, CLONE_NEWNS) != 0 {
+            precondition(errno == EINVAL && monotonicNanoseconds() < end, "the test's thread cannot go back")
+            usleep(1000)
+        }
+    }
     try shell("mount --make-rprivate / && mount -t tmpfs tmpfs /run")
     let box = try CommandBox(grace: grace, walls: SandboxWalls(spec))
     defer { box.end() }
@@ -226,7 +233,7 @@ struct Finished {
     var code: Int32 { result.exitCode }
 }
 
-extension RunningCommand {
+extension AttachedCommand {
     /// Reads it to its end, acknowledging everything.
     func finish() throws -> Finished {
         var out: [UInt8] = []

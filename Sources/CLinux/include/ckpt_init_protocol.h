@@ -11,11 +11,13 @@
 enum {
     /// Said in HELLO. A restored sandbox brings the PID 1 it was saved with, and one that outlived an upgrade of the
     /// server the one it was started with, so the server must read it.
-    CKPT_INIT_VERSION = 3,
+    CKPT_INIT_VERSION = 4,
     /// The first version that knows LEND.
     CKPT_INIT_LENDS = 2,
     /// The first version that knows PREPARE and UNPREPARE.
     CKPT_INIT_PREPARES = 3,
+    /// The first version that believes who gives a session back that no call runs in it.
+    CKPT_INIT_BELIEVES = 4,
     /// The oldest version that a server of this one still speaks. What a newer PID 1 can do beyond the server it tells
     /// in HELLO: the oldest server's version that it still serves.
     CKPT_INIT_OLDEST = 1,
@@ -238,7 +240,8 @@ struct ckpt_take_back {
     /// Of the call that runs, which becomes one of ours; empty for none. Its output up to here is with the borrower.
     char id[CKPT_INIT_NAME + 1];
     uint64_t loan;
-    /// The number that its end tells.
+    /// The number that its end tells. Without a call the one that the last call's end told, where bash waits for the next;
+    /// 0 where that is not known.
     uint64_t commands;
     /// How long it has run, and how long it still may; UINT64_MAX for as long as it takes.
     uint64_t elapsed_ns, remaining_ns;

@@ -1,0 +1,135 @@
+import Glibc
+
+/// A bash whose calls are made by who has the ends of its pipes (docs/lending.md); for one thread at a time.
+///
+/// The descriptors are open for as long as whoever made this says.
+public struct LentShell {
+    /// Bash's input, where it tells that it is back, what it prints, and the file that a call's text lies in.
+    public let input, control, output, error, text: Int32
+    /// What has bash read the file.
+    private let line: [UInt8]
+    /// How many commands bash was given so far, a call that runs not counted.
+    public private(set) var commands: UInt64
+    /// What the call printed that began last, as far as it has been read.
+    public private(set) var stdout: [UInt8] = []
+    public private(set) var stderr: [UInt8] = []
+    /// Of the control pipe, what is no whole line yet.
+    private var partOfLine: [UInt8] = []
+
+    /// With the five in the order in which they are lent.
+    public init(_ descriptors: [Int32], line: String, commands: UInt64) {
+        precondition(descriptors.count == 5, "five descriptors are lent")
+        (input, control, output) = (descriptors[0], descriptors[1], descriptors[2])
+        (error, text) = (descriptors[3], descriptors[4])
+        self.line = Array(line.utf8)
+        self.commands = commands
+    }
+
+    /// Has bash begin a call; false where the session was taken back. Where it throws no call runs.
+    public mutating func begin(_ shell: some Collection<UInt8>) throws(SystemError) -> Bool {
+        guard lock(F_WRLCK) else { return false }
+        stdout = []
+        stderr = []
+        // What came between two calls is none of this one's.
+        Self.drain(output) { _ in }
+        Self.drain(error) { _ in }
+        do throws(SystemError) {
+            var status = stat()
+            try retrying("fstat") { fstat(text, &status) }
+            guard status.st_mode & S_IWUSR != 0 else {
+                end()
+                return false
+            }
+            let bytes = Array(shell)
+            let put = try retrying("pwrite") { pwrite(text, bytes, bytes.count, 0) }
+            guard put == bytes.count else { throw SystemError(call: "pwrite", code: ENOSPC) }
+            if bytes.count < status.st_size {
+                try retrying("ftruncate") { ftruncate(text, off_t(bytes.count)) }
+            }
+            try retrying("write") { write(input, line, line.count) }
+        } catch {
+            end()
+            throw error
+        }
+        return true
+    }
+
+    /// Waits until bash is back from a call that began, and reads what it prints; its status (0 to 255).
+    ///
+    /// nil when `deadline` (CLOCK_MONOTONIC, nanoseconds) passes first, more than `most` bytes are there, or bash has ended.
+    public mutating func awaitEnd(until deadline: UInt64, most: Int = .max) throws(SystemError) -> Int32? {
+        // Most calls end before that with one line, and what was printed before bash came back is there when that is read.
+        if lookOut(for: control), let status = try readControl() {
+            readOutputs()
+            return status
+        }
+        while true {
+            let now = monotonicNanoseconds()
+            var polled = [control, output, error].map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
+            let milliseconds = now < deadline ? Int32(clamping: (deadline - now - 1) / 1_000_000 + 1) : 0
+            let ready = poll(&polled, 3, milliseconds)
+            if ready < 0, errno != EINTR { throw .last("poll") }
+            let status = polled[0].revents == 0 ? nil : try readControl()
+            if ready > 0 { readOutputs() }
+            if let status { return status }
+            if ready == 0 || polled[0].revents & Int16(POLLHUP) != 0 || stdout.count + stderr.count > most {
+                return nil
+            }
+        }
+    }
+
+    /// Ends a call, or what is left of it goes on without whoever made it.
+    public func end() { _ = lock(F_UNLCK) }
+
+    private mutating func readOutputs() {
+        Self.drain(output) { stdout += $0 }
+        Self.drain(error) { stderr += $0 }
+    }
+
+    /// The status that a line tells, where it tells of a call that began after the last one; others are traces.
+    private mutating func readControl() throws(SystemError) -> Int32? {
+        var status: Int32?
+        Self.drain(control) { partOfLine += $0 }
+        while let end = partOfLine.firstIndex(of: UInt8(ascii: "\n")) {
+            let words = partOfLine[..<end].split(
+                separator: UInt8(ascii: " "), omittingEmptySubsequences: false)
+            if words.count == 2, let told = Self.number(words[0]), let number = Self.number(words[1]),
+                number > commands
+            {
+                commands = number
+                status = Int32(clamping: told)
+            }
+            partOfLine.removeFirst(end + 1)
+        }
+        return status
+    }
+
+    private static func number(_ digits: ArraySlice<UInt8>) -> UInt64? {
+        guard (1...19).contains(digits.count) else { return nil }
+        return digits.reduce(0) { value, digit in
+            guard let value, (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(digit) else { return nil }
+            return 10 * value + UInt64(digit - UInt8(ascii: "0"))
+        }
+    }
+
+    /// Reads all that a pipe holds.
+    private static func drain(_ pipe: Int32, _ take: (UnsafeRawBufferPointer) -> Void) {
+        withUnsafeTemporaryAllocation(byteCount: 4096, alignment: 16) { buffer in
+            while true {
+                let got = read(pipe, buffer.baseAddress, buffer.count)
+                if got < 0, errno == EINTR { continue }
+                guard got > 0 else { return }
+                take(UnsafeRawBufferPointer(rebasing: buffer[..<got]))
+                if got < buffer.count { return }
+            }
+        }
+    }
+
+    /// Whether the lock on the text could be taken, or given up: while a call runs, it is ours.
+    private func lock(_ kind: Int32) -> Bool {
+        var lock = flock()
+        lock.l_type = Int16(kind)
+        let operation: Int32 = 37  // F_OFD_SETLK
+        return fcntl(text, operation, &lock) == 0
+    }
+}
