@@ -19,8 +19,6 @@ public final class CheckpointManager: EngineOperations {
     let bases: BaseViews
     let initProgram: InitProgram
     let registry = Monitor<[String: LiveSandbox]>([:])
-    /// When a sandbox was last asked for by its name, in nanoseconds of CLOCK_MONOTONIC.
-    let asked = Monitor<UInt64>(0)
     /// Where the kernel limits and counts what sandboxes use.
     let control: ControlGroups
     let gate = Monitor(DeletionGate())
@@ -134,7 +132,7 @@ public final class CheckpointManager: EngineOperations {
 
     /// The sandbox of that name.
     func find(_ name: String) throws(ErrorMessage) -> LiveSandbox {
-        asked.with { $0 = monotonicNanoseconds() }
+        store.asked.with { $0 = monotonicNanoseconds() }
         guard let sandbox = registry.with({ $0[name] }) else { throw .unknownSandbox(name) }
         return sandbox
     }
@@ -282,8 +280,8 @@ public final class CheckpointManager: EngineOperations {
     }
 
     /// Takes files out of the way at once and removes them behind the caller's back.
-    func discard(_ path: String) {
-        do throws(SnapshotTreeError) { try store.discard(path) } catch {
+    func discard(_ path: String, holding held: HeldNamespaces? = nil) {
+        do throws(SnapshotTreeError) { try store.discard(path, holding: held) } catch {
             report("\(path) could not be removed: \(error.message.description)")
         }
     }

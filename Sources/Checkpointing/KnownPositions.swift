@@ -41,13 +41,16 @@ struct KnownPositions {
 }
 
 extension CheckpointManager {
+    /// How long who has just saved or restored has the processors for what comes next, in nanoseconds.
+    private static let courtesy: UInt64 = 5_000_000
+
     /// Reads of a snapshot what the next save of a sandbox that has just come to stand on it wants.
     ///
     /// Not its memory: that would be mapped for long, and a disk that fails meanwhile would end the server.
     func readAhead(_ sandbox: LiveSandbox, _ snapshot: String) {
         known.with { $0.noteSaved(snapshot) }
         let path = store.processPath(snapshot)
-        let work = Meanwhile { () throws(Never) in KnownPosition(readingFrom: path) }
+        let work = Meanwhile(after: Self.courtesy) { () throws(Never) in KnownPosition(readingFrom: path) }
         positions.with { $0.keep((sandbox.name, snapshot, work)) }
     }
 }

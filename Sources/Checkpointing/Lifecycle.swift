@@ -141,10 +141,9 @@ extension CheckpointManager {
         if wasGone { return nil }
         sandbox.endStranger()
         closeWayOut(of: sandbox)
-        var mounts: HeldMounts?
+        var held: HeldNamespaces?
         if let running {
-            // What it has of the host is not to be busy any more when this returns.
-            if sandbox.record.spec.volumes.isEmpty { mounts = try? HeldMounts(of: running.process) }
+            held = HeldNamespaces(of: running.process, sandbox.record.spec)
             if running.isLarge { running.process.allStandBack() }
             running.kill()
             running.channel.abandon(.disconnected)
@@ -152,7 +151,7 @@ extension CheckpointManager {
             running.filling?.end()
             running.groups.remove()
         }
-        do throws(SnapshotTreeError) { try store.discard(sandbox.directory, holding: mounts) } catch {
+        do throws(SnapshotTreeError) { try store.discard(sandbox.directory, holding: held) } catch {
             let failure = error.message
             sandbox.with { $0.isGone = false }
             note(sandbox) { record in
@@ -164,13 +163,6 @@ extension CheckpointManager {
         }
         forget(sandbox)
         return nil
-    }
-
-    /// Keeps a sandbox's mounts: whoever waits for its end has the processors before they are taken down.
-    private final class HeldMounts: Sendable {
-        private let namespace: Descriptor
-
-        init(of process: SandboxProcess) throws(SystemError) { namespace = try process.mountNamespace() }
     }
 
     /// Removes a sandbox; a running one only by `force`. Its snapshots stay.

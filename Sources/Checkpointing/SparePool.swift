@@ -167,7 +167,7 @@ extension CheckpointManager {
         let began = monotonicNanoseconds()
         usleep(20_000)
         while monotonicNanoseconds() - began < SparePool.patience,
-            asked.with({ $0 }) + SparePool.quiet > monotonicNanoseconds(),
+            store.asked.with({ $0 }) + SparePool.quiet > monotonicNanoseconds(),
             spares.with({ !$0.isClosed && $0.ready.count > SparePool.size / 2 })
         { usleep(5_000) }
     }

@@ -162,7 +162,7 @@ extension CheckpointManager {
             throw error
         }
         if let old = before.0 {
-            end(old, behind: old.isLarge || filling != nil)
+            end(old, of: before.1.spec, behind: old.isLarge || filling != nil)
         } else {
             removeOldRoots(of: sandbox)
         }
@@ -224,19 +224,20 @@ extension CheckpointManager {
 
     /// Ends every process of an incarnation, and removes its writable layer in the background; all of it `behind` others
     /// where there is much memory.
-    func end(_ running: LiveSandbox.Running, behind: Bool = false) {
+    func end(_ running: LiveSandbox.Running, of spec: SandboxSpec, behind: Bool = false) {
         if behind { running.process.allStandBack() }
+        let held = HeldNamespaces(of: running.process, spec)
         running.kill()
         startThread {
             _ = running.process.ended(within: -1)
             running.filling?.end()
             running.groups.remove()
-            self.removeRoot(running.root)
+            self.removeRoot(running.root, holding: held)
         }
     }
 
-    func removeRoot(_ root: RootFilesystem) {
-        for path in [root.upper, root.work] where Files.exists(path) { discard(path) }
+    func removeRoot(_ root: RootFilesystem, holding held: HeldNamespaces? = nil) {
+        for path in [root.upper, root.work] where Files.exists(path) { discard(path, holding: held) }
     }
 
     /// Removes what earlier incarnations left: one that was stopped or dead, or a server that was killed in between.

@@ -22,8 +22,11 @@ struct Removals {
     fileprivate static let mostWorkers = 2
     /// How much less of a processor they get than who is waited for (setpriority(2)).
     fileprivate static let niceness: Int32 = 10
-    /// How long who wanted something removed has the processors and the disk first, in microseconds.
-    fileprivate static let respite: UInt32 = 30_000
+    /// How long who wanted something removed has the processors and the disk first, in microseconds, and for how long nobody
+    /// is to have asked for anything, in nanoseconds.
+    fileprivate static let (respite, quiet): (UInt32, UInt64) = (10_000, 20_000_000)
+    /// At most so long, in nanoseconds, and not where so many directories wait.
+    fileprivate static let (mostRespite, many): (UInt64, Int) = (500_000_000, 8)
     /// How long the store's end waits for what is left, in nanoseconds.
     static let patience: UInt64 = 2_000_000_000
 }
@@ -84,7 +87,7 @@ extension SnapshotTree {
     private func removeWhatWaits() {
         // Of this thread alone: the kernel has it by thread.
         setpriority(PRIO_PROCESS, 0, Removals.niceness)
-        usleep(Removals.respite)
+        standBack()
         while var item = nextToRemove() {
             item.holding = nil
             do throws(SystemError) { try remove(item) } catch {
@@ -93,6 +96,20 @@ extension SnapshotTree {
                 }
             }
             live.end(item.name)
+            if removals.with({ !$0.waiting.isEmpty }) { standBack() }
+        }
+    }
+
+    /// Lets whoever asks for anything have the processors and the disk.
+    private func standBack() {
+        let end = monotonicNanoseconds() + Removals.mostRespite
+        var isInTheWay = true
+        while isInTheWay {
+            usleep(Removals.respite)
+            let now = monotonicNanoseconds()
+            isInTheWay =
+                now < end && asked.with { $0 + Removals.quiet > now }
+                && removals.with { !$0.isOver && $0.waiting.count < Removals.many }
         }
     }
 

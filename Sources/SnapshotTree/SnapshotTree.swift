@@ -1,6 +1,6 @@
 import Digests
 import Glibc
-import LinuxSystem
+public import LinuxSystem
 public import Messages
 
 /// All snapshots of one store: their parent links, tags, layers and process images.
@@ -21,6 +21,8 @@ public final class SnapshotTree: Sendable {
     /// Process images that were found whole, and what the kernel said of their files then.
     let wholeProcesses = Monitor<[String: Digest]>([:])
     let removals = Monitor(Removals())
+    /// When somebody was last seen to ask for something, in nanoseconds of CLOCK_MONOTONIC: what can wait stands back then.
+    public let asked = Monitor<UInt64>(0)
     let compaction = Monitor(Compaction())
     /// Held by the one thread that merges layers.
     let merging = Monitor(())
