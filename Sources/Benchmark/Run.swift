@@ -1,3 +1,4 @@
+import Glibc
 import LinuxSystem
 import Messages
 
@@ -21,6 +22,9 @@ final class Run {
     private let deadline: UInt64?
     /// CRIU by hand, once it is needed.
     private var handDriven: HandDrivenCriu?
+
+    /// How long is waited for the server's rest, in nanoseconds; not at all once that was in vain.
+    private var patience: UInt64 = 1_000_000_000
 
     /// Milliseconds of the product's operations and of the floors', by name.
     var samples = Samples()
@@ -47,6 +51,22 @@ final class Run {
     }
 
     var connection: TightConnection { stage.connection }
+
+    /// Waits until the server has made as many sandboxes in advance as it keeps and has nothing left to clear away: floors are
+    /// not to be measured beside that.
+    func awaitRest() throws(ErrorMessage) {
+        let until = monotonicNanoseconds() + patience
+        while monotonicNanoseconds() < until {
+            try connection.exchange(TightConnection.request("GET", "/metrics"))
+            if connection.answerHas("\nckpt_spare_sandboxes 4\n"),
+                connection.answerHas("\nckpt_removals_left 0\n")
+            {
+                return
+            }
+            usleep(10_000)
+        }
+        patience = 0
+    }
 
     /// CRIU by hand; the first call makes this thread's mount namespace one of its own.
     func criu() throws(ErrorMessage) -> HandDrivenCriu {

@@ -22,28 +22,14 @@ struct StartPart {
         // Once for nothing: caches fill, and the server makes its first spares.
         try product(measured: false)
         let pace = Pace(pace.least, pace.most, seconds: pace.seconds, passes: run.passes)
-        var (done, patience) = (0, Self.patience)
+        var done = 0
         while pace.goesOn(after: done) {
-            if try !serverRests(within: patience) { patience = 0 }
+            try run.awaitRest()
             try floor()
             if run.wants("create") { try product(measured: true) }
             if run.wants("session-hops") { try hops() }
             done += 1
         }
-    }
-
-    /// How long is waited until the server has made as many sandboxes in advance as it keeps, in nanoseconds: floors are not to
-    /// be measured beside that.
-    private static let patience: UInt64 = 500_000_000
-
-    private func serverRests(within patience: UInt64) throws(ErrorMessage) -> Bool {
-        let until = monotonicNanoseconds() + patience
-        while monotonicNanoseconds() < until {
-            try run.connection.exchange(TightConnection.request("GET", "/metrics"))
-            if run.connection.answerHas("\nckpt_spare_sandboxes 4\n") { return true }
-            usleep(10_000)
-        }
-        return false
     }
 
     private func product(measured: Bool) throws(ErrorMessage) {

@@ -42,6 +42,7 @@ struct WorkloadPart {
         let pace = Pace(pace.least, pace.most, seconds: pace.seconds, passes: run.passes)
         var done = 0
         while pace.goesOn(after: done) {
+            if floor != nil { try run.awaitRest() }
             try floor?.pass()
             try commands(subject)
             try saves(subject, first.id)

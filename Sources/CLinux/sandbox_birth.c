@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -69,12 +70,13 @@ ALONE static long make_writable(const char *path) {
     return ask(SYS_mount_setattr, AT_FDCWD, (long)path, 0, (long)&change, sizeof change);
 }
 
-ALONE static long attach(const struct clinux_sandbox *sandbox) {
-    for (int i = 0; i < sandbox->mounts; i++) {
+ALONE static long attach(const struct birth *birth) {
+    const struct clinux_sandbox *sandbox = birth->sandbox;
+    for (int i = 0, next = 0; i < sandbox->mounts; i++) {
         const char *target = i ? sandbox->mount_paths[i] : sandbox->staging;
         long code = sandbox->mount_fds[i] < 0
                         ? make_writable(target)
-                        : ask(SYS_move_mount, sandbox->mount_fds[i], (long)"", AT_FDCWD, (long)target,
+                        : ask(SYS_move_mount, birth->mount_fds[next++], (long)"", AT_FDCWD, (long)target,
                               MOVE_MOUNT_F_EMPTY_PATH);
         if (code >= 0 && i == 0) code = ask(SYS_chdir, (long)target, 0, 0, 0, 0);
         if (code < 0) return code;
@@ -102,10 +104,35 @@ ALONE static long bind_all(const struct clinux_sandbox *sandbox) {
     return 0;
 }
 
-ALONE static long await_go(int go) {
-    char byte;
-    long got = ask(SYS_read, go, (long)&byte, 1, 0, 0);
-    return got == 1 ? 0 : got < 0 ? got : -EPIPE;
+/// Waits until it may go on, and takes the mounts, which were opened while it was made.
+ALONE static long await_go(const struct birth *birth) {
+    union {
+        struct cmsghdr head;
+        char room[CMSG_SPACE(BIRTH_MOUNTS * sizeof(int))];
+    } control;
+    // volatile: no copy is to become a call of the C library's.
+    volatile int *taken = birth->mount_fds;
+    for (char byte = BIRTH_MORE; byte != BIRTH_BEGIN;) {
+        struct iovec part;
+        struct msghdr message;
+        part.iov_base = &byte;
+        part.iov_len = 1;
+        message.msg_name = 0;
+        message.msg_namelen = 0;
+        message.msg_iov = &part;
+        message.msg_iovlen = 1;
+        message.msg_control = &control;
+        message.msg_controllen = sizeof control;
+        message.msg_flags = 0;
+        long got = ask(SYS_recvmsg, birth->go[0], (long)&message, MSG_CMSG_CLOEXEC, 0, 0);
+        if (got != 1) return got < 0 ? got : -EPIPE;
+        if (message.msg_flags & MSG_CTRUNC) return -EMFILE;
+        if (message.msg_controllen < sizeof control.head) continue;
+        const volatile int *numbers = (const volatile int *)CMSG_DATA(&control.head);
+        size_t count = (control.head.cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        for (size_t i = 0; i < count; i++) *taken++ = numbers[i];
+    }
+    return 0;
 }
 
 /// Leaves in `step` how far it came.
@@ -115,13 +142,13 @@ ALONE static long enter(const struct birth *birth, int *step) {
 #define STEP(which, call) \
     *step = which;        \
     if ((code = (call)) < 0) return code
-    STEP(BIRTH_GO, await_go(birth->go[0]));
+    STEP(BIRTH_GO, await_go(birth));
     // Once the parent has moved us: the namespace's root is where its first member is when it is made.
     STEP(BIRTH_CGROUP, ask(SYS_unshare, CLONE_NEWCGROUP, 0, 0, 0, 0));
     STEP(BIRTH_GROUPS, ask(SYS_setgroups, 0, 0, 0, 0, 0));
     STEP(BIRTH_PRIVATE, ask(SYS_mount, 0, (long)"/", 0, MS_REC | MS_PRIVATE, 0));
     // Attached here, and not inherited: an inherited mount is locked, and pivot_root refuses a locked one.
-    STEP(BIRTH_ATTACH, attach(sandbox));
+    STEP(BIRTH_ATTACH, attach(birth));
     // While the host's is still in this namespace: in a user namespace the kernel mounts proc only where an
     // unobscured one is visible already (fs/namespace.c, mount_too_revealing).
     STEP(BIRTH_PROC,

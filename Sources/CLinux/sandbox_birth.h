@@ -9,12 +9,17 @@
 /// What the child needs, made before it is born.
 struct birth {
     const struct clinux_sandbox *sandbox;
-    /// A byte comes when its ids are mapped and it is in its cgroups.
+    /// A socket pair: when its ids are mapped and it is in its cgroups the mounts come, some with each byte, and BIRTH_BEGIN
+    /// with the last.
     int go[2];
+    /// Room for their numbers in the child.
+    int *mount_fds;
     int report_fd;
     /// Of what its clocks are to show.
     long clocks_length;
 };
+
+enum { BIRTH_MORE = 'm', BIRTH_BEGIN = 'g', BIRTH_MOUNTS = 64 };
 
 /// What the child writes on the report pipe when a step fails; execve closes the pipe instead.
 struct birth_report {

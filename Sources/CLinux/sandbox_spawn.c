@@ -9,7 +9,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -28,7 +30,7 @@ static const uint64_t namespaces =
 enum { STACK = 1 << 14 };
 
 static const char *const steps[] = {
-    [BIRTH_GO] = "wait for the id map",
+    [BIRTH_GO] = "wait for the id map and the mounts",
     [BIRTH_CGROUP] = "unshare the cgroup namespace",
     [BIRTH_GROUPS] = "setgroups",
     [BIRTH_PRIVATE] = "mount --make-rprivate /",
@@ -68,6 +70,41 @@ static int join_cgroups(const struct clinux_sandbox *sandbox, pid_t pid) {
     return 0;
 }
 
+/// Sends a byte, and so many descriptors with it.
+static int send_descriptors(int socket, char byte, const int *numbers, size_t count) {
+    union {
+        struct cmsghdr head;
+        char room[CMSG_SPACE(BIRTH_MOUNTS * sizeof(int))];
+    } control;
+    memset(&control, 0, sizeof control);
+    struct iovec part = {.iov_base = &byte, .iov_len = 1};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+    if (count) {
+        message.msg_control = &control;
+        message.msg_controllen = CMSG_SPACE(count * sizeof(int));
+        control.head = (struct cmsghdr){
+            .cmsg_len = CMSG_LEN(count * sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
+        memcpy(CMSG_DATA(&control.head), numbers, count * sizeof(int));
+    }
+    ssize_t sent;
+    do sent = sendmsg(socket, &message, MSG_NOSIGNAL);
+    while (sent < 0 && errno == EINTR);
+    return sent == 1 ? 0 : -1;
+}
+
+static int send_mounts(const struct clinux_sandbox *sandbox, int go) {
+    int numbers[BIRTH_MOUNTS];
+    size_t count = 0;
+    for (int i = 0; i < sandbox->mounts; i++) {
+        if (sandbox->mount_fds[i] < 0) continue;
+        numbers[count++] = sandbox->mount_fds[i];
+        if (count < BIRTH_MOUNTS) continue;
+        if (send_descriptors(go, BIRTH_MORE, numbers, count)) return -1;
+        count = 0;
+    }
+    return send_descriptors(go, BIRTH_BEGIN, numbers, count);
+}
+
 // Lets the child go once it is in its cgroups and its ids are mapped, and waits until it has executed init or failed.
 static int release(const struct clinux_sandbox *sandbox, pid_t pid, int go, int report_fd,
                    struct clinux_spawn_failure *failure) {
@@ -75,7 +112,9 @@ static int release(const struct clinux_sandbox *sandbox, pid_t pid, int go, int 
     if (join_cgroups(sandbox, pid)) return fail(failure, "join the sandbox's cgroups", errno);
     if (write_proc(pid, "uid_map", identity)) return fail(failure, "write uid_map", errno);
     if (write_proc(pid, "gid_map", identity)) return fail(failure, "write gid_map", errno);
-    if (write(go, "g", 1) != 1) return fail(failure, "release the child", errno);
+    int code = sandbox->fill_mounts(sandbox->context);
+    if (code) return fail(failure, "open the mounts of the root", code);
+    if (send_mounts(sandbox, go)) return fail(failure, "release the child", errno);
     struct birth_report report;
     ssize_t n;
     clinux_look_out(report_fd, CLINUX_EAGERNESS);
@@ -91,9 +130,11 @@ pid_t clinux_spawn_sandbox(const struct clinux_sandbox *sandbox, int *pidfd, str
     struct birth birth = {.sandbox = sandbox, .clocks_length = sandbox->clocks ? (long)strlen(sandbox->clocks) : 0};
     // The child's until it has memory of its own or is no more, for which we wait here.
     char stack[STACK] __attribute__((aligned(16)));
-    if (pipe2(birth.go, O_CLOEXEC)) return fail(failure, "pipe2", errno);
-    if (pipe2(report, O_CLOEXEC)) {
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, birth.go)) return fail(failure, "socketpair", errno);
+    birth.mount_fds = calloc((size_t)sandbox->mounts + 1, sizeof *birth.mount_fds);
+    if (!birth.mount_fds || pipe2(report, O_CLOEXEC)) {
         int code = errno;
+        free(birth.mount_fds);
         close(birth.go[0]);
         close(birth.go[1]);
         return fail(failure, "pipe2", code);
@@ -127,5 +168,6 @@ pid_t clinux_spawn_sandbox(const struct clinux_sandbox *sandbox, int *pidfd, str
         while (waitpid(pid, 0, 0) < 0 && errno == EINTR) {}
         close(*pidfd);
     }
+    free(birth.mount_fds);
     return result < 0 ? -1 : pid;
 }

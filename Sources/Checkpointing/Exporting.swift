@@ -60,6 +60,7 @@ extension CheckpointManager {
             }
         }
         known.with { plans in found.imported.forEach { plans.forget($0) } }
+        positions.with { positions in found.imported.forEach { positions.forget($0) } }
         var warnings = found.takenTags.map { "the tag \($0) is taken here, and was left out" }
         for id in found.imported { warnings += try misfits(of: try resolve(id), from: found.system) }
         return ImportResult(

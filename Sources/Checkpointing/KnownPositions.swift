@@ -16,28 +16,30 @@ struct KnownPosition: Sendable {
     }
 }
 
-/// What was read of the snapshots that some sandboxes stand on, right after they were saved or restored, for their next saves.
+/// What was read of some snapshots, right after they were saved or restored, for the next saves of what stands on them.
 struct KnownPositions {
     /// So many are kept, of some 50 kB each.
     static let most = 64
 
-    typealias Reading = (sandbox: String, position: String, work: Meanwhile<KnownPosition, Never>)
-    private var readings: [Reading] = []
+    typealias Reading = Meanwhile<KnownPosition, Never>
+    private var readings: [(position: String, work: Reading)] = []
 
-    /// The one of a sandbox that stands on `position`; it is kept no longer, nor is one of another position.
-    mutating func take(_ sandbox: String, _ position: String) -> Meanwhile<KnownPosition, Never>? {
-        guard let index = readings.firstIndex(where: { $0.sandbox == sandbox }) else { return nil }
+    /// The one of a snapshot, which is the last to be forgotten then.
+    mutating func find(_ position: String) -> Reading? {
+        guard let index = readings.firstIndex(where: { $0.position == position }) else { return nil }
         let found = readings.remove(at: index)
-        return found.position == position ? found.work : nil
+        readings.append(found)
+        return found.work
     }
 
-    mutating func keep(_ reading: Reading) {
-        drop(reading.sandbox)
+    mutating func keep(_ position: String, _ work: Reading) {
+        forget(position)
         if readings.count >= Self.most { readings.removeFirst() }
-        readings.append(reading)
+        readings.append((position, work))
     }
 
-    mutating func drop(_ sandbox: String) { readings.removeAll { $0.sandbox == sandbox } }
+    /// Another one may come to have the id.
+    mutating func forget(_ position: String) { readings.removeAll { $0.position == position } }
 }
 
 extension CheckpointManager {
@@ -47,10 +49,11 @@ extension CheckpointManager {
     /// Reads of a snapshot what the next save of a sandbox that has just come to stand on it wants.
     ///
     /// Not its memory: that would be mapped for long, and a disk that fails meanwhile would end the server.
-    func readAhead(_ sandbox: LiveSandbox, _ snapshot: String) {
+    func readAhead(_ snapshot: String) {
         known.with { $0.noteSaved(snapshot) }
+        if positions.with({ $0.find(snapshot) }) != nil { return }
         let path = store.processPath(snapshot)
         let work = Meanwhile(after: Self.courtesy) { () throws(Never) in KnownPosition(readingFrom: path) }
-        positions.with { $0.keep((sandbox.name, snapshot, work)) }
+        positions.with { $0.keep(snapshot, work) }
     }
 }

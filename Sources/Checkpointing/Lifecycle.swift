@@ -119,7 +119,6 @@ extension CheckpointManager {
 
     private func forget(_ sandbox: LiveSandbox) {
         if sandbox.with({ $0.standsIn }) != nil { removeStandIn(of: sandbox) }
-        positions.with { $0.drop(sandbox.name) }
         sandbox.with { $0.isGone = true }
         registry.with { if $0[sandbox.name] === sandbox { $0[sandbox.name] = nil } }
     }

@@ -52,6 +52,10 @@ extension CheckpointManager {
             MetricFamily(
                 "ckpt_spare_sandboxes", .gauge, "Sandboxes that wait to be given a name.",
                 [MetricSample([], Double(spares))]),
+            MetricFamily(
+                "ckpt_removals_left", .gauge,
+                "Directories that nobody wants any more and that are yet to be removed.",
+                [MetricSample([], Double(store.removalsLeft))]),
         ]
     }
 

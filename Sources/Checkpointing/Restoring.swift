@@ -63,7 +63,7 @@ extension CheckpointManager {
                 pager?.standBack(false)
                 throw error
             }
-            readAhead(sandbox, snapshot.id)
+            readAhead(snapshot.id)
             timings.totalMs = milliseconds(since: start)
             var result = RestoreResult(
                 sandbox: sandbox.info(isNew: true), snapshot: snapshot.id, timings: timings)

@@ -121,7 +121,7 @@ extension CheckpointManager {
         try attempt.checkCancelled()
         let info = try publishAndStand(attempt, captured!)
         attempt.sandbox.with { $0.capture = captured }
-        readAhead(attempt.sandbox, info.id)
+        readAhead(info.id)
         if attempt.followed != nil { attempt.sandbox.with { $0.following.note(refused: false) } }
         tellSave(info, crash: attempt.crash)
         return info

@@ -46,7 +46,7 @@ extension CheckpointManager {
             try? ParentMemory(in: path)
         }
         attempt.known =
-            positions.with { $0.take(attempt.sandbox.name, parent) }?.wait()
+            positions.with { $0.find(parent) }?.wait()
             ?? KnownPosition(readingFrom: path)
     }
 

@@ -124,7 +124,6 @@ extension CheckpointManager {
             let moved = try moveChannel(of: before.0, to: process)
             let channel =
                 if let moved { moved } else if let line { line } else { try connect(sandbox, process) }
-            positions.with { $0.drop(sandbox.name) }
             sandbox.with { state in
                 state.running = LiveSandbox.Running(
                     process: process, channel: channel, root: root, groups: groups, isLarge: filling != nil,

@@ -16,8 +16,8 @@ public final class Meanwhile<Value: Sendable, Failure: Error>: Sendable {
     /// where nobody can any more by then.
     public init(after delay: UInt64, _ work: @escaping @Sendable () throws(Failure) -> Value) {
         startThread { [weak self, isWanted, outcome] in
-            isWanted.wait(until: monotonicNanoseconds() + delay) { $0 ? () : nil }
-            guard self != nil else { return }
+            let isAsked = isWanted.wait(until: monotonicNanoseconds() + delay) { $0 ? () : nil } != nil
+            guard isAsked || self != nil else { return }
             let result = Result { () throws(Failure) in try work() }
             outcome.with(wake: true) { $0 = result }
         }

@@ -104,7 +104,7 @@ extension CommandChannel {
                 while !turn.isOver {
                     if turn.isFollowersTurn {
                         guard wire.rest(ReadingTurn.courtesy) else { continue }
-                        next = 0  // who rang may have given it something to look after
+                        next = keepHouse()  // who rang may have given it something to look after
                     }
                     let isReadable = wire.waitReadable(socket, until: next)
                     guard turn.take(.thread) else { continue }

@@ -78,12 +78,8 @@ extension SandboxProcess {
         plan: borrowing Descriptor, status: borrowing Descriptor, device: Int32,
         sharesNetwork: Bool, groups: SandboxGroups
     ) throws(RuntimeError) -> Int32 {
-        // Descriptors are ~Copyable and cannot sit in an array: closed by hand.
-        var mounts: [Int32] = []
-        defer { for mount in mounts where mount >= 0 { close(mount) } }
-        try root.open(over: layers) { (mount, _) throws(SystemError) in
-            if let mount { mounts.append(mount.release()) } else { mounts.append(-1) }
-        }
+        // Beside the clone, which makes the namespaces meanwhile.
+        let mounts = OpenMounts(root, over: layers)
         let binds =
             [(source: root.view.sysfs, path: "sys")]
             + root.view.masks.map { (source: $0.source, path: $0.path) }
@@ -95,11 +91,14 @@ extension SandboxProcess {
         var pidfd: Int32 = -1
         let (planNumber, statusNumber) = (plan.raw, status.raw)
         let pid = groups.withOpenFiles { files in
-            mounts.withUnsafeBufferPointer { mounts in
+            withExtendedLifetime(mounts) {
                 files.withUnsafeBufferPointer { files in
                     var sandbox = clinux_sandbox(
-                        staging: names.base[0], mount_fds: mounts.baseAddress, mount_paths: paths.base,
-                        mounts: Int32(mounts.count), bind_sources: sources.base, bind_paths: targets.base,
+                        staging: names.base[0], mount_fds: mounts.numbers, mount_paths: paths.base,
+                        mounts: Int32(mounts.count),
+                        fill_mounts: { Unmanaged<OpenMounts>.fromOpaque($0!).takeUnretainedValue().fill() },
+                        context: Unmanaged.passUnretained(mounts).toOpaque(), bind_sources: sources.base,
+                        bind_paths: targets.base,
                         binds: Int32(binds.count), init: names.base[1], plan_fd: planNumber,
                         status_fd: statusNumber, device_fd: device,
                         clocks: clocks == nil ? nil : names.base[2],
@@ -111,6 +110,7 @@ extension SandboxProcess {
                 }
             }
         }
+        try mounts.check()
         guard pid > 0 else { throw .start(step: String(cString: failure.step), code: failure.code) }
         close(pidfd)
         return pid
@@ -145,6 +145,48 @@ extension SandboxProcess {
             try retrying("sethostname", name) { clinux_set_hostname(pid, name) }
         }
     }
+}
+
+/// The mounts of a root, attached nowhere, which a thread of its own opens.
+private final class OpenMounts {
+    /// Their descriptors, once they are filled in; -1 for what needs none.
+    let numbers: UnsafeMutablePointer<Int32>
+    let count: Int
+    private let opening: Meanwhile<[Int32], RuntimeError>
+
+    init(_ root: RootFilesystem, over layers: [String]) {
+        count = root.view.mounts.count
+        numbers = .allocate(capacity: max(count, 1))
+        numbers.initialize(repeating: -1, count: max(count, 1))
+        opening = Meanwhile { () throws(RuntimeError) in
+            // Descriptors are ~Copyable and cannot sit in an array: closed by hand.
+            var opened: [Int32] = []
+            do throws(RuntimeError) {
+                try root.open(over: layers) { (mount, _) throws(SystemError) in
+                    if let mount { opened.append(mount.release()) } else { opened.append(-1) }
+                }
+            } catch {
+                for number in opened where number >= 0 { close(number) }
+                throw error
+            }
+            return opened
+        }
+    }
+
+    deinit {
+        for number in (try? opening.wait()) ?? [] where number >= 0 { close(number) }
+        numbers.deallocate()
+    }
+
+    /// Waits for them; an errno, and `check` tells more.
+    func fill() -> Int32 {
+        guard let opened = try? opening.wait() else { return ECANCELED }
+        for (index, number) in opened.enumerated() { numbers[index] = number }
+        return 0
+    }
+
+    /// Throws why they could not be opened.
+    func check() throws(RuntimeError) { _ = try opening.wait() }
 }
 
 /// Strings for C, as long as this lives.

@@ -13,6 +13,8 @@ struct Removals {
 
     fileprivate var waiting: [Item] = []
     fileprivate var workers = 0
+    /// Those that are just being removed.
+    fileprivate var underWay = 0
     /// Whether the rest is left to the next start.
     fileprivate(set) var isOver = false
 
@@ -72,6 +74,9 @@ extension SnapshotTree {
         removeLater(left.filter { live.begin($0, layer: $0) })
     }
 
+    /// How many directories are yet to be removed.
+    public var removalsLeft: Int { removals.with { $0.waiting.count + $0.underWay } }
+
     /// Waits until everything discarded so far is removed.
     public func waitUntilRemoved() { removals.wait { $0.isIdle ? () : nil } }
 
@@ -96,7 +101,12 @@ extension SnapshotTree {
                 }
             }
             live.end(item.name)
-            if removals.with({ !$0.waiting.isEmpty }) { standBack() }
+            if removals.with({ removals in
+                removals.underWay -= 1
+                return !removals.waiting.isEmpty
+            }) {
+                standBack()
+            }
         }
     }
 
@@ -115,7 +125,10 @@ extension SnapshotTree {
 
     private func nextToRemove() -> Removals.Item? {
         removals.with(wake: true) { removals in
-            if !removals.isOver, !removals.waiting.isEmpty { return removals.waiting.removeFirst() }
+            if !removals.isOver, !removals.waiting.isEmpty {
+                removals.underWay += 1
+                return removals.waiting.removeFirst()
+            }
             removals.workers -= 1
             return nil
         }

@@ -13,6 +13,9 @@ struct clinux_sandbox {
     const int *mount_fds;
     const char *const *mount_paths;
     int mounts;
+    /// Has `mount_fds` filled, beside which the namespaces are made: called with `context` when they are; an errno.
+    int (*fill_mounts)(void *context);
+    void *context;
     /// Mounts, directories and files of the caller's namespace, and what each is bound on below the new root once
     /// /proc is there.
     const char *const *bind_sources;
