@@ -209,9 +209,12 @@ extension CommandChannel {
             throw .refused(code: EOPNOTSUPP, reason: "its PID 1 is too old to lend a session")
         }
         let tag = table.with { $0.nextTag() }
-        try wire.sendWhenUp(frame(tag), deadline: deadline) { loans.expect(tag) }
-        wire.ring()
-        guard let lent = loans.wait(tag, deadline: deadline) else { throw .noAnswer }
+        let answer = try whileRead { () throws(CommandError) in
+            try wire.sendWhenUp(frame(tag), deadline: deadline) { loans.expect(tag) }
+            wire.ring()
+            return loans.wait(tag, deadline: deadline)
+        }
+        guard let lent = answer else { throw .noAnswer }
         guard lent.code == 0 else {
             throw .refused(code: lent.code, reason: "session \(session): \(Self.reason(lent.code))")
         }

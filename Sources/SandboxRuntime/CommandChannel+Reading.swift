@@ -151,6 +151,14 @@ extension CommandChannel {
         return command.state.wait(until: deadline, body)
     }
 
+    /// Runs what waits for something that the thread reads.
+    func whileRead<Result>(_ body: () throws(CommandError) -> Result) throws(CommandError) -> Result {
+        let turn = reading.with { $0 }
+        _ = turn?.beginWaiting()
+        defer { turn?.endWaiting() }
+        return try body()
+    }
+
     /// Reads for at most a stint; nil when that is over, or the connection.
     private func read<Result>(
         _ turn: ReadingTurn, for command: TrackedCommand, until deadline: UInt64?,

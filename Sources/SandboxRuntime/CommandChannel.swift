@@ -176,7 +176,7 @@ public final class CommandChannel: Sendable {
     public func list(deadline: UInt64) throws(CommandError) -> SandboxListing {
         let forgotten = table.with { $0.sayForgotten() }
         if !forgotten.isEmpty { wire.send(forgotten) }
-        return try lists.list(wire, deadline: deadline)
+        return try whileRead { () throws(CommandError) in try lists.list(wire, deadline: deadline) }
     }
 
     /// What PID 1 knows, or what it told last where the sandbox is being saved.

@@ -33,10 +33,11 @@ final class ReadingTurn: Sendable {
         self.frames = frames
     }
 
-    /// Whether the thread is to stand back for now.
+    /// Whether the thread is to stand back for now: not where somebody waits for it.
     var isFollowersTurn: Bool {
         state.with {
-            $0.holder == .follower || $0.lastFollower + Self.courtesy > monotonicNanoseconds()
+            $0.holder == .follower
+                || $0.waiting == 0 && $0.lastFollower + Self.courtesy > monotonicNanoseconds()
         }
     }
 
