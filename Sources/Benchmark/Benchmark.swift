@@ -45,6 +45,7 @@ public struct Benchmark {
             stage, base: base, cores: Machine.cores, isQuick: isQuick, passes: passes,
             selection: Selection(names: only), progress: progress)
         let outcome = Result { () throws(ErrorMessage) in try measure(run) }
+        if isQuick { tellWhatIsLeftOut(run) }
         let place = Machine.place(at: stage.directory, base: base, load: load)
         progress("clearing away")
         run.clearMounts()
@@ -71,8 +72,21 @@ public struct Benchmark {
         if !isQuick { try measureGrowth(run) }
     }
 
+    /// Who names operations is told of those that a quick run has not.
+    private func tellWhatIsLeftOut(_ run: Run) {
+        guard !only.isEmpty else { return }
+        let measured = Set(run.sustained.map(\.name))
+        let left = (OperationCatalogue.everything + OperationCatalogue.sustained).filter {
+            run.wants($0) && run.samples.median($0) == nil && !measured.contains($0)
+        }
+        if !left.isEmpty { run.note("a quick run leaves out: \(left.joined(separator: ", "))") }
+    }
+
     /// What takes minutes.
     private func measureGrowth(_ run: Run) throws(ErrorMessage) {
+        try measure(
+            run, .files(OperationCatalogue.fileCounts.last!), crowds: [16], only: OperationCatalogue.beside,
+            pace: (3, 8, 30))
         try run.part("moving of memory") { () throws(ErrorMessage) in try MovingPart(run: run).measure() }
         for (mebibytes, name) in [(64, "python-64m"), (256, "python-256m"), (1024, "python-1g")] {
             // The floor keeps its images in memory as well, and there is a fork beside the sandbox.
@@ -86,7 +100,7 @@ public struct Benchmark {
         }
         for count in [10, 50, 200] {
             try measure(
-                run, .processes(count), crowds: count == 50 ? [16] : [],
+                run, .processes(count), crowds: count == 50 ? [16, 100] : [],
                 only: count == 50 ? nil : OperationCatalogue.growing, pace: (5, 20, 30))
         }
         try run.part("chains") { () throws(ErrorMessage) in try ChainPart(run: run, passes: 20).measure() }

@@ -8,7 +8,9 @@ struct ChainPart {
     let run: Run
     let passes: Int
 
-    static func operations(_ depth: Int) -> [String] { ["chain-\(depth)/save", "chain-\(depth)/restore"] }
+    static func operations(_ depth: Int) -> [String] {
+        ["save", "save-frozen", "save-durable", "restore", "fork-1"].map { "chain-\(depth)/\($0)" }
+    }
 
     func measure() throws(ErrorMessage) {
         let wanted = Self.depths.filter { run.wants(Self.operations($0)) }
@@ -45,7 +47,17 @@ struct ChainPart {
         try subject.say("echo > /root/changed")
         let (took, made) = try subject.save()
         run.add("chain-\(depth)/save", took)
+        if let frozen = made.timings?.frozenMs { run.add("chain-\(depth)/save-frozen", frozen) }
+        if run.wants("chain-\(depth)/save-durable") {
+            try subject.say("echo 2 > /root/changed")
+            run.add("chain-\(depth)/save-durable", try subject.save(SaveRequest(durability: .snapshot)).0)
+        }
         try subject.restore(snapshot)
         try run.connection.delete(made.id)
+        if run.wants("chain-\(depth)/fork-1") {
+            let (took, twins) = try run.forked(snapshot, 1)
+            run.add("chain-\(depth)/fork-1", took)
+            try twins[0].remove()
+        }
     }
 }

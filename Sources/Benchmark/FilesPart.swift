@@ -40,8 +40,19 @@ struct FilesPart {
         try run.connection.delete(first.id)
     }
 
-    /// A few bytes each, in directories of a hundred.
-    private var fill: String {
+    private var fill: String { Workload.filling(count) }
+}
+
+extension Workload {
+    /// An idle bash with files in the writable layer, for what `FilesPart` leaves out.
+    static func files(_ count: Int) -> Workload {
+        Workload(
+            name: "files-\(count)", title: "what else is done with \(count) files", setUp: filling(count),
+            ask: ":")
+    }
+
+    /// Writes files of a few bytes each, in directories of a hundred.
+    static func filling(_ count: Int) -> String {
         count == 0
             ? "mkdir -p /root/files"
             : """

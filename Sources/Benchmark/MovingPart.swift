@@ -1,3 +1,4 @@
+import CFloor
 import Glibc
 import LinuxSystem
 import Messages
@@ -22,7 +23,9 @@ struct MovingPart {
         memset(to.baseAddress!, 2, to.count)
         for _ in 0..<3 {
             try Interruption.check()
-            run.floors.add("copy-1g", timed { for _ in 0..<Self.blocks { to.copyMemory(from: .init(from)) } })
+            run.floors.add(
+                "copy-1g",
+                timed { cfloor_copy(to.baseAddress!, from.baseAddress!, Self.block, Int32(Self.blocks)) })
             do throws(SystemError) { try write(UnsafeRawBufferPointer(from)) } catch {
                 throw ErrorMessage(.noSpace, "1 GiB cannot be written", cause: "\(error)")
             }

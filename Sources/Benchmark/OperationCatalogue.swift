@@ -11,7 +11,8 @@ struct OperationCatalogue {
         let names =
             (workload.isEmpty ? [] : ["save-first", "save-first-frozen"])
             + [
-                "exec", "session-builtin", "session-echo", "borrowed-builtin", "borrowed-echo", "read-4k",
+                "exec", "session-builtin", "session-echo", "session-by-id", "borrowed-builtin",
+                "borrowed-echo", "read-4k",
                 "write-4k", "save", "save-frozen",
                 "save-criu", "save-durable", "restore", "restore-criu", "fork-1",
             ] + crowds.map { "fork-\($0)" } + ["reset", "rm"]
@@ -27,10 +28,18 @@ struct OperationCatalogue {
         + operations(on: "python", crowds: [16, 100])
         + ["python-64m", "python-256m"].flatMap { name in growing.map { "\(name)/\($0)" } }
         + operations(on: "python-1g", crowds: [])
-        + growing.map { "processes-10/\($0)" } + operations(on: "processes-50", crowds: [16])
+        + growing.map { "processes-10/\($0)" } + operations(on: "processes-50", crowds: [16, 100])
         + growing.map { "processes-200/\($0)" }
         + fileCounts.flatMap { count in FilesPart.operations.map { "files-\(count)/\($0)" } }
+        + beside.map { "files-\(fileCounts.last!)/\($0)" }
         + ChainPart.depths.flatMap(ChainPart.operations) + TreePart.sizes.flatMap(TreePart.operations)
+
+    /// What `FilesPart` leaves out, on the most files.
+    static let beside = [
+        "exec", "session-builtin", "session-echo", "session-by-id", "borrowed-builtin", "borrowed-echo",
+        "read-4k",
+        "write-4k", "save-criu", "save-durable", "restore-criu", "fork-1", "fork-16", "rm",
+    ]
 
     /// Files in the writable layer.
     static let fileCounts = [0, 200, 2000, 20_000]
@@ -50,7 +59,7 @@ struct OperationCatalogue {
         switch name {
         case "create", "exec", "session-builtin", "session-echo", "read-4k", "write-4k":
             return floors.median(name)
-        case "borrowed-builtin": return floors.median("session-builtin")
+        case "session-by-id", "borrowed-builtin": return floors.median("session-builtin")
         case "borrowed-echo": return floors.median("session-echo")
         case "reset": return sum(floors.median("kill"), floors.median("start"))
         case "rm": return floors.median("kill")

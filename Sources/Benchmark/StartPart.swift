@@ -10,8 +10,8 @@ struct StartPart {
 
     func measure() throws(ErrorMessage) {
         let needed = [
-            "create", "exec", "session-hops", "session-builtin", "session-echo", "borrowed-builtin",
-            "borrowed-echo", "read-4k", "write-4k",
+            "create", "exec", "session-hops", "session-builtin", "session-echo", "session-by-id",
+            "borrowed-builtin", "borrowed-echo", "read-4k", "write-4k",
             "reset", "rm",
         ]
         let all = OperationCatalogue.everything.filter { operation in

@@ -24,9 +24,11 @@ final class Subject {
     @discardableResult
     func ask() throws(ErrorMessage) -> Double { try run(asking, "its session") }
 
-    /// Runs shell text in the session; milliseconds.
+    /// Runs shell text in the session, with an `id` as a call that can be asked for once more by it; milliseconds.
     @discardableResult
-    func say(_ text: String) throws(ErrorMessage) -> Double { try run(Self.sessionRequest(name, text), text) }
+    func say(_ text: String, id: String? = nil) throws(ErrorMessage) -> Double {
+        try run(Self.sessionRequest(name, text, id: id), text)
+    }
 
     /// Borrows its session, in which a call was made.
     func borrow() throws(ErrorMessage) -> BorrowedSession {
@@ -98,9 +100,9 @@ final class Subject {
 
     private static let session = "bench"
 
-    private static func sessionRequest(_ name: String, _ text: String) -> [UInt8] {
+    private static func sessionRequest(_ name: String, _ text: String, id: String? = nil) -> [UInt8] {
         var request = ExecRequest(shell: text)
-        request.session = session
+        (request.session, request.id) = (session, id)
         return TightConnection.request("POST", "/v1/sandboxes/\(name)/exec", json: request)
     }
 }

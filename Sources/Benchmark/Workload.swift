@@ -32,10 +32,15 @@ struct Workload: Sendable {
             ask: askAnswering)
     }
 
+    /// Each has come to be what it is for good: one that is saved on its way from fork(2) to execve(2) is another at the next
+    /// save.
     static func processes(_ count: Int) -> Workload {
         Workload(
             name: "processes-\(count)", title: "\(count) processes",
-            setUp: "for i in {1..\(count)}; do sleep 1000000 <&0 & done", ask: ":")
+            setUp: """
+                for i in {1..\(count)}; do sleep 1000000 <&0 & done
+                until [ "$(cat /proc/[0-9]*/comm 2>&- | grep -c '^sleep$')" = \(count) ]; do :; done
+                """, ask: ":")
     }
 
     /// A program that answers each line on descriptor 7 of the bash with one on 8. Nothing is taken from /dev, which

@@ -81,6 +81,9 @@ struct WorkloadPart {
         for _ in 0..<Self.commands where wants("session-echo") {
             add("session-echo", try subject.say("/bin/echo hi"))
         }
+        for _ in 0..<Self.commands where wants("session-by-id") {
+            add("session-by-id", try subject.say("true", id: run.nextName("call")))
+        }
         for _ in 0..<Self.commands {
             if wants("write-4k") { add("write-4k", try subject.write("/root/block", Self.block)) }
             if wants("read-4k") {
@@ -142,12 +145,12 @@ struct WorkloadPart {
 
     private func forks(_ first: String) throws(ErrorMessage) {
         if wants("fork-1", "rm") {
-            let (took, twins) = try forked(first, 1)
+            let (took, twins) = try run.forked(first, 1, ask: workload.ask)
             add("fork-1", took)
             add("rm", try twins[0].remove())
         }
         if wants("reset") {
-            let twins = try forked(first, 1).1
+            let twins = try run.forked(first, 1, ask: workload.ask).1
             add("reset", try twins[0].reset())
             try twins[0].remove()
         }
@@ -158,19 +161,23 @@ struct WorkloadPart {
         let pace = Pace(1, count > 16 ? 5 : 10, seconds: run.isQuick ? 1 : 15, passes: run.passes)
         var done = 0
         while pace.goesOn(after: done) {
-            let (took, twins) = try forked(first, count)
+            let (took, twins) = try run.forked(first, count, ask: workload.ask)
             add("fork-\(count)", took)
             for twin in twins { try twin.remove() }
             done += 1
         }
     }
+}
 
-    /// Forks until all of them have answered; the milliseconds that took.
-    private func forked(_ snapshot: String, _ count: Int) throws(ErrorMessage) -> (Double, [Subject]) {
-        let request = ForkRequest(source: snapshot, count: count, prefix: run.nextName("fork"))
-        var took = try run.connection.exchange(TightConnection.request("POST", "/v1/fork", json: request))
-        let names = try run.connection.decode(ForkResult.self).sandboxes.map(\.name)
-        let twins = names.map { Subject($0, ask: workload.ask, on: run.connection) }
+extension Run {
+    /// Forks until all of them have answered `ask`; the milliseconds that took.
+    func forked(_ snapshot: String, _ count: Int, ask: String = ":") throws(ErrorMessage) -> (
+        Double, [Subject]
+    ) {
+        let request = ForkRequest(source: snapshot, count: count, prefix: nextName("fork"))
+        var took = try connection.exchange(TightConnection.request("POST", "/v1/fork", json: request))
+        let names = try connection.decode(ForkResult.self).sandboxes.map(\.name)
+        let twins = names.map { Subject($0, ask: ask, on: connection) }
         for twin in twins { took += try twin.ask() }
         return (took, twins)
     }

@@ -26,6 +26,7 @@ void connection_prepare(char *in, char *out) {
 }
 
 void connection_close(void) {
+    sessions_put_texts_away();
     close_fd(&connection);
     madvise(incoming, INCOMING, MADV_DONTNEED);
     madvise(outgoing, OUTGOING, MADV_DONTNEED);

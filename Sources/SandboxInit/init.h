@@ -249,6 +249,9 @@ void session_take_call(struct session *s, struct command *c);
 int session_write_text(struct session *s, const char *text);
 /// Does what is better done between two calls than at the start of the next.
 void session_prepare_next(struct session *s);
+/// Removes the files of sessions that do nothing: a restore would have to open each again, and the kernel copies it up for that
+/// and waits for the disk.
+void sessions_put_texts_away(void);
 
 /// Starts bash as the user, in the directory and with the environment of the session's first call.
 pid_t session_start_bash(struct session *s, const struct request *r, struct launch *what, struct launch_failure *failure);

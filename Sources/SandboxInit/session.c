@@ -72,6 +72,17 @@ int session_write_text(struct session *s, const char *text) {
     return fill_file(s->text, &now, s->uid, text, strlen(text));
 }
 
+void sessions_put_texts_away(void) {
+    for (int i = 0; i < CKPT_INIT_SESSIONS; i++) {
+        struct session *s = &sessions[i];
+        if (s->state != IDLE || s->call || s->text < 0) continue;
+        char path[128];
+        session_path(path, s);
+        unlink(path);
+        close_fd(&s->text);
+    }
+}
+
 /// Keeps a request until its turn, out of memory.
 static int write_request(const struct command *c, const void *payload, size_t length) {
     char path[128];

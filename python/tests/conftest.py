@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing.resource_tracker
 import os
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,6 +16,9 @@ import pytest
 # Before ckpt is imported anywhere: the default client reads it at its first call.
 ROOT = tempfile.mkdtemp(prefix="ckpt-python-")
 os.environ["CKPT_ROOT"] = ROOT
+
+# A shell that starts the tests in the background has them ignore it, and Python raises nothing then.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # It keeps a pipe for the rest of the process.
 multiprocessing.resource_tracker.ensure_running()

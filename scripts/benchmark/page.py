@@ -64,11 +64,12 @@ def operations(report):
             budget = one["budget_ms"]
             verdict = "·" if budget is None else "kept" if one["median_ms"] <= budget else "**missed**"
             cells.append([
-                f"`{one['name']}`", milliseconds(one["median_ms"]), milliseconds(one["p90_ms"]),
-                milliseconds(report["samples"][one["name"]]["p99_ms"]), milliseconds(one["floor_ms"]),
+                f"`{one['name']}`", str(report["samples"][one["name"]]["count"]), milliseconds(one["median_ms"]),
+                milliseconds(one["p90_ms"]), milliseconds(report["samples"][one["name"]]["p99_ms"]),
+                milliseconds(one["floor_ms"]),
                 "·" if one["ratio"] is None else f"{one['ratio']:.1f}", milliseconds(budget), verdict,
             ])
-        lines += table(["operation", "median", "p90", "p99", "floor", "ratio", "budget", ""], cells)
+        lines += table(["operation", "samples", "median", "p90", "p99", "floor", "ratio", "budget", ""], cells)
     return lines
 
 
@@ -87,7 +88,8 @@ def comparison(report):
     lines = [
         "## Beside the peers", "",
         "Medians in milliseconds on an idle bash, taken by turns in the same run; theirs are calls of their Python "
-        "packages, ckpt's are requests to its server.", "",
+        "packages, ckpt's are requests to its server. They read and write a sandbox's files from the host, beside "
+        "whatever runs in it: a call of Python's own.", "",
     ] + table(head, rows)
     create = peers["operations"].get("create", {})
     if "nitrobox" in create:
@@ -97,7 +99,8 @@ def comparison(report):
     if peers["one_shot"]:
         lines += ["One command line that makes a sandbox, runs `true` in it and takes it away:", ""]
         lines += table(["", "ms"], [[name, milliseconds(value)] for name, value in peers["one_shot"].items()])
-        lines += ["bubblewrap gives a view of the host without a writable layer, limits or a way to save.", ""]
+        if "bubblewrap" in peers["one_shot"]:
+            lines += ["bubblewrap gives a view of the host without a writable layer, limits or a way to save.", ""]
     for name, reason in peers["failures"].items():
         lines.append(f"- {name} did not run here: {reason}")
     return lines + ([""] if peers["failures"] else [])
@@ -130,6 +133,11 @@ def sustained(report):
     return ["## Sustained", ""] + table(["", ""], rows)
 
 
+def tables(report):
+    """The tables of operations, peers and rates, for who reads them in a terminal."""
+    return "\n".join(operations(report) + comparison(report) + sustained(report))
+
+
 def write(report):
     floors = report["floors"]
     moved = [f"{what} 1 GiB {milliseconds(floors[key])} ms" for key, what in
@@ -147,11 +155,12 @@ def write(report):
         "the least that the operation can cost on the same machine in the same run: plain C that makes namespaces and "
         "an overlay and executes bash, commands on pipes to that bash, and CRIU driven by hand on the same processes. "
         "Budgets are worked out from these floors. `session-hops` is what it takes to hand a byte through three "
-        "processes and back, which is the way of a session's call; `borrowed-builtin` and `borrowed-echo` are such calls "
-        "made by who has [borrowed](lending.md) the session, and go to its bash directly; `save-criu` and `restore-criu` "
-        "are CRIU's share, where it is told to do it. `restore`, `fork` and `create` last until the first command is "
-        "answered. [Where the time "
-        "goes](where-time-goes.md) tells of budgets that are missed.", "",
+        "processes and back; `session-by-id` is a builtin with an id by which its caller may ask for it once more, as the "
+        "Python package makes its calls: PID 1 looks after it; `borrowed-builtin` and `borrowed-echo` are calls made by who "
+        "has [borrowed](lending.md) the session, and go to its bash directly; `save-criu` and `restore-criu` are CRIU's "
+        "share, where it is told to do it. `restore`, `fork` and `create` last until the first command is answered. Of "
+        "fewer than 100 samples p99 is the longest. [Where the time goes](where-time-goes.md) tells of budgets that are "
+        "missed.", "",
         "![the operations beside their floors and the peers, and how cost grows](performance.svg)", "",
         "## Operations", "",
     ]

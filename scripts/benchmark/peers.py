@@ -12,6 +12,8 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 # Name, version, and the package that has its classes.
 PACKAGES = [("agentdocker-lite", "0.0.5", "agentdocker_lite"), ("nitrobox", "0.1.0", "nitrobox")]
+# Debian's package, and the program in it.
+PROGRAMS = {"bubblewrap": "bwrap", "crun": "crun", "podman": "podman"}
 
 
 class Unavailable(Exception):
@@ -99,6 +101,7 @@ def measure_one_shots(ckpt, passes):
     samples, failures = {}, {}
     try:
         commands = one_shots(ckpt, directory)
+        failures.update({name: "it is not installed" for name in PROGRAMS if name not in commands})
         for number in range(passes + 2):
             for name, command in commands.items():
                 if name in failures:

@@ -44,6 +44,9 @@ int cfloor_relay(int relays, int rounds, uint64_t *took);
 int cfloor_write_file(const char *path, const void *bytes, size_t size);
 int cfloor_read_file(const char *path, void *bytes, size_t size);
 
+/// Copies `size` bytes from one place to the other, so many times.
+void cfloor_copy(void *to, const void *from, size_t size, int times);
+
 /// Takes a directory away with all below it, on one filesystem and without following links: 0, or -1 with errno.
 int cfloor_remove_tree(const char *path);
 

@@ -7,20 +7,22 @@ extension Command {
         CommandDescription(
             "bench", "measure ckpt on this machine, beside the least that each operation can cost",
             discussion: [
-                "Starts a server of its own in a directory beside the root, on the same filesystem, and takes all of "
+                "Starts a server of its own in a new directory below the root, or where the root is to be, and takes all of "
                     + "it away again, also after Ctrl-C. Times are those of requests over the server's Unix socket. "
                     + "Without --quick it takes some ten minutes.",
                 "FLOOR is measured in the same run: a plain C program that makes namespaces and an overlay and "
                     + "executes bash, commands on pipes to that bash, and CRIU driven by hand on the same "
                     + "processes. BUDGET is worked out from the floors. On a busy machine the figures say little.",
                 "Operations whose names have no slash are on an idle bash; session-hops is what it takes to hand a "
-                    + "byte through three processes and back, which is the way of a session's call through server, PID 1 "
-                    + "and bash; save-frozen is how long everything stands still, save-criu and restore-criu what "
+                    + "byte through three processes and back, session-by-id a builtin with an id by which it can be asked "
+                    + "for once more, as the Python package makes its calls; save-frozen is how long everything stands still, save-criu and restore-criu what "
                     + "CRIU takes for PID 1 and all below it, of a save and a restore that it is told to make, "
                     + "save-durable a save that survives a power cut when it returns, and restore and fork last until everything has answered.",
             ],
             options: [
-                OptionDescription("quick", "End within 50 seconds: fewer workloads and samples"),
+                OptionDescription(
+                    "quick",
+                    "End within 50 seconds, unless --passes says how often: fewer workloads and samples"),
                 OptionDescription(
                     "only", value: "NAME", .choice(Benchmark.operationNames), repeats: true,
                     "Measure this operation, or all on this workload, alone"),
@@ -35,7 +37,7 @@ extension Command {
                 Example("ckpt bench --quick", "Look how fast it is here"),
                 Example("ckpt bench --only save --only restore", "Two operations, with many samples"),
                 Example(
-                    "ckpt bench --json | jq '.operations[] | select(.median_ms > .budget_ms)'",
+                    "ckpt bench --json | jq '.operations[] | select(.budget_ms and .median_ms > .budget_ms)'",
                     "What is slower than it should be"),
                 Example("ckpt bench --quick --root /mnt/btrfs/ckpt", "Try another filesystem"),
             ],
