@@ -48,6 +48,8 @@ extension CheckpointManager {
         attempt.known =
             positions.with { $0.find(parent) }?.wait()
             ?? KnownPosition(readingFrom: path)
+        // What failed for want of something may go well the next time.
+        if attempt.known?.obstacle != nil { positions.with { $0.forget(parent) } }
     }
 
     /// Has CRIU leave memory where it is, where that is possible.

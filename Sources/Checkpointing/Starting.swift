@@ -236,7 +236,8 @@ extension CheckpointManager {
     }
 
     func removeRoot(_ root: RootFilesystem, holding held: HeldNamespaces? = nil) {
-        for path in [root.upper, root.work] where Files.exists(path) { discard(path, holding: held) }
+        if Files.exists(root.upper) { discard(root.upper, holding: held) }
+        if Files.exists(root.work) { discard(root.work) }
     }
 
     /// Removes what earlier incarnations left: one that was stopped or dead, or a server that was killed in between.

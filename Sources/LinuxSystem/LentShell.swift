@@ -31,8 +31,7 @@ public struct LentShell {
         stdout = []
         stderr = []
         // What came between two calls is none of this one's.
-        Self.drain(output) { _ in }
-        Self.drain(error) { _ in }
+        for pipe in [output, error] { Self.read(pipe, upTo: Self.held(in: pipe)) { _ in } }
         do throws(SystemError) {
             var status = stat()
             try retrying("fstat") { fstat(text, &status) }
@@ -59,37 +58,67 @@ public struct LentShell {
     /// nil when `deadline` (CLOCK_MONOTONIC, nanoseconds) passes first, more than `most` bytes are there, or bash has ended.
     public mutating func awaitEnd(until deadline: UInt64, most: Int = .max) throws(SystemError) -> Int32? {
         // Most calls end before that with one line, and what was printed before bash came back is there when that is read.
-        if lookOut(for: control), let status = try readControl() {
-            readOutputs()
+        if lookOut(for: control, during: min(eagerness, Self.time(until: deadline))),
+            let status = try readControl()
+        {
+            readRest()
             return status
         }
+        var polled = [control, output, error].map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
         while true {
-            let now = monotonicNanoseconds()
-            var polled = [control, output, error].map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
-            let milliseconds = now < deadline ? Int32(clamping: (deadline - now - 1) / 1_000_000 + 1) : 0
-            let ready = poll(&polled, 3, milliseconds)
+            let time = Self.time(until: deadline)
+            let ready = poll(&polled, 3, time == 0 ? 0 : Int32(clamping: (time - 1) / 1_000_000 + 1))
             if ready < 0, errno != EINTR { throw .last("poll") }
             let status = polled[0].revents == 0 ? nil : try readControl()
-            if ready > 0 { readOutputs() }
+            if status != nil { readRest() } else { readSome(&polled) }
             if let status { return status }
-            if ready == 0 || polled[0].revents & Int16(POLLHUP) != 0 || stdout.count + stderr.count > most {
+            if time == 0 || polled[0].revents & Int16(POLLHUP) != 0 || stdout.count + stderr.count > most {
                 return nil
             }
         }
     }
 
+    private static func time(until deadline: UInt64) -> UInt64 {
+        let now = monotonicNanoseconds()
+        return deadline > now ? deadline - now : 0
+    }
+
+    /// Gives away what was printed so far.
+    public mutating func takeOutput() -> (stdout: [UInt8], stderr: [UInt8]) {
+        defer { (stdout, stderr) = ([], []) }
+        return (stdout, stderr)
+    }
+
     /// Ends a call, or what is left of it goes on without whoever made it.
     public func end() { _ = lock(F_UNLCK) }
 
-    private mutating func readOutputs() {
-        Self.drain(output) { stdout += $0 }
-        Self.drain(error) { stderr += $0 }
+    /// What was printed before bash came back: what is there now, and not what a job goes on to print.
+    private mutating func readRest() {
+        Self.read(output, upTo: Self.held(in: output)) { stdout += $0 }
+        Self.read(error, upTo: Self.held(in: error)) { stderr += $0 }
+    }
+
+    /// A piece of what is there. A pipe that bash has closed is not looked at any more.
+    private mutating func readSome(_ polled: inout [pollfd]) {
+        if polled[1].revents != 0 { Self.read(output, upTo: Self.piece) { stdout += $0 } }
+        if polled[2].revents != 0 { Self.read(error, upTo: Self.piece) { stderr += $0 } }
+        for index in 1...2 where polled[index].revents & Int16(POLLIN) == 0 && polled[index].revents != 0 {
+            polled[index].fd = -1
+        }
+    }
+
+    /// What a pipe holds where nobody has changed that.
+    private static let piece = 65536
+
+    private static func held(in pipe: Int32) -> Int {
+        var count: Int32 = 0
+        return ioctl(pipe, UInt(FIONREAD), &count) == 0 ? Int(count) : 0
     }
 
     /// The status that a line tells, where it tells of a call that began after the last one; others are traces.
     private mutating func readControl() throws(SystemError) -> Int32? {
         var status: Int32?
-        Self.drain(control) { partOfLine += $0 }
+        Self.read(control, upTo: Self.piece) { partOfLine += $0 }
         while let end = partOfLine.firstIndex(of: UInt8(ascii: "\n")) {
             let words = partOfLine[..<end].split(
                 separator: UInt8(ascii: " "), omittingEmptySubsequences: false)
@@ -112,15 +141,19 @@ public struct LentShell {
         }
     }
 
-    /// Reads all that a pipe holds.
-    private static func drain(_ pipe: Int32, _ take: (UnsafeRawBufferPointer) -> Void) {
+    /// Reads what a pipe holds, so many bytes at most.
+    private static func read(_ pipe: Int32, upTo most: Int, _ take: (UnsafeRawBufferPointer) -> Void) {
+        if most == 0 { return }
         withUnsafeTemporaryAllocation(byteCount: 4096, alignment: 16) { buffer in
-            while true {
-                let got = read(pipe, buffer.baseAddress, buffer.count)
+            var left = most
+            while left > 0 {
+                let wanted = min(left, buffer.count)
+                let got = Glibc.read(pipe, buffer.baseAddress, wanted)
                 if got < 0, errno == EINTR { continue }
                 guard got > 0 else { return }
                 take(UnsafeRawBufferPointer(rebasing: buffer[..<got]))
-                if got < buffer.count { return }
+                left -= got
+                if got < wanted { return }
             }
         }
     }

@@ -35,8 +35,8 @@ void session_lend(const char *name, struct ckpt_lent *lent) {
         lent->code = ENOENT;
     } else if (s->state != IDLE || s->call) {
         lent->code = EBUSY;
-    } else if (!s->numbered) {
-        lent->code = EOPNOTSUPP;  // nothing would tell one call's end from another's
+    } else if (!s->numbered || s->control < 0 || s->fd[STDOUT] < 0 || s->fd[STDERR] < 0) {
+        lent->code = EOPNOTSUPP;  // nothing would tell one call's end from another's, or bash has closed what it prints to
     } else {
         char text[64];
         session_prepare_next(s);

@@ -124,7 +124,7 @@ extension CommandChannel {
     /// `pid` is the host's of PID 1. Throws `.refused` with ENOENT where there is no such session, with EBUSY where it
     /// runs a call, and with EOPNOTSUPP where its bash or PID 1 is too old.
     public func lend(_ session: String, pid: Int32, deadline: UInt64) throws(CommandError) -> LentSession {
-        giveBackOwn(session)
+        giveBackOwn(session, deadline: deadline)
         return try lendOut(session, pid: pid, deadline: deadline)
     }
 
@@ -142,7 +142,16 @@ extension CommandChannel {
             let text = try? Descriptor.open("/proc/self/fd/\(its.raw)", O_RDWR | O_NOCTTY | O_NONBLOCK),
             text.isText(ofLoan: lent.loan),
             loans.begin(lent.loan, by: pid, text: text.raw)
-        else { throw .refused(code: EBUSY, reason: "session \(session) is in use") }
+        else {
+            // Where it still has it that it is lent, it is so no more.
+            var request = ckpt_take_back()
+            (request.loan, request.commands) = (lent.loan, lent.commands)
+            Self.put(session, into: &request.session)
+            wire.send(
+                InitFrame.encode(
+                    CKPT_TAKE_BACK, tag: table.with { $0.nextTag() }, payload: InitFrame.bytes(of: request)))
+            throw .refused(code: EBUSY, reason: "session \(session) is in use")
+        }
         return LentSession(
             lent, lender: pid, line: ". \(CKPT_INIT_DIRECTORY)/session/\(session) </dev/null 251>&-\n",
             ends: [

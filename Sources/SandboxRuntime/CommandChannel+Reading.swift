@@ -107,7 +107,10 @@ extension CommandChannel {
                         next = keepHouse()  // who rang may have given it something to look after
                     }
                     let isReadable = wire.waitReadable(socket, until: next)
-                    guard turn.take(.thread) else { continue }
+                    guard turn.take(.thread) else {
+                        next = keepHouse()  // the bell may have rung for that
+                        continue
+                    }
                     defer { turn.release() }
                     if isReadable {
                         guard Self.receive(socket, &turn.frames) else { break }
@@ -265,6 +268,7 @@ extension CommandChannel {
             return all
         }
         lists.fail(reason)
+        own.close()
         loans.fail()
         for command in commands { command.failed(reason) }
     }

@@ -108,7 +108,8 @@ public final class CommandChannel: Sendable {
     /// Tells PID 1 all that was acknowledged and drops the connection: when this returns the sandbox holds
     /// none. Who wants to send something waits for `resume`.
     public func quiesce(deadline: UInt64) throws(CommandError) {
-        for session in own.takeOutAll() { giveBack(session) }
+        guard let sessions = own.takeOutAll(until: deadline) else { throw .noAnswer }
+        for session in sessions { giveBack(session) }
         let (commands, forgotten) = table.with { (Array($0.byTag.values), $0.sayForgotten()) }
         try wire.close(
             last: forgotten + commands.flatMap { $0.outstandingAcknowledgements() }, deadline: deadline)
@@ -140,7 +141,7 @@ public final class CommandChannel: Sendable {
     public func start(
         _ spec: CommandSpec, from: (UInt64, UInt64) = (0, 0), deadline: UInt64
     ) throws(CommandError) -> RunningCommand {
-        if let session = spec.session { giveBackOwn(session) }
+        if let session = spec.session { giveBackOwn(session, deadline: deadline) }
         return try startNow(spec, from: from, deadline: deadline)
     }
 
@@ -289,7 +290,8 @@ public final class CommandChannel: Sendable {
     }
 
     func reattachAndForget(_ command: TrackedCommand) {
-        wire.send(command.reattach())
+        // What PID 1 has not been told yet is of the tag that it had.
+        wire.send(table.with { $0.sayForgotten() } + command.reattach())
         forget(command)
     }
 }

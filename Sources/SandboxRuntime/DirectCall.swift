@@ -9,8 +9,8 @@ public import Messages
 public final class DirectCall: FollowedCommand {
     /// Bytes that are read before it becomes PID 1's, whose buffers hold a writer up.
     private static let most = 65536
-    /// Until PID 1 is asked once more that knows as many commands as it may, in nanoseconds.
-    private static let patience: UInt64 = 100_000_000
+    /// Until PID 1 is asked once more that knows as many commands as it may, and for how long it is, in nanoseconds.
+    private static let (pause, longest): (UInt64, UInt64) = (10_000_000, 1_000_000_000)
 
     public let id: String
     private let session: OwnSession
@@ -46,22 +46,29 @@ public final class DirectCall: FollowedCommand {
             while true {
                 // A bash that cannot be listened to is PID 1's affair.
                 let status = try? session.shell.awaitEnd(until: deadline, most: Self.most)
+                tell()
                 if let status = status ?? nil {
                     session.shell.end()
-                    tell()
                     events.append(.exited(result(status)))
                     channel.ended(session)
                     return
                 }
-                tell()
-                if let running = try handOver() {
-                    rest = running
+                do throws(CommandError) {
+                    rest = try handOver()
                     channel.own.drop(session)
                     return
+                } catch {
+                    let now = monotonicNanoseconds()
+                    guard case .refused(EAGAIN, _) = error, now < began + min(Self.longest, timeout ?? .max)
+                    else { throw error }
+                    usleep(useconds_t(Self.pause / 1000))
+                    deadline = now + Self.pause
                 }
-                deadline = monotonicNanoseconds() + Self.patience
             }
         } catch {
+            // PID 1 ends what goes on.
+            session.shell.end()
+            channel.giveUp(session)
             events.append(.failed(error.message))
             channel.own.drop(session)
         }
@@ -73,28 +80,26 @@ public final class DirectCall: FollowedCommand {
             durationMs: Double(monotonicNanoseconds() - began) / 1_000_000)
     }
 
-    /// Passes on what it has printed so far.
+    /// Passes on what it has printed since.
     private func tell() {
-        for (stream, all) in [(OutputStream.stdout, session.shell.stdout), (.stderr, session.shell.stderr)] {
+        let printed = session.shell.takeOutput()
+        for (stream, bytes) in [(OutputStream.stdout, printed.stdout), (.stderr, printed.stderr)]
+        where !bytes.isEmpty {
             let offset = before[stream, default: 0]
-            guard all.count > offset else { continue }
-            let bytes = Array(all[Int(offset)...])
             events.append(.output(stream, offset: offset, bytes: bytes))
-            before[stream] = UInt64(all.count)
+            before[stream] = offset + UInt64(bytes.count)
             channel.listener.with({ $0.log })?(id, stream, bytes)
         }
     }
 
-    /// The call as PID 1's; nil where that knows as many as it may.
-    private func handOver() throws(CommandError) -> RunningCommand? {
+    /// The call as PID 1's.
+    private func handOver() throws(CommandError) -> RunningCommand {
         let elapsed = monotonicNanoseconds() - began
-        do throws(CommandError) {
-            return try channel.takeOver(
-                session,
-                CommandChannel.RunningLoan(
-                    id: id, commands: session.shell.commands + 1, elapsed: elapsed,
-                    remaining: timeout.map { $0 - min($0, elapsed) }))
-        } catch .refused(EAGAIN, _) { return nil }
+        return try channel.takeOver(
+            session,
+            CommandChannel.RunningLoan(
+                id: id, commands: session.shell.commands + 1, elapsed: elapsed,
+                remaining: timeout.map { $0 - min($0, elapsed) }))
     }
 
     // MARK: For one that goes on
@@ -129,7 +134,7 @@ extension CommandChannel {
     public func callDirectly(
         _ text: String, in session: String, id: String, timeoutMilliseconds: UInt64?, pid: Int32
     ) -> DirectCall? {
-        guard let own = own.take(session) ?? borrow(session, pid: pid) else { return nil }
+        guard wire.isUp, let own = own.take(session) ?? borrow(session, pid: pid) else { return nil }
         let isBegun = try? own.shell.begin(text.utf8)
         if isBegun == true {
             return DirectCall(id, own, on: self, timeout: timeoutMilliseconds.map { $0 * 1_000_000 })
@@ -168,8 +173,16 @@ extension CommandChannel {
     }
 
     /// Gives a session back that is the server's own, if it is, for PID 1 to make a call in it or to lend it.
-    func giveBackOwn(_ session: String) {
-        if let session = own.takeOut(session) { giveBack(session) }
+    ///
+    /// Where a call of ours is not over by `deadline` PID 1 waits for it.
+    func giveBackOwn(_ session: String, deadline: UInt64) {
+        if let session = own.takeOut(session, until: deadline) { giveBack(session) }
+    }
+
+    /// Leaves a session to PID 1 in which a call runs that nobody follows any more.
+    func giveUp(_ session: OwnSession) {
+        try? takeBack(session.name, session.lent, call: nil, deadline: 0)
+        session.lent.close()
     }
 
     /// Counts a call that was made in a session by PID 1: where the last ones were short the next is made directly.

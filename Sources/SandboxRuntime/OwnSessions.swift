@@ -147,30 +147,35 @@ final class OwnSessions: Sendable {
         }
     }
 
-    /// Takes one out, or all of them and then none is borrowed until `open`; waits for their calls, which are short.
-    func takeOut(_ name: String) -> OwnSession? {
+    /// Takes one out, once its call is over, which is short; nil where there is none, or it is not over by `deadline`.
+    func takeOut(_ name: String, until deadline: UInt64) -> OwnSession? {
         let isThere = state.with { state in
             guard state.entries[name] != nil || state.coming.contains(name) else { return false }
             state.wanted[name, default: 0] += 1
             return true
         }
         guard isThere else { return nil }
-        return state.wait { state -> OwnSession?? in
-            if state.coming.contains(name) || state.entries[name]?.isCalling == true { return nil }
+        let isFree = state.wait(until: deadline) { state -> Bool? in
+            state.coming.contains(name) || state.entries[name]?.isCalling == true ? nil : true
+        }
+        return state.with { state in
             state.wanted[name, default: 1] -= 1
             if state.wanted[name] == 0 { state.wanted[name] = nil }
-            return .some(state.takeOut(name))
-        } ?? nil
+            return isFree == nil || state.entries[name]?.isCalling == true ? nil : state.takeOut(name)
+        }
     }
 
-    func takeOutAll() -> [OwnSession] {
+    /// Takes all of them out, and then none is borrowed until `open`; nil where a call is not over by `deadline`.
+    func takeOutAll(until deadline: UInt64) -> [OwnSession]? {
         state.with { $0.isOpen = false }
-        return state.wait { state in
+        let all = state.wait(until: deadline) { state -> [OwnSession]? in
             guard state.coming.isEmpty, !state.entries.values.contains(where: \.isCalling) else { return nil }
             defer { state.entries = [:] }
             state.calls = [:]
             return state.entries.values.map(\.session)
-        } ?? []
+        }
+        if all == nil { open() }
+        return all
     }
 
     /// Takes those out that nobody has used for a while; and when to look again.

@@ -123,6 +123,8 @@ final class TrackedCommand: Sendable {
         try state.with(wake: true) { (state) throws(CommandError) in
             let index = stream.index
             let end = offset + UInt64(bytes.count)
+            // PID 1 has not heard yet that nobody follows, and keeps it for who may come back.
+            if case .idle = state.attention { return ([], []) }
             let known = state.outputs[index].received
             guard end > known else {
                 // Printed again after a rollback. Without a word PID 1 would wait for room once its ring is full.

@@ -154,6 +154,29 @@ extension CommandSuite {
             }
         }
 
+        /// What PID 1 is told with the next request it is told in order, however late that comes.
+        @Test func anExitThatNobodyWantsIsForgotten() throws {
+            try inSandbox(grace: 200) { box in
+                for number in 0..<3 {
+                    let command = try box.start(box.call("a-\(number)", "s", "echo \(number)"))
+                    #expect(try command.finish().stdout == "\(number)\n")
+                    command.detach()
+                    // Known while somebody may want it, and no longer.
+                    #expect(try box.channel.list(deadline: soon()).commands.map(\.id) == ["a-\(number)"])
+                    let again = try box.start(box.call("a-\(number)", "s", "echo never"))
+                    #expect(try again.finish().code == 0)
+                    again.detach()
+                    usleep(500_000)
+                    let next = try box.start(box.call("b-\(number)", "s", ":"))
+                    _ = try next.finish()
+                    next.forget()
+                    try eventually("it is forgotten") {
+                        try box.channel.list(deadline: soon()).commands.isEmpty
+                    }
+                }
+            }
+        }
+
         @Test func whoIsFollowedEndsWithTheSandbox() throws {
             try inSandbox { box in
                 let command = try box.start(box.script("a", "echo up; sleep 1000"))

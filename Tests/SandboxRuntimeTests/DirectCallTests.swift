@@ -103,6 +103,40 @@ extension CommandSuite {
             }
         }
 
+        /// Bash may close what it prints to, and print without end; and what it closed is not lent again.
+        @Test func whateverBecomesOfTheOutput() throws {
+            try inSandbox { box in
+                let endless = try box.direct("echo begin; cat /dev/zero", milliseconds: 100)
+                var (out, result): ([UInt8], ExecResult?) = ([], nil)
+                while result == nil {
+                    switch endless.next(deadline: soon()) {
+                    case .output(let stream, let offset, let bytes):
+                        if out.isEmpty { out = bytes }
+                        endless.acknowledge(stream, upTo: offset + UInt64(bytes.count))
+                    case .exited(let end): result = end
+                    case .stdinTaken: break
+                    case .failed(let error): throw error
+                    case nil: throw TestFailure("it neither ends nor says anything")
+                    }
+                }
+                #expect(result?.timedOut == true && out.starts(with: Array("begin\n".utf8)))
+                endless.forget()
+                let closing = try box.direct("exec 2>&1; echo x >&2; sleep 0.2; echo y", milliseconds: 10_000)
+                let done = try closing.finish()
+                #expect(done.stdout == "x\ny\n" && done.code == 0)
+                #expect(!box.isLent())
+                closing.forget()
+                for number in 0..<4 {
+                    #expect(try box.run(box.call("c-\(number)", "s", "echo z >&2")).stdout == "z\n")
+                    box.channel.noteCall(in: "s", took: 1)
+                }
+                let left = box.channel.callDirectly(
+                    ":", in: "s", id: "d", timeoutMilliseconds: nil, pid: box.process.pid)
+                if let left { #expect(try left.finish().code == 0) }
+                #expect(try box.run(box.call("e", "s", "echo z >&2")).stdout == "z\n")
+            }
+        }
+
         /// A save meets no call of the server's own, and PID 1 has the session.
         @Test func theLineIsGivenUpWhenACallHasBecomePID1s() throws {
             try inSandbox { box in
