@@ -47,7 +47,9 @@ extension CheckpointManager {
                 (event.durationMs, event.timings) = (timings.totalMs, timings)
             }
             return ForkResult(
-                sandboxes: made.map { $0.info(isNew: true) }, snapshot: snapshot.id, timings: timings,
+                sandboxes: made.map { $0.info(restored: max(1, snapshot.manifest.processes)) },
+                snapshot: snapshot.id,
+                timings: timings,
                 eachMs: each.map(\.totalMs))
         } catch {
             for sandbox in made {

@@ -250,8 +250,9 @@ final class LiveSandbox: Sendable {
         return (listing?.sessions ?? []).map(\.name).sorted()
     }
 
-    /// What the API tells of it. One that has just been connected to (`isNew`) has the sessions it told of then.
-    func info(isNew: Bool = false) -> SandboxInfo {
+    /// What the API tells of it. One that was just `restored` with so many processes has those, and the sessions that it told
+    /// of when it was connected to: nobody has to be asked, nor /proc be walked through.
+    func info(restored: Int? = nil) -> SandboxInfo {
         noticeDeath()
         let (record, running, warnings) = with { ($0.record, $0.running, $0.warnings) }
         // It has its PID 1, and nobody has to be asked.
@@ -264,9 +265,10 @@ final class LiveSandbox: Sendable {
             name: name, state: isPaused ? .paused : record.state, pid: process?.pid,
             spec: record.spec, created: record.created, snapshot: running?.twins?.position ?? record.position,
             processes: isUntouched
-                ? 1 : max(0, (process?.processCount() ?? 0) - (running?.processesOfOurs ?? 0)),
-            sessions: running.map { isPaused || isUntouched ? [] : sessions(on: $0.channel, asTold: isNew) }
-                ?? [],
+                ? 1 : restored ?? max(0, (process?.processCount() ?? 0) - (running?.processesOfOurs ?? 0)),
+            sessions: running.map {
+                isPaused || isUntouched ? [] : sessions(on: $0.channel, asTold: restored != nil)
+            } ?? [],
             reason: stranger?.why.message ?? record.reason,
             ports: ports.isEmpty ? nil : ports)
         info.warnings = warnings

@@ -66,7 +66,8 @@ extension CheckpointManager {
             readAhead(snapshot.id)
             timings.totalMs = milliseconds(since: start)
             var result = RestoreResult(
-                sandbox: sandbox.info(isNew: true), snapshot: snapshot.id, timings: timings)
+                sandbox: sandbox.info(restored: max(1, snapshot.manifest.processes)), snapshot: snapshot.id,
+                timings: timings)
             if !warnings.isEmpty { result.warnings = warnings }
             telemetry.emit(.restored) { event in
                 (event.sandbox, event.snapshot) = (name, snapshot.id)

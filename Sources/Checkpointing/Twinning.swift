@@ -189,7 +189,8 @@ extension CheckpointManager {
             try turnBack(sandbox, running, twins, twin, parts, &timings)
         }
         timings.totalMs = milliseconds(since: start)
-        var result = RestoreResult(sandbox: sandbox.info(isNew: true), snapshot: id, timings: timings)
+        var result = RestoreResult(
+            sandbox: sandbox.info(restored: twin.info.processes), snapshot: id, timings: timings)
         result.engine = .twin
         telemetry.emit(.restored) { event in
             (event.sandbox, event.snapshot) = (sandbox.name, id)

@@ -75,6 +75,8 @@ import Testing
             try expectNothingLeft(ckpt)
             let page = try ckpt("bench", "--quick", "--passes", "1", "--only", "rm")
             #expect(page.status == 0 && page.stdout.contains("BUDGET") && page.stdout.contains("\nrm "))
+            let nothing = try ckpt("bench", "--quick", "--only", "chain-1")
+            #expect(nothing.stderr.contains("a quick run leaves out: chain-1/save, "), "\(nothing)")
         }
     }
 
@@ -85,11 +87,17 @@ import Testing
             let result = try ckpt.call(["bench", "--json", "--passes", "1"] + only)
             #expect(result.status == 0, "\(result)")
             let report = try JSONDecoder().decode(Report.self, from: result.stdoutData)
-            let expected = [
-                "processes-10/save", "processes-10/save-frozen", "processes-10/restore",
-                "files-200/save-first", "files-200/save", "files-200/save-frozen", "files-200/restore",
-                "files-200/reset", "chain-1/save", "chain-1/restore", "chain-10/save", "chain-10/restore",
-            ]
+            let expected =
+                [
+                    "processes-10/save", "processes-10/save-frozen", "processes-10/restore",
+                    "files-200/save-first", "files-200/save", "files-200/save-frozen", "files-200/restore",
+                    "files-200/reset",
+                ]
+                + [1, 10].flatMap { depth in
+                    ["save", "save-frozen", "save-durable", "restore", "fork-1"].map {
+                        "chain-\(depth)/\($0)"
+                    }
+                }
             #expect(report.operations.map(\.name) == expected)
             #expect(report.operations.allSatisfy { $0.median_ms > 0 })
             let rates = [
