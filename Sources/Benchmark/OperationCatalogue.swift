@@ -12,9 +12,8 @@ struct OperationCatalogue {
             (workload.isEmpty ? [] : ["save-first", "save-first-frozen"])
             + [
                 "exec", "session-builtin", "session-echo", "session-by-id", "borrowed-builtin",
-                "borrowed-echo", "read-4k",
-                "write-4k", "save", "save-frozen",
-                "save-criu", "save-durable", "restore", "restore-criu", "fork-1",
+                "borrowed-echo", "read-4k", "write-4k", "save", "save-frozen", "save-criu", "save-durable",
+                "restore", "restore-criu", "fork-1",
             ] + crowds.map { "fork-\($0)" } + ["reset", "rm"]
         return names.map { workload.isEmpty ? $0 : "\(workload)/\($0)" }
     }
@@ -37,8 +36,7 @@ struct OperationCatalogue {
     /// What `FilesPart` leaves out, on the most files.
     static let beside = [
         "exec", "session-builtin", "session-echo", "session-by-id", "borrowed-builtin", "borrowed-echo",
-        "read-4k",
-        "write-4k", "save-criu", "save-durable", "restore-criu", "fork-1", "fork-16", "rm",
+        "read-4k", "write-4k", "save-criu", "save-durable", "restore-criu", "fork-1", "fork-16", "rm",
     ]
 
     /// Files in the writable layer.

@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include "sandbox_birth.h"
+#include "pager.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -108,7 +109,7 @@ ALONE static long bind_all(const struct clinux_sandbox *sandbox) {
 ALONE static long await_go(const struct birth *birth) {
     union {
         struct cmsghdr head;
-        char room[CMSG_SPACE(BIRTH_MOUNTS * sizeof(int))];
+        char room[CMSG_SPACE(clinux_most_descriptors * sizeof(int))];
     } control;
     // volatile: no copy is to become a call of the C library's.
     volatile int *taken = birth->mount_fds;

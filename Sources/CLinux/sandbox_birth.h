@@ -19,7 +19,7 @@ struct birth {
     long clocks_length;
 };
 
-enum { BIRTH_MORE = 'm', BIRTH_BEGIN = 'g', BIRTH_MOUNTS = 64 };
+enum { BIRTH_MORE = 'm', BIRTH_BEGIN = 'g' };
 
 /// What the child writes on the report pipe when a step fails; execve closes the pipe instead.
 struct birth_report {

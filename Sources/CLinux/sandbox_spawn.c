@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "eager_wait.h"
+#include "pager.h"
 #include "sandbox_birth.h"
 
 // The child stands on our memory until it executes PID 1. A copy would cost more than all else here: the tables of pages,
@@ -70,39 +71,19 @@ static int join_cgroups(const struct clinux_sandbox *sandbox, pid_t pid) {
     return 0;
 }
 
-/// Sends a byte, and so many descriptors with it.
-static int send_descriptors(int socket, char byte, const int *numbers, size_t count) {
-    union {
-        struct cmsghdr head;
-        char room[CMSG_SPACE(BIRTH_MOUNTS * sizeof(int))];
-    } control;
-    memset(&control, 0, sizeof control);
-    struct iovec part = {.iov_base = &byte, .iov_len = 1};
-    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
-    if (count) {
-        message.msg_control = &control;
-        message.msg_controllen = CMSG_SPACE(count * sizeof(int));
-        control.head = (struct cmsghdr){
-            .cmsg_len = CMSG_LEN(count * sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
-        memcpy(CMSG_DATA(&control.head), numbers, count * sizeof(int));
-    }
-    ssize_t sent;
-    do sent = sendmsg(socket, &message, MSG_NOSIGNAL);
-    while (sent < 0 && errno == EINTR);
-    return sent == 1 ? 0 : -1;
-}
-
+/// Some mounts with each byte, and BIRTH_BEGIN with the last; an errno.
 static int send_mounts(const struct clinux_sandbox *sandbox, int go) {
-    int numbers[BIRTH_MOUNTS];
-    size_t count = 0;
+    static const char more = BIRTH_MORE, begin = BIRTH_BEGIN;
+    int numbers[clinux_most_descriptors], count = 0;
     for (int i = 0; i < sandbox->mounts; i++) {
         if (sandbox->mount_fds[i] < 0) continue;
         numbers[count++] = sandbox->mount_fds[i];
-        if (count < BIRTH_MOUNTS) continue;
-        if (send_descriptors(go, BIRTH_MORE, numbers, count)) return -1;
+        if (count < clinux_most_descriptors) continue;
+        int code = clinux_send_descriptors(go, &more, 1, numbers, count);
+        if (code) return code;
         count = 0;
     }
-    return send_descriptors(go, BIRTH_BEGIN, numbers, count);
+    return clinux_send_descriptors(go, &begin, 1, numbers, count);
 }
 
 // Lets the child go once it is in its cgroups and its ids are mapped, and waits until it has executed init or failed.
@@ -114,7 +95,7 @@ static int release(const struct clinux_sandbox *sandbox, pid_t pid, int go, int 
     if (write_proc(pid, "gid_map", identity)) return fail(failure, "write gid_map", errno);
     int code = sandbox->fill_mounts(sandbox->context);
     if (code) return fail(failure, "open the mounts of the root", code);
-    if (send_mounts(sandbox, go)) return fail(failure, "release the child", errno);
+    if ((code = send_mounts(sandbox, go))) return fail(failure, "release the child", code);
     struct birth_report report;
     ssize_t n;
     clinux_look_out(report_fd, CLINUX_EAGERNESS);

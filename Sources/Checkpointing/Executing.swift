@@ -13,14 +13,15 @@ extension CheckpointManager {
     ) throws(ErrorMessage) -> ExecResult {
         let input = try Self.stdin(of: request)
         let limit = min(request.maxOutput ?? .max, ExecRequest.bufferedOutput)
-        let watch = OOMWatch(try find(name))
+        let sandbox = try find(name)
+        let watch = OOMWatch(sandbox)
         let began = monotonicNanoseconds()
-        let direct = try callDirectly(name, request)
+        let direct = callDirectly(sandbox, request)
         let running: any FollowedCommand
         if let direct {
             running = direct
         } else {
-            running = try start(name, request, stdin: !input.isEmpty, announced: false)
+            running = try start(sandbox, request, stdin: !input.isEmpty, announced: false)
         }
         let command = LimitedCommand(running, limit: limit, watch: watch)
         if !input.isEmpty {
@@ -40,7 +41,7 @@ extension CheckpointManager {
             case .exited(let result):
                 // Who gave an id may ask for the exit once more; PID 1 keeps it for a while.
                 if request.id == nil { running.forget() }
-                if direct == nil { noteCall(name, request, since: began) }
+                if direct == nil { noteCall(sandbox, request, since: began) }
                 return output.put(into: result)
             case .failed(let error):
                 throw error
@@ -64,9 +65,9 @@ extension CheckpointManager {
     private static let directText = 65536
 
     /// A call that PID 1 need not be asked for, begun; nil for any other.
-    private func callDirectly(_ name: String, _ request: ExecRequest) throws(ErrorMessage) -> DirectCall? {
+    private func callDirectly(_ sandbox: LiveSandbox, _ request: ExecRequest) -> DirectCall? {
         guard Self.isPlainCall(request), let session = request.session else { return nil }
-        let (running, isWatched) = try find(name).with { ($0.running, $0.record.spec.saveOnCrash) }
+        let (running, isWatched) = sandbox.with { ($0.running, $0.record.spec.saveOnCrash) }
         guard let running, !isWatched, request.timeout.map({ $0 > 0 && $0 < 1e9 }) != false else {
             return nil
         }
@@ -83,10 +84,9 @@ extension CheckpointManager {
     }
 
     /// Notes that PID 1 made a call which the server might have made.
-    private func noteCall(_ name: String, _ request: ExecRequest, since began: UInt64) {
+    private func noteCall(_ sandbox: LiveSandbox, _ request: ExecRequest, since began: UInt64) {
         guard Self.isPlainCall(request), let session = request.session else { return }
-        let running = try? find(name).with { $0.running }
-        running?.channel.noteCall(in: session, took: monotonicNanoseconds() - began)
+        sandbox.with { $0.running }?.channel.noteCall(in: session, took: monotonicNanoseconds() - began)
     }
 
     private static func milliseconds(_ seconds: Double?) -> UInt64? {
@@ -114,8 +114,9 @@ extension CheckpointManager {
 
     /// Starts a command, or takes up the one with the request's id, for somebody who follows its streams.
     public func attach(_ name: String, _ request: ExecRequest) throws(ErrorMessage) -> any AttachedCommand {
-        let watch = OOMWatch(try find(name))
-        let command = try start(name, request, stdin: request.interactive == true, announced: true)
+        let sandbox = try find(name)
+        let watch = OOMWatch(sandbox)
+        let command = try start(sandbox, request, stdin: request.interactive == true, announced: true)
         do throws(CommandError) {
             try command.waitUntilStarted(deadline: monotonicNanoseconds() + Self.commandPatience)
         } catch { throw error.message }
@@ -124,9 +125,8 @@ extension CheckpointManager {
     }
 
     private func start(
-        _ name: String, _ request: ExecRequest, stdin: Bool, announced: Bool
+        _ sandbox: LiveSandbox, _ request: ExecRequest, stdin: Bool, announced: Bool
     ) throws(ErrorMessage) -> RunningCommand {
-        let sandbox = try find(name)
         // PID 1 sees to it itself.
         let running = try sandbox.running(for: "run a command", sparesShell: true)
         noteFirst(request, in: sandbox)

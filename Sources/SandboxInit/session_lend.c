@@ -152,12 +152,9 @@ static void given_back(struct session *s, uint64_t commands) {
 int session_take_back(const struct ckpt_take_back *back) {
     struct session *s = session_named(back->session);
     if (!s || s->state != LENT || s->loan != back->loan) return ENOENT;
-    if (!*back->id && back->commands) {
-        given_back(s, back->commands);
-        return 0;
-    }
     if (!*back->id) {
-        end_orphan(s);
+        if (back->commands) given_back(s, back->commands);
+        else end_orphan(s);
         return 0;
     }
     if (command_by_id(back->id)) return EEXIST;

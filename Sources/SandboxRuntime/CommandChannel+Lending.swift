@@ -144,12 +144,7 @@ extension CommandChannel {
             loans.begin(lent.loan, by: pid, text: text.raw)
         else {
             // Where it still has it that it is lent, it is so no more.
-            var request = ckpt_take_back()
-            (request.loan, request.commands) = (lent.loan, lent.commands)
-            Self.put(session, into: &request.session)
-            wire.send(
-                InitFrame.encode(
-                    CKPT_TAKE_BACK, tag: table.with { $0.nextTag() }, payload: InitFrame.bytes(of: request)))
+            sendBack(session, lent.loan, commands: lent.commands)
             throw .refused(code: EBUSY, reason: "session \(session) is in use")
         }
         return LentSession(
@@ -165,32 +160,38 @@ extension CommandChannel {
     /// Takes a lent session back from who has gone; a call that still runs is ended.
     ///
     /// With `call` the call that runs becomes one that PID 1 knows by that id; with `commands` none runs, for bash has told
-    /// that number and waits. Throws `.rolledBack` where another PID 1 is
-    /// in the place of the one that lent it.
+    /// that number and waits. Throws `.rolledBack` where another PID 1 is in the place of the one that lent it.
     public func takeBack(
         _ session: String, _ loan: LentSession, call: RunningLoan?, commands: UInt64 = 0, deadline: UInt64
     ) throws(CommandError) {
         guard loans.end(loan.number, by: loan.lender) else { throw .rolledBack }
-        var request = ckpt_take_back()
-        request.loan = loan.number
-        request.commands = commands
-        Self.put(session, into: &request.session)
-        if let call {
-            guard CommandSpec.isName(call.id) else { throw .badRequest("\(call.id) is no id") }
-            Self.put(call.id, into: &request.id)
-            request.remaining_ns = call.remaining ?? .max
-            request.commands = call.commands
-            request.elapsed_ns = call.elapsed
-        }
-        let payload = InitFrame.bytes(of: request)
-        guard call != nil else {
-            // Nobody needs the answer; where it does not get through the next call takes the session back.
-            wire.send(InitFrame.encode(CKPT_TAKE_BACK, tag: table.with { $0.nextTag() }, payload: payload))
+        guard let call else {
+            sendBack(session, loan.number, commands: commands)
             return
         }
+        guard CommandSpec.isName(call.id) else { throw .badRequest("\(call.id) is no id") }
+        var request = Self.request(session, loan.number, commands: call.commands)
+        Self.put(call.id, into: &request.id)
+        request.remaining_ns = call.remaining ?? .max
+        request.elapsed_ns = call.elapsed
+        let payload = InitFrame.bytes(of: request)
         _ = try ask(
             about: session, { InitFrame.encode(CKPT_TAKE_BACK, tag: $0, payload: payload) },
             deadline: deadline)
+    }
+
+    /// Gives a session back without a call to go on with. Nobody needs the answer: where it does not get through the next call
+    /// takes the session back.
+    private func sendBack(_ session: String, _ loan: UInt64, commands: UInt64) {
+        let request = InitFrame.bytes(of: Self.request(session, loan, commands: commands))
+        wire.send(InitFrame.encode(CKPT_TAKE_BACK, tag: table.with { $0.nextTag() }, payload: request))
+    }
+
+    private static func request(_ session: String, _ loan: UInt64, commands: UInt64) -> ckpt_take_back {
+        var request = ckpt_take_back()
+        (request.loan, request.commands) = (loan, commands)
+        put(session, into: &request.session)
+        return request
     }
 
     /// A call that who borrowed the session has begun.

@@ -100,23 +100,16 @@ extension CommandChannel {
                     defer { turn.release() }
                     try handleFrames(turn)
                 }
-                var next = keepHouse()
                 while !turn.isOver {
-                    if turn.isFollowersTurn {
-                        guard wire.rest(ReadingTurn.courtesy) else { continue }
-                        next = keepHouse()  // who rang may have given it something to look after
-                    }
-                    let isReadable = wire.waitReadable(socket, until: next)
-                    guard turn.take(.thread) else {
-                        next = keepHouse()  // the bell may have rung for that
-                        continue
-                    }
+                    if turn.isFollowersTurn, !wire.rest(ReadingTurn.courtesy) { continue }
+                    // Who rang may have given it something to look after.
+                    let isReadable = wire.waitReadable(socket, until: keepHouse())
+                    guard turn.take(.thread) else { continue }
                     defer { turn.release() }
                     if isReadable {
                         guard Self.receive(socket, &turn.frames) else { break }
                         try handleFrames(turn)
                     }
-                    next = keepHouse()
                 }
             } catch {
                 problem = error

@@ -132,12 +132,13 @@ extension CommandChannel {
     ///
     /// `pid` is the host's of PID 1. A call that somebody may ask for once more by its id must be PID 1's.
     public func callDirectly(
-        _ text: String, in session: String, id: String, timeoutMilliseconds: UInt64?, pid: Int32
+        _ text: String, in session: String, id: @autoclosure () -> String, timeoutMilliseconds: UInt64?,
+        pid: Int32
     ) -> DirectCall? {
         guard wire.isUp, let own = own.take(session) ?? borrow(session, pid: pid) else { return nil }
         let isBegun = try? own.shell.begin(text.utf8)
         if isBegun == true {
-            return DirectCall(id, own, on: self, timeout: timeoutMilliseconds.map { $0 * 1_000_000 })
+            return DirectCall(id(), own, on: self, timeout: timeoutMilliseconds.map { $0 * 1_000_000 })
         }
         // It has been taken back, or its text cannot be written.
         giveBack(own)

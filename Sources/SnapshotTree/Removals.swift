@@ -101,12 +101,11 @@ extension SnapshotTree {
                 }
             }
             live.end(item.name)
-            if removals.with({ removals in
+            let isMoreLeft = removals.with { removals in
                 removals.underWay -= 1
                 return !removals.waiting.isEmpty
-            }) {
-                standBack()
             }
+            if isMoreLeft { standBack() }
         }
     }
 
