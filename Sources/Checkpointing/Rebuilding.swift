@@ -86,6 +86,8 @@ private enum RebuildError: Error {
     /// It will go no better the next time.
     case refused(String)
     case failed(String)
+    /// CRIU could do it no better.
+    case hopeless(ErrorMessage)
 }
 
 extension CheckpointManager {
@@ -132,7 +134,7 @@ extension CheckpointManager {
     }
 
     /// Makes a snapshot's processes anew in a fresh sandbox and puts it in the place of what the sandbox has; false where
-    /// that came to nothing, and nothing has changed then.
+    /// that came to nothing. Nothing has changed then, nor where it throws: there is no room, for CRIU neither.
     func rebuild(
         _ snapshot: SnapshotTree.Record, by plan: RebuildPlan, in sandbox: LiveSandbox, view: BaseView,
         ground: Ground
@@ -156,6 +158,7 @@ extension CheckpointManager {
             case .refused(let why): leaveToCriu(snapshot.id, why, .info)
             case .failed(let why):
                 telemetry.log.write(.info, "snapshot \(snapshot.id): restored by CRIU this time: \(why)")
+            case .hopeless(let error): throw error
             }
             return false
         }
@@ -184,7 +187,10 @@ extension CheckpointManager {
                 root: root, over: layers, clocks: Self.offsets(for: plan), staging: bases.staging,
                 hostname: plan.hostname, walls: SandboxWalls(spec), spec: spec, groups: limited.groups,
                 device: device?.raw ?? -1)
-        } catch { throw .failed(error.message.description) }
+        } catch {
+            let message = error.message
+            throw message.code == .noSpace ? .hopeless(message) : .failed(message.description)
+        }
         var filling: MemoryFilling?
         do throws(RebuildError) {
             try fill(process, by: plan) { (userFaults) throws(SystemError) in

@@ -190,14 +190,17 @@ extension CheckpointManager {
         _ tree: TreeToRestore, with lazy: LazyRestore?, isAddressTaken: inout Bool
     ) throws(ErrorMessage) -> RestoredTree {
         let (snapshot, sandbox, root) = (tree.snapshot, tree.sandbox, tree.root)
-        let (directory, spec) = (sandbox.directory, snapshot.spec)
+        let spec = snapshot.spec
         let images = try opening { () throws(SystemError) in
             try Descriptor.open(lazy?.view ?? store.processPath(snapshot.id), O_RDONLY | O_DIRECTORY)
         }
+        // In memory: CRIU has its log to say why it fails, however full the store is.
+        let workPath = "\(workspace)/restores/\(sandbox.name)-\(tree.incarnation)"
         let work = try opening { () throws(SystemError) in
-            try Files.makeDirectory("\(directory)/criu")
-            return try Descriptor.open("\(directory)/criu", O_RDONLY | O_DIRECTORY)
+            try Files.makeDirectory(workPath)
+            return try Descriptor.open(workPath, O_RDONLY | O_DIRECTORY)
         }
+        defer { Files.removeFlatDirectory(workPath) }
         var request = Criu.RestoreRequest(
             root: root.mountPoint, network: spec.net == .host ? .shared : .own, leaveStopped: tree.stopped,
             external: Self.externalsForRestore(root),
@@ -223,7 +226,7 @@ extension CheckpointManager {
             }
         } catch {
             isAddressTaken = error.refusals.contains { $0.id == "address-in-use" }
-            throw .cannotRestore(snapshot.id, error, room: Room.lacking(in: directory)) {
+            throw .cannotRestore(snapshot.id, error, room: Room.lacking(in: sandbox.directory)) {
                 commands(of: snapshot.id)
             }
         }

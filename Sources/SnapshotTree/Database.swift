@@ -5,6 +5,8 @@ import LinuxSystem
 /// One SQLite connection and its prepared statements; used by one thread at a time.
 final class Database {
     private let handle: OpaquePointer
+    /// The directory of its file.
+    private let directory: String
     private var statements: [String: OpaquePointer] = [:]
 
     /// A value that goes into a statement.
@@ -28,6 +30,7 @@ final class Database {
             throw .catalog(code: status, text: "\(path): \(text)")
         }
         self.handle = handle
+        directory = path.lastIndex(of: "/").map { String(path[..<$0]) } ?? "."
         sqlite3_extended_result_codes(handle, 1)
         sqlite3_busy_timeout(handle, 5_000)
     }
@@ -123,8 +126,10 @@ final class Database {
         case SQLITE_IOERR, SQLITE_CANTOPEN, SQLITE_READONLY:
             let cause = SystemError(
                 call: "SQLite", code: sqlite3_system_errno(handle), subject: "catalog.sqlite")
-            // What has no errno of its own is told in SQLite's words.
-            return cause.remedy == nil ? .catalog(code: code, text: text) : SnapshotTreeError(cause)
+            if cause.remedy != nil { return SnapshotTreeError(cause) }
+            // A full quota SQLite may meet where it keeps no errno. What is none of ours is told in its words.
+            return Room.lacking(in: directory).map { SnapshotTreeError($0) }
+                ?? .catalog(code: code, text: text)
         default:
             return .catalog(code: code, text: text)
         }
