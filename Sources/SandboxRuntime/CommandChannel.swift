@@ -111,8 +111,9 @@ public final class CommandChannel: Sendable {
         guard let sessions = own.takeOutAll(until: deadline) else { throw .noAnswer }
         for session in sessions { giveBack(session) }
         let (commands, forgotten) = table.with { (Array($0.byTag.values), $0.sayForgotten()) }
-        try wire.close(
-            last: forgotten + commands.flatMap { $0.outstandingAcknowledgements() }, deadline: deadline)
+        let last = forgotten + commands.flatMap { $0.outstandingAcknowledgements() }
+        // PID 1 may say something before it closes.
+        try whileRead { () throws(CommandError) in try wire.close(last: last, deadline: deadline) }
     }
 
     /// Ends all that is followed with an error and forgets everything: the sandbox is gone or rolled back.
