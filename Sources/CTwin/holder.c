@@ -34,13 +34,23 @@ static bool is_whole(const struct set *set) {
     return true;
 }
 
-static enum ctwin_answer make(int socket, const struct ctwin_request *request, struct ctwin_reply *reply) {
+/// Whether the server has asked already to let all go on.
+static bool is_to_go(int socket) {
+    struct ctwin_request next;
+    if (recv(socket, &next, sizeof next, MSG_DONTWAIT | MSG_PEEK) != sizeof next || next.kind != CTWIN_GO) return false;
+    return recv(socket, &next, sizeof next, MSG_DONTWAIT) == sizeof next;
+}
+
+/// Whether all went on already goes to `gone`.
+static enum ctwin_answer make(int socket, const struct ctwin_request *request, struct ctwin_reply *reply, bool *gone) {
     if (!live_hold(request->init)) return CTWIN_REFUSED;
     // The server looks at the files meanwhile.
     const struct ctwin_reply held = {.answer = CTWIN_HELD};
     send(socket, &held, sizeof held, MSG_NOSIGNAL);
     if (!set_copy(request->set)) return CTWIN_REFUSED;
     reply->processes = (uint32_t)live_count + 1;
+    *gone = is_to_go(socket);
+    if (*gone) live_release();
     return CTWIN_DONE;
 }
 
@@ -83,11 +93,12 @@ static enum ctwin_answer revive(const struct ctwin_request *request, struct ctwi
 
 static void answer(int socket, const struct ctwin_request *request) {
     struct ctwin_reply reply = {0};
+    bool gone = false;
     why[0] = 0;
     tasks_gather(request->asker);
     switch (request->kind) {
     case CTWIN_MAKE:
-        reply.answer = make(socket, request, &reply);
+        reply.answer = make(socket, request, &reply, &gone);
         break;
     case CTWIN_GO:
         live_release();
@@ -123,10 +134,17 @@ static void answer(int socket, const struct ctwin_request *request) {
     default:
         reply.answer = CTWIN_REFUSED;
     }
-    tasks_part();
+    const bool is_made = request->kind == CTWIN_MAKE && reply.answer == CTWIN_DONE;
+    // The server need not wait for what is left to do.
+    if (!is_made) tasks_part();
     memcpy(reply.text, why, sizeof reply.text);
     if (reply.answer == CTWIN_DONE) reply.text[0] = 0;
     send(socket, &reply, sizeof reply, MSG_NOSIGNAL);
+    if (gone) send(socket, &reply, sizeof reply, MSG_NOSIGNAL);
+    if (is_made) {
+        set_settle(sets);
+        tasks_part();
+    }
 }
 
 void ctwin_hold(int socket) {

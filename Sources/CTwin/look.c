@@ -117,8 +117,7 @@ static bool is_zero(const char *mask) {
     return *mask == '\n';
 }
 
-bool is_quiet(pid_t pid, pid_t *inner) {
-    const char *status = proc_text(pid, "status", NULL);
+static bool is_quiet_in(const char *status, pid_t pid, pid_t *inner) {
     if (!status) return refuse("process %d ended meanwhile", pid);
     *inner = inner_in(status);
     if (atoi(field(status, "\nThreads:")) != 1) return refuse_of(pid, "has several threads");
@@ -129,9 +128,9 @@ bool is_quiet(pid_t pid, pid_t *inner) {
     return true;
 }
 
-static bool has_memory_for_a_fork(pid_t pid) {
-    const char *status = proc_text(pid, "status", NULL);
-    if (!status) return refuse("process %d ended meanwhile", pid);
+bool is_quiet(pid_t pid, pid_t *inner) { return is_quiet_in(proc_text(pid, "status", NULL), pid, inner); }
+
+static bool has_memory_for_a_fork(const char *status, pid_t pid) {
     if (atoi(field(status, "\nHugetlbPages:")) != 0) return refuse_of(pid, "has huge pages of its own");
     if (atoi(field(status, "\nVmLck:")) != 0)
         return refuse_of(pid, "has locked memory, which a fork has not");
@@ -207,7 +206,8 @@ static bool shares_namespaces(pid_t pid, pid_t init) {
 bool can_be_copied(const struct task *task, pid_t init, pid_t *inner) {
     pid_t child, pid = task->pid;
     if (task_is_in_sequence(task)) return refuse_of(pid, "is in a restartable sequence");
-    if (!is_quiet(pid, inner) || !has_memory_for_a_fork(pid) || !leads_a_session(pid)) return false;
+    const char *status = proc_text(pid, "status", NULL);
+    if (!is_quiet_in(status, pid, inner) || !has_memory_for_a_fork(status, pid) || !leads_a_session(pid)) return false;
     if (proc_children(pid, &child, 1)) return refuse_of(pid, "has children");
     size_t timers = 0;
     if (!proc_text(pid, "timers", &timers) || timers) return refuse_of(pid, "has a timer of its own");

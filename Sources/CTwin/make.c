@@ -147,7 +147,7 @@ static bool copy_child(struct twin *twin, struct task *task) {
     if (!can_be_copied(task, init_task.pid, &twin->inner) || !files_note(&twin->files, task->pid,
                                                                          false)) return false;
     // As its sibling it is PID 1's child, and sends no signal to the original.
-    return ask_for_the_rest(twin, task) && copy(twin, task, CLONE_PARENT | SIGCHLD) && leave_session(twin) &&
+    return ask_for_the_rest(twin, task) && copy(twin, task, CLONE_PARENT | SIGCHLD) &&
            copy_has_all(task->pid, twin->kept.pid);
 }
 
@@ -159,7 +159,14 @@ static bool copy_all(struct set *set) {
         if (!copy_child(&set->list[i], &live[i])) return false;
     }
     // Who is a namespace's PID 1 has no siblings (fork(2), CLONE_PARENT).
-    return copy(&set->init, &init_task, SIGCHLD) && files_leave_line(&set->init.files, &set->init.kept);
+    return copy(&set->init, &init_task, SIGCHLD);
+}
+
+void set_settle(struct set *set) {
+    bool good = files_leave_line(&set->init.files, &set->init.kept);
+    for (size_t i = 0; good && i < set->count; i++) good = leave_session(&set->list[i]);
+    // Who asks for it is told that it is gone.
+    if (!good) set_drop(set);
 }
 
 bool live_hold(pid_t init) {

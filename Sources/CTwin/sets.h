@@ -42,6 +42,8 @@ extern bool is_cleared;
 bool live_hold(pid_t init);
 /// Copies those that were stopped; lets them go where that fails.
 bool set_copy(uint64_t number);
+/// Does what is left to do for copies when the originals may have gone on.
+void set_settle(struct set *set);
 void live_release(void);
 struct set *set_find(uint64_t number);
 void set_drop(struct set *set);

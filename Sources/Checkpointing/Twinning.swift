@@ -89,7 +89,6 @@ extension CheckpointManager {
                 }
                 filesystemMs = milliseconds(since: instant)
             }
-            try twins.holder.go()
         } catch {
             switch error {
             case .refused(let why), .broken(let why): return .failure(Obstacle(sentence: why))

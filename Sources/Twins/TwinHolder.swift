@@ -62,16 +62,20 @@ public final class TwinHolder: Sendable {
         return pid
     }
 
-    /// Stops every process of the sandbox and copies it, as set `set`; all stand still until `go`. Returns how many
-    /// there are, PID 1 included. `initProcess` is the host's pid of PID 1, here and below. `meanwhile` is called while
-    /// they are copied; what it finds counts where this does not throw.
+    /// Stops every process of the sandbox, copies it, as set `set`, and lets all go on. Returns how many there are, PID 1
+    /// included. `initProcess` is the host's pid of PID 1, here and below. `meanwhile` is called while they are copied,
+    /// and none goes on before it is done; what it finds counts where this does not throw.
     public func make(
         _ set: UInt64, of initProcess: Int32, meanwhile: () -> Void
     ) throws(TwinError) -> Int {
         let held = try ask(CTWIN_MAKE, initProcess, set)
         guard held.answer == CTWIN_HELD.rawValue else { throw .broken("the holder of twins is out of step") }
         meanwhile()
-        return Int(try answer().processes)
+        try send(CTWIN_GO)
+        let made: Result<ctwin_reply, TwinError>
+        do throws(TwinError) { made = .success(try answer()) } catch { made = .failure(error) }
+        _ = try answer()
+        return Int(try made.get().processes)
     }
 
     /// Stops every process of the sandbox and notes what each is made of beside memory and descriptors; all stand still
@@ -132,7 +136,7 @@ public final class TwinHolder: Sendable {
     /// Ends what `rebuild` made.
     public func dropRebuilt() throws(TwinError) { _ = try ask(CTWIN_REBUILD_DROP) }
 
-    /// Lets the processes that `make`, `note` or `rebuild` stopped go on.
+    /// Lets the processes that `note` or `rebuild` stopped go on.
     public func go() throws(TwinError) { _ = try ask(CTWIN_GO) }
 
     /// Ends every process but PID 1, which stands still then, and the twins.
@@ -152,15 +156,21 @@ public final class TwinHolder: Sendable {
     private func ask(
         _ kind: ctwin_request_kind, _ initProcess: Int32 = 0, _ set: UInt64 = 0
     ) throws(TwinError) -> ctwin_reply {
+        try send(kind, initProcess, set)
+        return try answer()
+    }
+
+    private func send(
+        _ kind: ctwin_request_kind, _ initProcess: Int32 = 0, _ set: UInt64 = 0
+    ) throws(TwinError) {
         var request = ctwin_request(
             kind: kind.rawValue, init: initProcess, set: set, asker: sched_getcpu(), none: 0)
         let number = socket.raw
         do throws(SystemError) {
             try retrying("send") {
-                send(number, &request, MemoryLayout<ctwin_request>.size, Int32(MSG_NOSIGNAL))
+                Glibc.send(number, &request, MemoryLayout<ctwin_request>.size, Int32(MSG_NOSIGNAL))
             }
         } catch { throw Self.gone(error) }
-        return try answer()
     }
 
     private static func gone(_ error: SystemError) -> TwinError {

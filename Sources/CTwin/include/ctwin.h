@@ -20,7 +20,8 @@ enum ctwin_request_kind {
     /// Stops all processes and makes twins as set `set`; they stand still afterwards. Where they could be
     /// stopped that is said first, by a reply of its own.
     CTWIN_MAKE = 1,
-    /// Lets the processes that MAKE or NOTE stopped go on.
+    /// Lets the processes that MAKE or NOTE stopped go on. Where it is sent before MAKE is done it is obeyed right then,
+    /// and answered after it.
     CTWIN_GO = 2,
     /// Ends every process but PID 1, which stands still afterwards, and the twins.
     CTWIN_CLEAR = 3,
