@@ -120,7 +120,7 @@ static bool revive(struct twin *twin, struct task *task) {
     // Its tracer is the twin's, by whose death it would die: from here on it is the sandbox's own.
     if (!task_leave(task)) return false;
     restart_call(&task->registers);
-    return files_open_anew(&twin->files, task) && give_the_rest(twin, task);
+    return true;
 }
 
 /// PID 1 goes on as its copy stands.
@@ -140,4 +140,10 @@ bool set_revive(struct set *set) {
         live_count = i + 1;
     }
     return turn_init_back(set);
+}
+
+bool set_go_back_to_files(struct set *set) {
+    for (size_t i = 0; i < set->count; i++)
+        if (!files_open_anew(&set->list[i].files, &live[i]) || !give_the_rest(&set->list[i], &live[i])) return false;
+    return files_open_anew(&set->init.files, &init_task);
 }

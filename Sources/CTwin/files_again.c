@@ -122,5 +122,5 @@ bool files_of_init(const struct files *files, struct task *init, pid_t twin, pid
         if (!good) refuse("PID 1 cannot have its descriptor %d again: %s", number, strerror((int)-got));
     }
     if (process >= 0) task_call(init, SYS_close, (unsigned long)process, 0, 0, 0);
-    return good && files_open_anew(files, init);
+    return good;
 }

@@ -82,9 +82,21 @@ static enum ctwin_answer clear(const struct ctwin_request *request) {
     return is_touched ? CTWIN_BROKEN : CTWIN_REFUSED;
 }
 
-static enum ctwin_answer revive(const struct ctwin_request *request, struct ctwin_reply *reply) {
+/// Waits until the server has put the files back; whether it has.
+static bool await_files(int socket) {
+    struct ctwin_request next;
+    ssize_t got;
+    while ((got = recv(socket, &next, sizeof next, 0)) < 0 && errno == EINTR) {}
+    begin_time();
+    return (got == sizeof next && next.kind == CTWIN_GO) || refuse("its files could not be put back");
+}
+
+/// Whether the server's next request is done with goes to `gone`.
+static enum ctwin_answer revive(int socket, const struct ctwin_request *request, struct ctwin_reply *reply, bool *gone) {
     struct set *set = set_find(request->set);
     if (!set || !init_task.held || !set_revive(set)) return CTWIN_BROKEN;
+    *gone = true;
+    if (!await_files(socket) || !set_go_back_to_files(set)) return CTWIN_BROKEN;
     reply->processes = (uint32_t)live_count + 1;
     is_cleared = false;
     live_release();
@@ -101,7 +113,8 @@ static void answer(int socket, const struct ctwin_request *request) {
         reply.answer = make(socket, request, &reply, &gone);
         break;
     case CTWIN_GO:
-        live_release();
+        // What is half brought back must not run.
+        if (!is_cleared) live_release();
         notes_release();
         rebuild_release();
         break;
@@ -124,7 +137,7 @@ static void answer(int socket, const struct ctwin_request *request) {
         reply.answer = clear(request);
         break;
     case CTWIN_REVIVE:
-        reply.answer = revive(request, &reply);
+        reply.answer = revive(socket, request, &reply, &gone);
         break;
     case CTWIN_DROP: {
         struct set *set = set_find(request->set);

@@ -53,7 +53,10 @@ size_t live_children(pid_t init, pid_t *children, size_t limit);
 
 /// Stops PID 1 and ends all else but twins; `is_touched` tells whether something was ended when it fails.
 bool live_clear(pid_t init, bool *is_touched);
+/// Brings the processes back; the sandbox's files may be put back meanwhile.
 bool set_revive(struct set *set);
+/// The rest of it, when they are.
+bool set_go_back_to_files(struct set *set);
 
 /// Whether there are no System V objects, or none any more; false with `why` set.
 bool ipc_look(pid_t init, bool removes);

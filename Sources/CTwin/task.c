@@ -57,9 +57,11 @@ static void slow_down(pid_t pid, int policy) {
     if (policy >= 0) sched_setscheduler(pid, policy, &none);
 }
 
+void begin_time(void) { gathered_at = now(); }
+
 void tasks_gather(int asker) {
     int here = sched_getcpu();
-    gathered_at = now();
+    begin_time();
     gathered = here >= 0 && sched_getaffinity(0, sizeof ours, &ours) == 0;
     if (!gathered) return;
     // Who asked woke us where it runs itself, and would be run after everything here.

@@ -36,6 +36,8 @@ void tasks_part(void);
 /// Whether more than `PATIENCE` seconds passed since tasks_gather.
 enum { PATIENCE = 10 };
 bool out_of_time(void);
+/// Counts them anew: it was somebody else who took his time.
+void begin_time(void);
 
 /// Has one that is held run when it is its turn, as whom it makes: who is born of one that runs first of all has no
 /// timer slack for good.

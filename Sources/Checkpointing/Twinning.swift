@@ -205,13 +205,14 @@ extension CheckpointManager {
         let process = running.process.pid
         do throws(TwinError) {
             try twins.holder.clear(for: twin.set, of: process)
-            let began = monotonicNanoseconds()
-            let image: UpperImage
-            do throws(UpperImageError) {
-                image = try twin.image.putBack(parts, below: "/proc/\(process)/root")
-            } catch { throw TwinError.broken("its files could not be put back: \(error.description)") }
-            timings.filesystemMs = milliseconds(since: began)
-            try twins.holder.revive(twin.set, of: process)
+            var image = twin.image
+            try twins.holder.revive(twin.set, of: process) { () throws(TwinError) in
+                let began = monotonicNanoseconds()
+                do throws(UpperImageError) {
+                    image = try image.putBack(parts, below: "/proc/\(process)/root")
+                } catch { throw TwinError.broken("its files could not be put back: \(error.description)") }
+                timings.filesystemMs = milliseconds(since: began)
+            }
             twins.with { state in
                 state.snapshots[twin.info.id]?.image = image
                 (state.position, state.last) = (twin.info.id, image)

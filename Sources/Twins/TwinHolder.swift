@@ -72,8 +72,7 @@ public final class TwinHolder: Sendable {
         guard held.answer == CTWIN_HELD.rawValue else { throw .broken("the holder of twins is out of step") }
         meanwhile()
         try send(CTWIN_GO)
-        let made: Result<ctwin_reply, TwinError>
-        do throws(TwinError) { made = .success(try answer()) } catch { made = .failure(error) }
+        let made = Result(catching: answer)
         _ = try answer()
         return Int(try made.get().processes)
     }
@@ -145,9 +144,17 @@ public final class TwinHolder: Sendable {
     }
 
     /// After `clear`: forks the twins of a set under the pids of the originals, makes PID 1 what it was, and lets all go
-    /// on.
-    public func revive(_ set: UInt64, of initProcess: Int32) throws(TwinError) {
-        _ = try ask(CTWIN_REVIVE, initProcess, set)
+    /// on. `meanwhile` puts the files back; where it throws nothing goes on.
+    public func revive(
+        _ set: UInt64, of initProcess: Int32, meanwhile: () throws(TwinError) -> Void
+    ) throws(TwinError) {
+        try send(CTWIN_REVIVE, initProcess, set)
+        let files = Result(catching: meanwhile)
+        try send((try? files.get()) == nil ? CTWIN_STAY : CTWIN_GO)
+        let revived = Result(catching: answer)
+        _ = Result(catching: answer)
+        try files.get()
+        _ = try revived.get()
     }
 
     /// Ends the twins of a set.

@@ -25,7 +25,8 @@ enum ctwin_request_kind {
     CTWIN_GO = 2,
     /// Ends every process but PID 1, which stands still afterwards, and the twins.
     CTWIN_CLEAR = 3,
-    /// After CLEAR: brings back the processes of set `set`, and lets them and PID 1 go on.
+    /// After CLEAR: brings back the processes of set `set`. The next request, which is answered too, says that the files
+    /// are back (GO), and then they and PID 1 go on, or that they cannot be (STAY).
     CTWIN_REVIVE = 4,
     /// Ends the twins of set `set`.
     CTWIN_DROP = 5,
@@ -41,6 +42,8 @@ enum ctwin_request_kind {
     CTWIN_REBUILD_END = 8,
     /// Ends what REBUILD made.
     CTWIN_REBUILD_DROP = 9,
+    /// After REVIVE: nothing may go on.
+    CTWIN_STAY = 10,
 };
 
 struct ctwin_request {
