@@ -89,10 +89,17 @@ static bool note_named(struct open_file *file, int own, pid_t pid) {
     return note_state(file, pid) && (!file->deleted || keep_content(file, pid));
 }
 
+static bool is_pipe(int own, const struct stat *status) {
+    // All of them lie on one device.
+    static dev_t device;
+    struct statfs where;
+    if (!device && fstatfs(own, &where) == 0 && where.f_type == PIPEFS) device = status->st_dev;
+    return device && status->st_dev == device;
+}
+
 static bool note_kind(struct open_file *file, int own, pid_t pid, bool is_init) {
     int value = -1;
     socklen_t size = sizeof value;
-    struct statfs where;
     switch (file->status.st_mode & S_IFMT) {
     case S_IFREG:
     case S_IFDIR:
@@ -102,7 +109,7 @@ static bool note_kind(struct open_file *file, int own, pid_t pid, bool is_init) 
         break;
     case S_IFIFO:
         // A FIFO that has a name is another thing than pipe(2)'s.
-        if (fstatfs(own, &where) || where.f_type != PIPEFS) break;
+        if (!is_pipe(own, &file->status)) break;
         if (ioctl(own, FIONREAD, &value) == 0 && value == 0) return true;
         return refuse_of(pid, "has a pipe with something in it (descriptor %d)", file->number);
     case S_IFSOCK:
@@ -130,10 +137,10 @@ static bool note(struct files *files, int process, pid_t pid, int number, bool i
         if (own >= 0) close(own);
         return refuse_of(pid, "has descriptor %d, which cannot be looked at", number);
     }
-    int flags = fcntl(own, F_GETFL);
-    file->flags = (unsigned)flags;
-    bool good = flags >= 0 && !(flags & O_ASYNC) ? note_kind(file, own, pid, is_init)
-                                                 : refuse_of(pid, "gets signals of descriptor %d", number);
+    // Those of a named one are noted with its offset.
+    if (S_ISFIFO(file->status.st_mode)) file->flags = (unsigned)fcntl(own, F_GETFL);
+    bool good = note_kind(file, own, pid, is_init) &&
+                (!(file->flags & O_ASYNC) || refuse_of(pid, "gets signals of descriptor %d", number));
     close(own);
     return good;
 }

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "task.h"
@@ -215,7 +216,9 @@ bool can_be_copied(const struct task *task, pid_t init, pid_t *inner) {
 }
 
 bool init_can_be_copied(const struct task *task) {
-    const char *status = proc_text(task->pid, "status", NULL);
-    if (!status || atoi(field(status, "\nThreads:")) != 1) return refuse("PID 1 is gone");
-    return true;
+    enum { DIRECTORIES = 2 };  // "." and "..", of which a directory of one thread has one more
+    char path[32];
+    struct stat threads;
+    snprintf(path, sizeof path, "/proc/%d/task", task->pid);
+    return (stat(path, &threads) == 0 && threads.st_nlink == DIRECTORIES + 1) || refuse("PID 1 is gone");
 }

@@ -132,14 +132,12 @@ static bool copy(struct twin *twin, struct task *task, unsigned long flags) {
     if (pid < 0) return refuse("process %d cannot be forked: %s", task->pid, strerror((int)-pid));
     if (!task_adopt(&twin->kept, born, task)) return false;
     twin->kept_inner = (pid_t)pid;
-    return task_keep(&twin->kept);
+    return task_die_with_us(&twin->kept);
 }
 
 /// In the original's session a twin would keep the original's pid from being used again.
 static bool leave_session(struct twin *twin) {
-    task_bring(&twin->kept);
     long session = task_call(&twin->kept, SYS_setsid, 0, 0, 0, 0);
-    task_send(&twin->kept);
     return session >= 0 || refuse("a twin cannot leave the session");
 }
 
@@ -164,7 +162,11 @@ static bool copy_all(struct set *set) {
 
 void set_settle(struct set *set) {
     bool good = files_leave_line(&set->init.files, &set->init.kept);
-    for (size_t i = 0; good && i < set->count; i++) good = leave_session(&set->list[i]);
+    task_send(&set->init.kept);
+    for (size_t i = 0; i < set->count; i++) {
+        good = good && leave_session(&set->list[i]);
+        task_send(&set->list[i].kept);
+    }
     // Who asks for it is told that it is gone.
     if (!good) set_drop(set);
 }

@@ -179,8 +179,6 @@ bool task_adopt(struct task *task, pid_t pid, const struct task *parent) {
         task->held = false;
         return false;
     }
-    // It has the parent's place, and is to have its true one.
-    if (gathered) sched_setaffinity(pid, sizeof one, &one);
     return true;
 }
 
