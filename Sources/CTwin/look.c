@@ -15,8 +15,8 @@
 #include "task.h"
 
 const char *proc_text(pid_t pid, const char *name, size_t *length) {
-    static char *text;
-    static size_t room;
+    static _Thread_local char *text;
+    static _Thread_local size_t room;
     char path[64];
     snprintf(path, sizeof path, "/proc/%d/%s", pid, name);
     int file = open(path, O_RDONLY | O_CLOEXEC);
@@ -204,11 +204,15 @@ static bool shares_namespaces(pid_t pid, pid_t init) {
     return !strcmp(its, inits) || refuse_of(pid, "has a namespace of its own");
 }
 
-bool can_be_copied(const struct task *task, pid_t init, pid_t *inner) {
-    pid_t child, pid = task->pid;
-    if (task_is_in_sequence(task)) return refuse_of(pid, "is in a restartable sequence");
-    const char *status = proc_text(pid, "status", NULL);
-    if (!is_quiet_in(status, pid, inner) || !has_memory_for_a_fork(status, pid) || !leads_a_session(pid)) return false;
+bool can_make_calls(const struct task *task, pid_t *inner) {
+    if (task_is_in_sequence(task)) return refuse_of(task->pid, "is in a restartable sequence");
+    const char *status = proc_text(task->pid, "status", NULL);
+    return is_quiet_in(status, task->pid, inner) && has_memory_for_a_fork(status, task->pid);
+}
+
+bool can_be_copied(pid_t pid, pid_t init) {
+    pid_t child;
+    if (!leads_a_session(pid)) return false;
     if (proc_children(pid, &child, 1)) return refuse_of(pid, "has children");
     size_t timers = 0;
     if (!proc_text(pid, "timers", &timers) || timers) return refuse_of(pid, "has a timer of its own");

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "look.h"
+#include "looker.h"
 #include "sets.h"
 
 struct set *sets;
@@ -142,22 +143,36 @@ static bool leave_session(struct twin *twin) {
 }
 
 static bool copy_child(struct twin *twin, struct task *task) {
-    if (!can_be_copied(task, init_task.pid, &twin->inner) || !files_note(&twin->files, task->pid,
-                                                                         false)) return false;
     // As its sibling it is PID 1's child, and sends no signal to the original.
-    return ask_for_the_rest(twin, task) && copy(twin, task, CLONE_PARENT | SIGCHLD) &&
-           copy_has_all(task->pid, twin->kept.pid);
+    return can_make_calls(task, &twin->inner) && ask_for_the_rest(twin, task) &&
+           copy(twin, task, CLONE_PARENT | SIGCHLD) && copy_has_all(task->pid, twin->kept.pid);
+}
+
+/// The set that is being made.
+static struct set *made;
+
+/// What can be seen while the processes are made to call and to fork.
+static bool look_at_all(void) {
+    if (!init_can_be_copied(&init_task) || !files_note(&made->init.files, init_task.pid, true)) return false;
+    for (size_t i = 0; i < live_count; i++)
+        if (!can_be_copied(live[i].pid, init_task.pid) || !files_note(&made->list[i].files, live[i].pid, false))
+            return false;
+    return true;
+}
+
+static bool copy_processes(struct set *set) {
+    for (size_t i = 0; i < live_count; i++)
+        if (!copy_child(&set->list[i], &live[i])) return false;
+    // Who is a namespace's PID 1 has no siblings (fork(2), CLONE_PARENT).
+    return copy(&set->init, &init_task, SIGCHLD);
 }
 
 static bool copy_all(struct set *set) {
-    if (!init_can_be_copied(&init_task) || !ipc_look(init_task.pid, false)) return false;
-    if (!files_note(&set->init.files, init_task.pid, true)) return false;
-    for (size_t i = 0; i < live_count; i++) {
-        set->count = i + 1;
-        if (!copy_child(&set->list[i], &live[i])) return false;
-    }
-    // Who is a namespace's PID 1 has no siblings (fork(2), CLONE_PARENT).
-    return copy(&set->init, &init_task, SIGCHLD);
+    made = set;
+    set->count = live_count;
+    looker_begin(look_at_all);
+    bool good = ipc_look(init_task.pid, false) && copy_processes(set);
+    return looker_end() && good;
 }
 
 void set_settle(struct set *set) {

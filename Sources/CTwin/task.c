@@ -22,7 +22,7 @@ enum { SUSPEND_SECCOMP = 1 << 21, RESET_ON_FORK = 0x40000000 };
 #define SET_SIGMASK ((enum __ptrace_request)0x420b)
 enum { BIRTHS = PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE };
 
-char why[400];
+_Thread_local char why[400];
 static cpu_set_t ours, one;
 static bool gathered;
 static int our_policy;

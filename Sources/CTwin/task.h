@@ -20,7 +20,7 @@ struct task {
 
 /// Why something was refused or went wrong; the last one counts. Returns false.
 bool refuse(const char *format, ...) __attribute__((format(printf, 1, 2)));
-extern char why[400];
+extern _Thread_local char why[400];
 
 /// Stays on one processor, and takes the tasks that are held from now on there too: each call passes from us
 /// to the task and back, which costs ten times as much between two. All run before anything else there, for
