@@ -67,7 +67,7 @@ extension SaveAttempt {
 
     /// The files that are open for writing, by their paths in the upper; nil where the image does not tell.
     fileprivate func openedFiles(_ images: String) -> [[UInt8]]? {
-        let paths = try? ImageDirectory(images).filesOpenForWriting()
+        let paths = try? ImageDirectory(images).filesOpenForWriting().union(openedSince)
         return paths?.map { Array(running.root.pathInUpper(of: $0).utf8) }
     }
 

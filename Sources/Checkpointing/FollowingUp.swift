@@ -104,6 +104,7 @@ extension CheckpointManager {
                 return false
             }
             made = found
+            attempt.openedSince = found.openedForWriting
             try attempt.checkCancelled()
             let instant = monotonicNanoseconds()
             try frozen()

@@ -41,6 +41,8 @@ final class SaveAttempt {
     var frozenMs = 0.0
     /// What was made without CRIU.
     var followed: FollowedUp?
+    /// What its processes opened for writing since, by their paths in the sandbox.
+    var openedSince: [String] = []
     /// Why that was not possible.
     var followObstacle: String?
     /// The same, found out when everything had gone on.

@@ -15,6 +15,8 @@ public final class FollowUp: @unchecked Sendable {
     let notes: TaskNotes
     let instant: Instant
     private let all: [Compared]
+    /// What tells of their descriptors, in the same order.
+    private let descriptors: [[Assigned]]
     private let liveMounts: LiveMounts
     /// Where each mount is, by the kernel's number.
     private(set) var mounts: [UInt64: String] = [:]
@@ -74,9 +76,6 @@ public final class FollowUp: @unchecked Sendable {
             guard areSame(one.live.program, before.files[process.program]?.name) else {
                 throw one.refusal("runs another program")
             }
-            guard one.live.descriptors.count == process.descriptors.count else {
-                throw one.refusal("has other descriptors")
-            }
             for area in one.live.areas where area.inode != 0 && !mapped.contains(area.name) {
                 throw one.refusal("has another file mapped: \(area.name)")
             }
@@ -87,6 +86,15 @@ public final class FollowUp: @unchecked Sendable {
         (self.all, self.pages) = (all, pages)
         liveMounts = try LiveMounts(of: notes[0].pid)
         try Self.compareSharing(all)
+        descriptors = try Self.assign(all, before)
+    }
+
+    /// The regular files that were opened for writing since, by their paths in the sandbox.
+    public var openedForWriting: [String] {
+        descriptors.joined().filter {
+            $0.isFresh && $0.live.flags.map { $0 & UInt32(O_ACCMODE) } != UInt32(O_RDONLY)
+        }
+        .map(\.live.target)
     }
 
     /// Compares the mappings that were found with the predecessor's, and writes of them what `shareMemory` needs into the
@@ -113,9 +121,10 @@ public final class FollowUp: @unchecked Sendable {
             throw FollowUpRefusal("something else is mounted")
         }
         try compareTree()
-        for one in all {
+        for (one, assigned) in zip(all, descriptors) {
             try compareFilters(one)
-            try compareDescriptors(one)
+            try compareDescriptors(one, assigned)
+            if let table = table(of: one, assigned) { changed[table.name] = table.bytes }
             changed["core-\(one.pid).img"] = try core(one).bytes
             changed["fs-\(one.pid).img"] = try places(one).bytes
         }

@@ -10,20 +10,33 @@ private let settable: UInt32 = {
     return UInt32(O_APPEND | O_NONBLOCK) | direct | leavesTime
 }()
 
+/// A descriptor as it is, and the entry of files.img that is to tell of its open file.
+struct Assigned {
+    let live: LiveDescriptor
+    let file: UInt32
+    /// Of what the entry is, where it is one that the predecessor has not got, or had for another file.
+    let isFresh: Bool
+}
+
 extension FollowUp {
-    /// The descriptors of a process must be those it had; what changed of the open files goes into files.img.
-    func compareDescriptors(_ one: Compared) throws(FollowUpRefusal) {
-        for (live, descriptor) in zip(one.live.descriptors, one.process.descriptors) {
+    /// What changed of the open files of a process goes into files.img.
+    func compareDescriptors(_ one: Compared, _ assigned: [Assigned]) throws(FollowUpRefusal) {
+        for descriptor in assigned {
+            let live = descriptor.live
             let refusal = { (what: String) in one.refusal("\(what) (fd \(live.number))") }
-            guard live.number == descriptor.number, let file = before.files[descriptor.file],
-                file.type == descriptor.type, let found = live.flags,
-                (found & UInt32(O_CLOEXEC) != 0) == (descriptor.flags != 0)
-            else { throw refusal("has other descriptors") }
+            guard let found = live.flags else { throw refusal("has other descriptors") }
             if live.hasLock { throw refusal("holds a lock") }
-            guard live.look.owner == 0, live.look.signal == 0, !file.hasOwner else {
+            guard live.look.owner == 0, live.look.signal == 0 else {
                 throw refusal("gets signals from a file")
             }
             let flags = found & ~UInt32(O_CLOEXEC)
+            if descriptor.isFresh {
+                try describe(live, as: descriptor.file, flags, refusal)
+                continue
+            }
+            guard let file = before.files[descriptor.file], !file.hasOwner else {
+                throw refusal("gets signals from a file")
+            }
             guard flags & ~settable == file.flags & ~settable else { throw refusal("has another file open") }
             switch file.type {
             case FD_TYPES__REG: try compareFile(live, file, flags, refusal)
@@ -54,15 +67,73 @@ extension FollowUp {
         guard !file.hasBuildID || live.changed < before.written else {
             throw refusal("has a program open that changed")
         }
+        try editFile(file.index) { write(live, flags, position, to: &$0.pointee) }
+    }
+
+    private func write(
+        _ live: LiveDescriptor, _ flags: UInt32, _ position: UInt64, to entry: inout RegFileEntry
+    ) {
         let isRegular = live.look.mode & S_IFMT == S_IFREG
         // Of a file that is only appended to CRIU does not write it down (criu/files-reg.c, should_check_size).
         let isAppended = flags & UInt32(O_APPEND) != 0 && flags & UInt32(O_ACCMODE) == UInt32(O_WRONLY)
-        try editFile(file.index) { entry in
-            (entry.pointee.flags, entry.pointee.pos) = (flags, position)
-            entry.pointee.mode = live.look.mode
-            entry.pointee.has_size = isRegular && !isAppended ? 1 : 0
-            entry.pointee.size = UInt64(live.look.size)
+        (entry.flags, entry.pos) = (flags, position)
+        (entry.has_mode, entry.mode) = (1, live.look.mode)
+        entry.has_size = isRegular && !isAppended ? 1 : 0
+        entry.size = UInt64(live.look.size)
+    }
+
+    /// An entry for a file that was opened since.
+    private func describe(
+        _ live: LiveDescriptor, as id: UInt32, _ flags: UInt32, _ refusal: (String) -> FollowUpRefusal
+    ) throws(FollowUpRefusal) {
+        guard let point = live.mount.flatMap({ mounts[$0] }), let mount = before.mounts[point],
+            let position = live.position
+        else { throw refusal("has another file open") }
+        var file = RegFileEntry()
+        reg_file_entry__init(&file)
+        (file.id, file.has_mnt_id, file.mnt_id) = (id, 1, mount)
+        write(live, flags, position, to: &file)
+        var owner = FownEntry()
+        fown_entry__init(&owner)
+        let packed = withUnsafeMutablePointer(to: &owner) { owner in
+            Array(live.target.utf8CString).withUnsafeBufferPointer { name in
+                file.fown = owner
+                file.name = UnsafeMutablePointer(mutating: name.baseAddress)
+                return withUnsafeMutablePointer(to: &file) { file in
+                    var entry = FileEntry()
+                    file_entry__init(&entry)
+                    (entry.type, entry.id, entry.reg) = (FD_TYPES__REG, id, file)
+                    return CriuImages.packed(&entry)
+                }
+            }
         }
+        if let index = before.files[id]?.index {
+            filesImage.entries[index] = packed
+        } else {
+            filesImage.entries.append(packed)
+        }
+    }
+
+    /// fdinfo-N.img of a process; nil where it is the predecessor's.
+    func table(of one: Compared, _ assigned: [Assigned]) -> ImageFile? {
+        let entries = assigned.map { descriptor in
+            Predecessor.OpenDescriptor(
+                number: descriptor.live.number,
+                // FD_CLOEXEC
+                flags: (descriptor.live.flags ?? 0) & UInt32(O_CLOEXEC) == 0 ? 0 : 1, file: descriptor.file,
+                type: descriptor.isFresh
+                    ? FD_TYPES__REG : before.files[descriptor.file]?.type ?? FD_TYPES__REG)
+        }
+        if entries == one.process.descriptors { return nil }
+        return ImageFile(
+            "fdinfo-\(one.process.table).img", .descriptors,
+            entries.map { descriptor in
+                var entry = FdinfoEntry()
+                fdinfo_entry__init(&entry)
+                (entry.id, entry.flags, entry.type) = (descriptor.file, descriptor.flags, descriptor.type)
+                entry.fd = UInt32(bitPattern: descriptor.number)
+                return packed(&entry)
+            })
     }
 
     private func comparePipe(
@@ -171,25 +242,59 @@ extension FollowUp {
                 }
             }
         }
-        // Who has an open file must have it still, and no two may have become one.
-        var holders: [UInt32: Holder] = [:]
-        var named: [String: [UInt32]] = [:]
+    }
+
+    /// Finds the entry of files.img for each descriptor: that which its number had, where it may be the same file, one of
+    /// its own for a file that was opened since. All processes stand still.
+    static func assign(_ all: [Compared], _ before: Predecessor) throws(FollowUpRefusal) -> [[Assigned]] {
+        var groups: [String: [OpenGroup]] = [:]
+        var taken: Set<UInt32> = []
+        var found: [[(live: LiveDescriptor, group: OpenGroup)]] = []
         for one in all {
-            for (descriptor, live) in zip(one.process.descriptors, one.live.descriptors) {
+            let known = Dictionary(
+                one.process.descriptors.map { ($0.number, $0) }, uniquingKeysWith: { first, _ in first })
+            var row: [(live: LiveDescriptor, group: OpenGroup)] = []
+            for live in one.live.descriptors {
                 let mine = Holder(pid: one.note.pid, number: live.number)
-                if let first = holders[descriptor.file] {
-                    guard first.hasSame(as: mine) else {
-                        throw one.refusal("does not share a file any more (fd \(live.number))")
-                    }
+                if let group = groups[live.target]?.first(where: { $0.holder.hasSame(as: mine) }) {
+                    row.append((live, group))
                     continue
                 }
-                for other in named[live.target] ?? [] where holders[other]!.hasSame(as: mine) {
-                    throw one.refusal("shares a file (fd \(live.number))")
+                let group = OpenGroup(mine)
+                if let file = known[live.number]?.file, !taken.contains(file), live.mayBe(before.files[file])
+                {
+                    group.file = file
+                    taken.insert(file)
+                } else if !live.canBeOpenedByName {
+                    throw one.refusal("has other descriptors (fd \(live.number))")
                 }
-                holders[descriptor.file] = mine
-                named[live.target, default: []].append(descriptor.file)
+                groups[live.target, default: []].append(group)
+                row.append((live, group))
+            }
+            found.append(row)
+        }
+        var spare = before.spareFiles(but: taken)
+        var next = (before.files.keys.max() ?? 0) + 1
+        return found.map { row in
+            row.map { live, group in
+                let known = group.file ?? spare.popLast() ?? next
+                if group.file == nil {
+                    (group.file, group.isFresh) = (known, true)
+                    next = max(next, known + 1)
+                }
+                return Assigned(live: live, file: known, isFresh: group.isFresh)
             }
         }
+    }
+
+    /// An open file, which several descriptors may share.
+    private final class OpenGroup {
+        let holder: Holder
+        /// Its entry of files.img, once that is known.
+        var file: UInt32?
+        var isFresh = false
+
+        init(_ holder: Holder) { self.holder = holder }
     }
 
     private struct Holder {
@@ -206,4 +311,43 @@ extension FollowUp {
 /// An image of the predecessor that cannot be taken apart is left to CRIU to write anew.
 func understanding<Result>(_ body: () throws(CriuImageError) -> Result) throws(FollowUpRefusal) -> Result {
     do throws(CriuImageError) { return try body() } catch { throw FollowUpRefusal(error.description) }
+}
+
+extension LiveDescriptor {
+    /// Whether it can be what an entry of the predecessor tells; what cannot be opened by a name is compared further.
+    fileprivate func mayBe(_ file: Predecessor.OpenFile?) -> Bool {
+        guard let file, let flags else { return false }
+        switch file.type {
+        case FD_TYPES__REG, FD_TYPES__FIFO:
+            return isFile && areSame(target, file.name)
+                && flags & ~UInt32(O_CLOEXEC) & ~settable == file.flags & ~settable
+        case FD_TYPES__PIPE: return pipe != nil
+        case FD_TYPES__UNIXSK: return isSocket
+        default: return false
+        }
+    }
+
+    /// Whether a restore can open it anew: a file or directory with a name, or a device that has no state.
+    fileprivate var canBeOpenedByName: Bool {
+        guard isFile, look.links > 0, !target.hasSuffix(" (deleted)"), !target.hasPrefix("/proc/"),
+            !target.hasPrefix("/sys/")
+        else { return false }
+        switch look.mode & S_IFMT {
+        case S_IFREG, S_IFDIR: return true
+        // null, zero, full, random and urandom (Documentation/admin-guide/devices.txt).
+        case S_IFCHR: return look.device >> 8 == 1 && [3, 5, 7, 8, 9].contains(look.device & 0xff)
+        default: return false
+        }
+    }
+}
+
+extension Predecessor {
+    /// Entries of regular files that only descriptors refer to, none of which `taken` names.
+    fileprivate func spareFiles(but taken: Set<UInt32>) -> [UInt32] {
+        var uses: [UInt32: Int] = [:]
+        for descriptor in processes.flatMap(\.descriptors) { uses[descriptor.file, default: 0] += 1 }
+        return files.filter { id, file in
+            file.type == FD_TYPES__REG && !file.hasOwner && !taken.contains(id) && file.uses == uses[id] ?? 0
+        }.keys.sorted(by: >)
+    }
 }

@@ -40,7 +40,7 @@ public final class Predecessor: @unchecked Sendable {
         let descriptorFlags: UInt32?
     }
 
-    struct OpenDescriptor {
+    struct OpenDescriptor: Equatable {
         let number: Int32
         /// FD_CLOEXEC.
         let flags: UInt32

@@ -153,8 +153,7 @@ import Testing
                 _ = try save(box)
             }
             try expectCriu("sleep 1000 & sleep 0.1", thenFollowed: true, undo: "kill %1; wait")
-            try expectCriu("exec 5<f", thenFollowed: true, undo: "exec 5<&-")
-            try expectCriu("exec 5<f; exec 5<&-; exec 6<>f", thenFollowed: true, undo: "exec 6<&-")
+            try expectCriu("exec 5< /proc/version", thenFollowed: true, undo: "exec 5<&-")
             try expectCriu(
                 "(flock 7; exec sleep 1000) 7>lock & sleep 0.2", thenFollowed: false, undo: "kill %1; wait")
             try expectCriu(
@@ -167,6 +166,53 @@ import Testing
                 thenFollowed: false, undo: "kill -9 %1; wait")
             try expectCriu("exec 9>gone; rm gone", thenFollowed: false, undo: "exec 9>&-")
             #expect(try !save(box).byCriu)
+        }
+    }
+
+    /// Regular files that are opened, closed and shared anew, by CRIU restored as by ckpt itself.
+    @Test func filesThatWereOpenedSinceComeBack() throws {
+        try withCkpt { ckpt in
+            let box = try ckpt.create("opened")
+            try box.say(
+                "mkdir /root/d; cd /root/d; echo 0123456789 > a; echo abcdefghij > b; exec 3<>a 4>>log")
+            #expect(try save(box).byCriu)
+            let state = """
+                for n in 3 4 5 6 7 8 9 12 13; do
+                    case $(readlink /proc/$$/fd/$n) in
+                        /root*|/dev*) echo $n $(readlink /proc/$$/fd/$n) $(grep -E 'pos|flags' /proc/$$/fdinfo/$n) ;;
+                    esac
+                done
+                cat a b log; stat -c '%n %s' *
+                """
+            let steps = [
+                "exec 5<b; read -n 3 <&5", "exec 3<&-; echo 1 >&4", "exec 6<>b; echo XY >&6",
+                "exec 7>&6; echo Z >&7",
+                "exec 5<a; read -n 5 <&5", "exec 4>&-; echo 2 >> log",
+                "exec 8</root/d 9</dev/null 12>>new; echo new >&12",
+                "exec 5<&- 6>&- 7>&-; mv a c; echo other > a", "exec 5<c 6<a 7<&6; read -n 2 <&7",
+                "exec 5<&- 6<&- 7<&- 8<&- 9<&- 12>&-", "exec 13>>log; echo 3 >&13",
+            ]
+            var saved: [(id: String, state: String)] = []
+            for step in steps {
+                try box.say(step)
+                let made = try save(box)
+                #expect(!made.byCriu, "\(step)")
+                saved.append((made.id, try box.say(state)))
+                #expect(try box.say("[ -e /proc/$$/fd/6 -a -e /proc/$$/fd/7 ] && echo W >&7; :") == "")
+                try box.restore(made.id)
+            }
+            #expect(saved[0].state.contains("5 /root/d/b pos: 3"))
+            for (index, (id, expected)) in saved.enumerated() {
+                for options in [[String](), ["--engine", "criu"]] {
+                    _ = try ckpt.json(RestoreResult.self, ["restore", box.name, id] + options)
+                    let told = try box.say(state)
+                    #expect(told == expected, "after \(steps[index]) \(options): \(told)\n\(expected)")
+                }
+            }
+            // What shares a position shares it afterwards.
+            try box.restore(saved[3].id)
+            #expect(try box.say("echo Q >&7; echo R >&6; tail -c +1 b").contains("Q\nR"))
+            try ckpt.ok("verify")
         }
     }
 
