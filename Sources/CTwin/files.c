@@ -35,6 +35,13 @@ static char *link_of(pid_t pid, const char *name) {
     return strdup(target);
 }
 
+static mode_t mode_of(pid_t pid, const char *name) {
+    char path[64];
+    struct stat status = {0};
+    snprintf(path, sizeof path, "/proc/%d/%s", pid, name);
+    return stat(path, &status) ? 0 : status.st_mode;
+}
+
 static bool note_path(struct open_file *file, pid_t pid) {
     char path[32];
     snprintf(path, sizeof path, "fd/%d", file->number);
@@ -158,6 +165,8 @@ bool files_note(struct files *files, pid_t pid, bool is_init) {
     if (process >= 0) close(process);
     if (!good) return false;
     files->directory = link_of(pid, "cwd");
+    files->directory_mode = mode_of(pid, "cwd");
+    files->root_mode = mode_of(pid, "root");
     return files->directory || refuse_of(pid, "has a working directory that cannot be read");
 }
 

@@ -25,6 +25,7 @@ struct files {
     struct open_file *list;
     size_t count, room;
     char *directory;  // the working directory
+    mode_t directory_mode, root_mode;
 };
 
 /// Notes what a process that is held has open; false with `why` set where some of it would not be exact.

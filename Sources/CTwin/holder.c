@@ -63,6 +63,15 @@ static enum ctwin_answer note(int socket, const struct ctwin_request *request) {
     return notes_take() ? CTWIN_DONE : CTWIN_REFUSED;
 }
 
+static enum ctwin_answer note_set(const struct ctwin_request *request) {
+    struct set *set = set_find(request->set);
+    if (!set || !is_whole(set)) {
+        refuse("its twins are gone");
+        return CTWIN_REFUSED;
+    }
+    return notes_take_set(set) ? CTWIN_DONE : CTWIN_REFUSED;
+}
+
 static enum ctwin_answer rebuild(int socket, const struct ctwin_request *request) {
     if (!rebuild_begin(request->init, getppid(), request->set)) return CTWIN_REFUSED;
     struct ctwin_reply held = {.answer = CTWIN_HELD};
@@ -128,7 +137,8 @@ static void answer(int socket, const struct ctwin_request *request) {
         rebuild_drop();
         break;
     case CTWIN_NOTE:
-        reply.answer = note(socket, request);
+    case CTWIN_NOTE_SET:
+        reply.answer = request->kind == CTWIN_NOTE ? note(socket, request) : note_set(request);
         reply.processes = (uint32_t)notes_count;
         reply.notes = (uint64_t)(uintptr_t)notes;
         reply.notes_size = notes_size;

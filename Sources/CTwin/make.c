@@ -1,8 +1,10 @@
 #include <errno.h>
 #include <signal.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -160,11 +162,63 @@ static bool look_at_all(void) {
     return true;
 }
 
+/// Memory that PID 1 does not give whom it makes (MADV_DONTFORK): what its commands have printed. It is mapped once and
+/// for all.
+enum { MOST_RANGES = 8 };
+static struct {
+    unsigned long start, end;
+} withheld[MOST_RANGES];
+static size_t withheld_count;
+
+static bool has_flag(const char *flags, const char *end, const char *flag) {
+    const char *found = strstr(flags, flag);
+    return found && (!end || found < end);
+}
+
+static bool find_withheld(pid_t init) {
+    static bool is_known;
+    if (is_known) return true;
+    const char *text = proc_text(init, "smaps", NULL);
+    if (!text) return refuse("PID 1 is gone");
+    unsigned long start = 0, end = 0;
+    for (; text; text = strchr(text, '\n')) {
+        if (*text == '\n') text++;
+        unsigned long its_start, its_end;
+        if (sscanf(text, "%lx-%lx ", &its_start, &its_end) == 2) {
+            start = its_start;
+            end = its_end;
+        }
+        if (strncmp(text, "VmFlags: ", 9)) continue;
+        const char *line_end = strchr(text, '\n');
+        // The kernel's own are left out too.
+        if (!has_flag(text, line_end, " dc") || has_flag(text, line_end, " io") || has_flag(text, line_end, " pf")) continue;
+        if (withheld_count == MOST_RANGES) return refuse("PID 1 has too much memory that a fork leaves out");
+        withheld[withheld_count].start = start;
+        withheld[withheld_count++].end = end;
+    }
+    return is_known = true;
+}
+
+static bool advise(struct task *task, int advice) {
+    for (size_t i = 0; i < withheld_count; i++) {
+        const unsigned long start = withheld[i].start, size = withheld[i].end - start;
+        long result = task_call(task, SYS_madvise, start, size, (unsigned long)advice, 0);
+        if (result) return refuse("PID 1: madvise: %s", strerror((int)-result));
+    }
+    return true;
+}
+
+/// Who is a namespace's PID 1 has no siblings (fork(2), CLONE_PARENT). Its copy has all of its memory.
+static bool copy_init(struct set *set) {
+    if (!find_withheld(init_task.pid)) return false;
+    bool good = advise(&init_task, MADV_DOFORK) && copy(&set->init, &init_task, SIGCHLD);
+    return advise(&init_task, MADV_DONTFORK) && good;
+}
+
 static bool copy_processes(struct set *set) {
     for (size_t i = 0; i < live_count; i++)
         if (!copy_child(&set->list[i], &live[i])) return false;
-    // Who is a namespace's PID 1 has no siblings (fork(2), CLONE_PARENT).
-    return copy(&set->init, &init_task, SIGCHLD);
+    return copy_init(set);
 }
 
 static bool copy_all(struct set *set) {
@@ -176,7 +230,7 @@ static bool copy_all(struct set *set) {
 }
 
 void set_settle(struct set *set) {
-    bool good = files_leave_line(&set->init.files, &set->init.kept);
+    bool good = files_leave_line(&set->init.files, &set->init.kept) && advise(&set->init.kept, MADV_DONTFORK);
     task_send(&set->init.kept);
     for (size_t i = 0; i < set->count; i++) {
         good = good && leave_session(&set->list[i]);

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "look.h"
+#include "sets.h"
 #include "task.h"
 #include "told.h"
 
@@ -275,4 +276,74 @@ bool notes_take(void) {
     if (note_all()) return true;
     notes_release();
     return false;
+}
+
+static bool note_file(const struct open_file *file) {
+    const size_t length = file->path ? strlen(file->path) : 0;
+    long start = make_room((sizeof(struct cnote_file) + length + 7) / 8 * 8);
+    if (start < 0) return refuse("out of memory");
+    struct cnote_file *told = (struct cnote_file *)(notes + start);
+    *told = (struct cnote_file){
+        .number = file->number,
+        .flags = file->flags,
+        .offset = file->offset,
+        .mode = file->status.st_mode,
+        .links = (uint32_t)file->status.st_nlink,
+        .size = file->status.st_size,
+        .changed = file->status.st_ctim.tv_sec,
+        .changed_nanoseconds = file->status.st_ctim.tv_nsec,
+        .is_line = file->is_line,
+        .path_size = (uint32_t)length,
+    };
+    if (length) memcpy(told + 1, file->path, length);
+    return true;
+}
+
+static bool note_files(size_t at, const struct files *files) {
+    ((struct cnote *)(notes + at))->files = notes_size;
+    const struct open_file directory = {.number = -1, .path = files->directory};
+    if (!note_file(&directory)) return false;
+    for (size_t i = 0; i < files->count; i++)
+        if (!note_file(&files->list[i])) return false;
+    struct cnote *note = (struct cnote *)(notes + at);
+    note->file_count = (uint32_t)files->count + 1;
+    note->directory_mode = files->directory_mode;
+    note->root_mode = files->root_mode;
+    return true;
+}
+
+static bool note_twin(size_t at, const struct twin *twin, bool is_init) {
+    // What the copy is made to do leaves no trace in what it is to go on with.
+    struct task task = twin->kept;
+    task_bring(&task);
+    bool good = note_task(at, &task);
+    task_send(&task);
+    if (!good) return false;
+    struct cnote *note = (struct cnote *)(notes + at);
+    note->inner = is_init ? 1 : twin->inner;
+    // What a fork does not inherit; of PID 1 it is what the snapshot before says.
+    _Static_assert(sizeof note->told.timers == sizeof twin->timers, "three timers");
+    memcpy(note->told.timers, twin->timers, sizeof twin->timers);
+    note->told.clear_at = twin->clear_at;
+    note->told.death_signal = twin->death_signal;
+    note->robust_list = twin->robust_list;
+    note->robust_size = twin->robust_size;
+    return true;
+}
+
+bool notes_take_set(struct set *set) {
+    learn_layout();
+    notes_size = notes_count = 0;
+    const size_t count = set->count + 1;
+    if (make_room(count * sizeof(struct cnote)) < 0) return refuse("out of memory");
+    memset(notes, 0, notes_size);
+    for (size_t i = 0; i < count; i++)
+        if (!note_twin(i * sizeof(struct cnote), i ? &set->list[i - 1] : &set->init, i == 0)) return false;
+    for (size_t i = 0; i < count; i++) {
+        const struct twin *twin = i ? &set->list[i - 1] : &set->init;
+        if (!note_filters(i * sizeof(struct cnote), twin->kept.pid)) return false;
+        if (!note_files(i * sizeof(struct cnote), &twin->files)) return false;
+    }
+    notes_count = count;
+    return true;
 }

@@ -20,6 +20,9 @@ size_t notes_pids(int32_t *pids, size_t limit);
 /// Notes what those that are held are made of; false with `why` set where that is more than struct cnote has room for,
 /// and then they run on.
 bool notes_take(void);
+struct set;
+/// Notes what the originals of a set were made of; false with `why` set.
+bool notes_take_set(struct set *set);
 /// Gives a process that stands still the vectors of a note.
 bool vectors_give(const struct cnote *note, pid_t pid);
 /// Lets them go on.

@@ -1,6 +1,7 @@
 #include "task.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -97,8 +98,33 @@ static void bring_here(struct task *task) {
     if (gathered && CPU_COUNT(&task->cpus)) sched_setaffinity(task->pid, sizeof one, &one);
 }
 
-static void send_home(const struct task *task) {
+static int open_slack(pid_t pid, int flags) {
+    char path[40];
+    snprintf(path, sizeof path, "/proc/%d/timerslack_ns", pid);
+    return open(path, flags | O_CLOEXEC);
+}
+
+/// How late its timers may be. Who runs first of all has no slack, and afterwards the one it began with (kernel/sched/syscalls.c,
+/// __setscheduler_params, Linux 6.13); of whom it makes meanwhile that is none.
+static void note_slack(struct task *task) {
+    int file = open_slack(task->pid, O_RDONLY);
+    ssize_t got = file >= 0 ? read(file, task->slack, sizeof task->slack) : -1;
+    task->slack_size = got > 0 ? (size_t)got : 0;
+    if (file >= 0) close(file);
+}
+
+/// Has it scheduled as it was.
+static void calm_down(const struct task *task) {
     slow_down(task->pid, task->policy);
+    if (task->policy < 0 || !task->slack_size) return;
+    int file = open_slack(task->pid, O_WRONLY);
+    // Without it its timers are as punctual as they can be.
+    if (file >= 0 && write(file, task->slack, task->slack_size) < 0) {}
+    if (file >= 0) close(file);
+}
+
+static void send_home(const struct task *task) {
+    calm_down(task);
     if (CPU_COUNT(&task->cpus)) sched_setaffinity(task->pid, sizeof task->cpus, &task->cpus);
 }
 
@@ -134,6 +160,7 @@ bool task_hold(struct task *task, pid_t pid) {
     // Whom it makes before it stands still is not traced with it, and found among its children.
     if (ptrace(PTRACE_SEIZE, pid, 0L, (long)SUSPEND_SECCOMP)) return failed(task, "cannot be traced");
     task->held = true;
+    if (gathered) note_slack(task);
     task->policy = gathered ? hurry(task->pid, true) : -1;
     if (ptrace(PTRACE_INTERRUPT, pid, 0L, 0L)) {
         failed(task, "cannot be stopped");
@@ -166,7 +193,7 @@ bool task_hold(struct task *task, pid_t pid) {
 }
 
 void task_wait_turn(struct task *task) {
-    slow_down(task->pid, task->policy);
+    calm_down(task);
     task->policy = -1;
 }
 

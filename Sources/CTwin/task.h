@@ -15,6 +15,8 @@ struct task {
     unsigned long instruction;          // a `syscall` in its memory
     cpu_set_t cpus;                     // where it may run
     int policy;                         // how it is scheduled; -1 where that stays
+    char slack[24];                     // its timer slack, as text (proc_pid_timerslack_ns(5)), of `slack_size` bytes
+    size_t slack_size;                  // 0 where it is not known
     bool held;
 };
 

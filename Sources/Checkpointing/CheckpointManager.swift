@@ -100,6 +100,7 @@ public final class CheckpointManager: EngineOperations {
     /// Ends what is the server's own and waits until every snapshot is durable; for the server's end.
     public func finish() {
         stopWatchingLives()
+        for sandbox in all { sandbox.twins?.awaitWriting() }
         closeSpares()
         closeWorkers()
         store.endCompaction()
@@ -149,7 +150,7 @@ public final class CheckpointManager: EngineOperations {
         try checkDurable(reference)
         do throws(SnapshotTreeError) {
             return try store.resolve(reference: reference) { name in
-                self.registry.with { $0[name] }?.record.position
+                self.registry.with { $0[name] }?.positionOnDisk
             }
         } catch {
             if let sandbox = registry.with({ $0[reference] }), sandbox.record.position == nil {

@@ -132,14 +132,13 @@ extension CheckpointManager {
         _ looks: FirstLooks
     ) throws(ErrorMessage) -> FollowUp? {
         attempt.lookAtNames()
-        guard let notes = TaskNotes(noted.bytes, count: noted.count), let clocks = attempt.clocks() else {
+        guard let notes = TaskNotes(noted.bytes, count: noted.count), let instant = FollowUp.Instant(now: attempt.running.process.pid)
+        else {
             return nil
         }
         let made: FollowUp
         do throws(FollowUpRefusal) {
-            made = try FollowUp(
-                before, notes, looks,
-                at: FollowUp.Instant(monotonic: clocks.monotonic, boottime: clocks.boottime))
+            made = try FollowUp(before, notes, looks, at: instant)
         } catch {
             attempt.followObstacle = error.description
             return nil
@@ -184,11 +183,13 @@ extension SaveAttempt {
     func finishFollowing() throws(ErrorMessage) -> [String: String] {
         do throws(FollowUpRefusal) { return try followed?.writing.wait() ?? [:] } catch { throw late(error) }
     }
+}
 
-    /// What the tree's clocks show, in nanoseconds: the host's with the offsets of its time namespace
+extension FollowUp.Instant {
+    /// What the clocks of a tree show now, by the host's pid of its PID 1: the host's with the offsets of its time namespace
     /// (time_namespaces(7)).
-    fileprivate func clocks() -> (monotonic: Int64, boottime: Int64)? {
-        guard let bytes = try? Files.read("/proc/\(running.process.pid)/timens_offsets") else { return nil }
+    init?(now root: Int32) {
+        guard let bytes = try? Files.read("/proc/\(root)/timens_offsets") else { return nil }
         var offsets: [Substring: Int64] = [:]
         for line in String(decoding: bytes, as: UTF8.self).split(separator: "\n") {
             let words = line.split(separator: " ")
@@ -203,6 +204,6 @@ extension SaveAttempt {
             clock_gettime(clock, &time)
             return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
         }
-        return (now(CLOCK_MONOTONIC) + monotonic, now(CLOCK_BOOTTIME) + boottime)
+        self.init(monotonic: now(CLOCK_MONOTONIC) + monotonic, boottime: now(CLOCK_BOOTTIME) + boottime)
     }
 }

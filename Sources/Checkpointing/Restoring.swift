@@ -22,7 +22,11 @@ extension CheckpointManager {
         let sandbox = try find(name)
         return try sandbox.exclusively { () throws(ErrorMessage) in
             sandbox.noticeDeath()
-            if let twin = findTwin(request.snapshot ?? name) {
+            let twin = findTwin(request.snapshot ?? name)
+            // One that is on disk is a snapshot like any other.
+            let isWritten = twin.map { $0.sandbox.twins?.isWritten($0.id) ?? false } ?? false
+            let wantsImage = request.engine == .criu || request.suspended == true
+            if let twin, !isWritten || twin.sandbox === sandbox && !wantsImage {
                 guard twin.sandbox === sandbox else {
                     throw ErrorMessage(
                         .wrongState,

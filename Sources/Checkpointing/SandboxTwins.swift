@@ -1,3 +1,4 @@
+import CriuImages
 import LinuxSystem
 import Messages
 import SandboxRuntime
@@ -13,6 +14,25 @@ struct TwinSnapshot: Sendable {
     let set: UInt64
     /// Its files, as the upper directories hold them.
     var image: UpperImage
+    /// The same as they were, for the layer that is written of them.
+    let captured: UpperImage
+    /// What its clocks showed, and the host's CLOCK_BOOTTIME in seconds.
+    let instant: FollowUp.Instant?
+    let hostBoottime: Double
+    var record = Writing.waits
+
+    /// What becomes of its snapshot on disk.
+    enum Writing: Sendable {
+        case waits
+        case done
+        /// Why it cannot be, one sentence.
+        case refused(String)
+
+        var isDone: Bool {
+            if case .done = self { return true }
+            return false
+        }
+    }
 }
 
 /// The twins of one incarnation of a sandbox: they end with its processes.
@@ -24,6 +44,14 @@ final class SandboxTwins: Sendable {
         /// What the upper directories held when they were last read.
         var last: UpperImage?
         var sets: UInt64 = 0
+        /// Those that are to be written down, the next one first, and whether somebody does.
+        var waiting: [String] = []
+        var isWriting = false
+        /// How many wait for it.
+        var awaiting = 0
+        var isAwaited: Bool { awaiting > 0 }
+        /// The last one that was, and the layer it became.
+        var written: (image: UpperImage, layer: String)?
     }
 
     /// Twins of a sandbox that are kept at most: each is a process, or several, of its pid namespace.
@@ -35,7 +63,34 @@ final class SandboxTwins: Sendable {
     /// Starts their holder.
     init(executable: String) throws(SystemError) { holder = try TwinHolder(executable: executable) }
 
-    func with<Result>(_ body: (inout State) -> Result) -> Result { state.with { body(&$0) } }
+    func with<Result>(_ body: (inout State) -> Result) -> Result { state.with(wake: true) { body(&$0) } }
+
+    /// Waits until nothing is to be written down any more.
+    func awaitWriting() { awaited { state.wait { $0.isWriting ? nil : () } } }
+
+    private func awaited<Result>(_ body: () -> Result) -> Result {
+        with { $0.awaiting += 1 }
+        defer { with { $0.awaiting -= 1 } }
+        return body()
+    }
+
+    /// Waits for so many nanoseconds, or until somebody waits for what is written.
+    func rest(_ nanoseconds: UInt64) {
+        state.wait(until: monotonicNanoseconds() + nanoseconds) { $0.isAwaited ? () : nil }
+    }
+
+    /// Waits until it is known what became of a twin's snapshot on disk; nil where the twin is gone.
+    func awaitWriting(of id: String) -> TwinSnapshot.Writing? {
+        awaited {
+            state.wait { state -> TwinSnapshot.Writing?? in
+                guard let twin = state.snapshots[id] else { return .some(nil) }
+                if case .waits = twin.record { return nil }
+                return twin.record
+            } ?? nil
+        }
+    }
+
+    func isWritten(_ id: String) -> Bool { with { $0.snapshots[id]?.record.isDone ?? false } }
 
     var position: String? { with { $0.position } }
     var count: Int { with { $0.snapshots.count } }
@@ -44,10 +99,10 @@ final class SandboxTwins: Sendable {
 
     func snapshot(_ id: String) -> TwinSnapshot? { with { $0.snapshots[id] } }
 
-    /// Oldest first, each with its children among the twins and the sandboxes that stand on it.
+    /// Those that are not on disk, oldest first, each with its children among the twins and the sandboxes that stand on it.
     func infos(standing sandbox: String) -> [SnapshotInfo] {
         let (snapshots, position) = with { ($0.snapshots, $0.position) }
-        return snapshots.values.map { twin in
+        return snapshots.values.filter { !$0.record.isDone }.map { twin in
             var info = twin.info
             info.children = snapshots.values.filter { $0.info.parent == info.id }.map(\.info.id).sorted()
             info.standing = info.id == position ? [sandbox] : []
@@ -57,6 +112,7 @@ final class SandboxTwins: Sendable {
 
     /// Ends all of them, and waits until their processes have; for a dump, which would hold them.
     func end() {
+        awaitWriting()
         let sets = with { state in
             defer { (state.snapshots, state.position) = ([:], nil) }
             return state.snapshots.values.map(\.set)
@@ -70,6 +126,11 @@ extension LiveSandbox {
     var twins: SandboxTwins? { with { $0.running?.twins } }
     /// The snapshot that it stands on, twin or not.
     var position: String? { twins?.position ?? record.position }
+    /// The one on disk that it stands on, or comes from.
+    var positionOnDisk: String? {
+        guard let twins, let position = twins.position, twins.isWritten(position) else { return record.position }
+        return position
+    }
 }
 
 extension CheckpointManager {
@@ -104,20 +165,25 @@ extension CheckpointManager {
         all.flatMap { $0.twins?.infos(standing: $0.name) ?? [] }.sorted { $0.created < $1.created }
     }
 
-    /// Refuses what needs a process image on disk.
+    /// Waits until a twin is on disk, and refuses what needs that where it cannot be.
     func checkDurable(_ reference: String) throws(ErrorMessage) {
         let name = reference.prefix { $0 != "~" }
-        guard let (sandbox, id) = findTwin(String(name)) else { return }
+        guard let (sandbox, id) = findTwin(String(name)), let twins = sandbox.twins else { return }
+        guard case .refused(let why) = twins.awaitWriting(of: id) else { return }
         throw ErrorMessage(
             .wrongState,
             "snapshot \(id) is a twin: it is in memory alone, and only its sandbox can go back to it",
-            hint: "ckpt save --engine criu \(sandbox.name) makes one that can be kept")
+            hint: "ckpt save --engine criu \(sandbox.name) makes one that can be kept",
+            cause: "it could not be written down: \(why)")
     }
 
     /// Ends a twin, with `subtree` those that came from it too; else they come from its parent from now on.
+    ///
+    /// nil where there is none, or one that is on disk too, and there remains.
     func deleteTwin(_ reference: String, subtree: Bool) throws(ErrorMessage) -> DeleteResult? {
         // A sandbox's name means what it stands on, which cannot be deleted: say so.
         guard let (sandbox, id) = findTwin(reference) else { return nil }
+        _ = sandbox.twins?.awaitWriting(of: id)
         return try sandbox.exclusively { () throws(ErrorMessage) in
             guard let twins = sandbox.twins, let twin = twins.snapshot(id) else {
                 throw ErrorMessage(.unknownSnapshot, "snapshot \(id) is gone")
@@ -144,6 +210,7 @@ extension CheckpointManager {
                 return sets
             }
             for set in sets { twins.holder.drop(set) }
+            if twin.record.isDone { return nil }
             telemetry.emit(.deleted) { event in
                 (event.snapshot, event.names, event.count) = (id, doomed, doomed.count)
             }

@@ -15,6 +15,8 @@ final class SaveAttempt {
     let start: UInt64
     let cancelled: Cancellation
     var timings = Timings(totalMs: 0)
+    /// When its manifest was written, in seconds since 1970; of a twin when that was made.
+    lazy var created = secondsSince1970()
     /// The host's CLOCK_BOOTTIME when everything stood still, in seconds.
     var hostBoottime: Double?
     /// What the images tell of threads, once the tree stands still and CRIU is done.

@@ -309,19 +309,11 @@ extension CheckpointManager {
         let memory = try shareMemory(attempt, parent: record.position, &known)
         known.processLinks.merge(try attempt.finishFollowing()) { $1 }
         if let unchanged = attempt.unchanged { known.add(unchangedIn: unchanged.layer, unchanged.captured) }
-        let machine = Machine.current
         attempt.lost.network = network()
         try attempt.lost.write(to: attempt.staging.processPath)
         attempt.timings.totalMs = milliseconds(since: attempt.start)
-        var manifest = Manifest(
-            parent: record.position, sandbox: record.name, created: secondsSince1970(),
-            message: attempt.request.message, spec: record.spec, layers: record.layers + [captured.layer],
-            processes: processes, timings: attempt.timings, architecture: Host.architecture,
-            kernel: Host.kernel,
-            criu: CriuPin.version.description, engine: record.ground.encoded, memory: memory,
-            cpu: machine.model, cpuFeatures: machine.features)
-        manifest.hostBoottime = attempt.hostBoottime
-        manifest.crash = attempt.crash
+        let manifest = Self.manifest(
+            attempt, parent: record.position, layers: record.layers + [captured.layer], processes, memory)
         // What of it has to be read is found out meanwhile.
         let read = WorkCount()
         attempt.sandbox.phase("publishing", in: .bytes) { (read.value, nil) }
@@ -336,6 +328,21 @@ extension CheckpointManager {
         info.standing = [record.name]
         if !attempt.warnings.isEmpty { info.warnings = attempt.warnings }
         return info
+    }
+
+    /// What a snapshot's manifest says when it is published.
+    static func manifest(
+        _ attempt: SaveAttempt, parent: String?, layers: [String], _ processes: Int, _ memory: MemoryInfo
+    ) -> Manifest {
+        let (record, machine) = (attempt.sandbox.record, Machine.current)
+        var manifest = Manifest(
+            parent: parent, sandbox: record.name, created: attempt.created, message: attempt.request.message,
+            spec: record.spec, layers: layers, processes: processes, timings: attempt.timings,
+            architecture: Host.architecture, kernel: Host.kernel, criu: CriuPin.version.description,
+            engine: record.ground.encoded, memory: memory, cpu: machine.model, cpuFeatures: machine.features)
+        manifest.hostBoottime = attempt.hostBoottime
+        manifest.crash = attempt.crash
+        return manifest
     }
 
     /// What is mounted beside the root, which CRIU is to leave to us.

@@ -42,17 +42,18 @@ struct TaskAttributeReader {
         freshAffinity = Self.affinity(of: root)
     }
 
-    /// What is not fresh in one of the tree's processes, by its pid on the host; nil when everything is.
-    func attributes(of process: Int32) -> ProcessAttributes? {
+    /// What is not fresh in one of the tree's processes, by its pid on the host; nil when everything is. `known` is the pid that
+    /// it has in the sandbox, where that is not for /proc to tell.
+    func attributes(of process: Int32, knownAs known: Int32? = nil) -> ProcessAttributes? {
         let filter = hexadecimal("/proc/\(process)/coredump_filter")
-        let threads = TreeOfTasks.threads(of: process).compactMap { attributes(ofThread: $0) }
+        let threads = TreeOfTasks.threads(of: process).compactMap { attributes(ofThread: $0, knownAs: known) }
         let ownFilter = filter == freshCoredumpFilter ? nil : filter
-        guard ownFilter != nil || !threads.isEmpty, let inner = TreeOfTasks.inner(process) else { return nil }
+        guard ownFilter != nil || !threads.isEmpty, let inner = known ?? TreeOfTasks.inner(process) else { return nil }
         return ProcessAttributes(
             process: inner, command: command(of: process), coredumpFilter: ownFilter, threads: threads)
     }
 
-    private func attributes(ofThread thread: Int32) -> ThreadAttributes? {
+    private func attributes(ofThread thread: Int32, knownAs known: Int32?) -> ThreadAttributes? {
         var attributes = ThreadAttributes(thread: 0)
         if let affinity = Self.affinity(of: thread), affinity != freshAffinity {
             attributes.affinity = affinity
@@ -68,7 +69,7 @@ struct TaskAttributeReader {
         if let personality = hexadecimal("/proc/\(thread)/personality"), personality != freshPersonality {
             attributes.personality = personality
         }
-        guard !attributes.isFresh, let inner = TreeOfTasks.inner(thread) else { return nil }
+        guard !attributes.isFresh, let inner = known ?? TreeOfTasks.inner(thread) else { return nil }
         return ThreadAttributes(
             thread: inner, affinity: attributes.affinity, ioPriority: attributes.ioPriority,
             timerSlack: attributes.timerSlack, personality: attributes.personality)

@@ -1,3 +1,4 @@
+import CriuImages
 import LinuxSystem
 import Messages
 import SandboxRuntime
@@ -52,15 +53,20 @@ extension CheckpointManager {
             return state.sets
         }
         var timings = Timings(totalMs: 0)
-        switch copy(twins, set, running.process.pid, parts, &timings) {
+        var instant: FollowUp.Instant?
+        switch copy(twins, set, running.process.pid, parts, &timings, &instant) {
         case .failure(let obstacle): return .refused(obstacle.sentence)
         case .success(let (processes, image)):
+            let boottime = secondsSinceBoot()
             timings.totalMs = milliseconds(since: start)
             let info = twinInfo(of: sandbox, twins, request, processes, timings)
             twins.with { state in
-                state.snapshots[info.id] = TwinSnapshot(info: info, set: set, image: image)
+                state.snapshots[info.id] = TwinSnapshot(
+                    info: info, set: set, image: image, captured: image, instant: instant,
+                    hostBoottime: boottime)
                 (state.position, state.last) = (info.id, image)
             }
+            writeDown(info.id, of: sandbox, running, twins)
             var answer = info
             answer.standing = [sandbox.name]
             tellSave(answer, crash: nil)
@@ -75,7 +81,8 @@ extension CheckpointManager {
 
     /// Copies the processes and, while they stand still, the files.
     private func copy(
-        _ twins: SandboxTwins, _ set: UInt64, _ process: Int32, _ parts: [UpperPart], _ timings: inout Timings
+        _ twins: SandboxTwins, _ set: UInt64, _ process: Int32, _ parts: [UpperPart], _ timings: inout Timings,
+        _ instant: inout FollowUp.Instant?
     ) -> Result<(processes: Int, image: UpperImage), Obstacle> {
         let began = monotonicNanoseconds()
         var captured: Result<UpperImage, UpperImageError>?
@@ -83,11 +90,12 @@ extension CheckpointManager {
         let processes: Int
         do throws(TwinError) {
             processes = try twins.holder.make(set, of: process) {
-                let instant = monotonicNanoseconds()
+                let start = monotonicNanoseconds()
                 captured = Result { () throws(UpperImageError) in
                     try UpperImage.capture(parts, previous: twins.with { $0.last })
                 }
-                filesystemMs = milliseconds(since: instant)
+                filesystemMs = milliseconds(since: start)
+                instant = FollowUp.Instant(now: process)
             }
         } catch {
             switch error {
@@ -163,7 +171,8 @@ extension CheckpointManager {
     /// Ends the twins of a sandbox, which a process image would hold; what is to be said of it.
     func endTwins(of sandbox: LiveSandbox) -> String? {
         guard let twins = sandbox.twins else { return nil }
-        let count = twins.count
+        twins.awaitWriting()
+        let count = twins.infos(standing: sandbox.name).count
         twins.end()
         if count == 0 { return nil }
         return
@@ -204,7 +213,6 @@ extension CheckpointManager {
     ) throws(ErrorMessage) {
         let process = running.process.pid
         do throws(TwinError) {
-            try twins.holder.clear(for: twin.set, of: process)
             var image = twin.image
             try twins.holder.revive(twin.set, of: process) { () throws(TwinError) in
                 let began = monotonicNanoseconds()

@@ -14,6 +14,7 @@ public final class FollowUp: @unchecked Sendable {
     let before: Predecessor
     let notes: TaskNotes
     let instant: Instant
+    private let original: Int32?
     private let all: [Compared]
     /// What tells of their descriptors, in the same order.
     private let descriptors: [[Assigned]]
@@ -54,11 +55,13 @@ public final class FollowUp: @unchecked Sendable {
 
     /// Looks at the processes that `notes` tells of, all of which stand still and are to be those of `before`.
     ///
-    /// `looks` is what was seen of them already.
+    /// `looks` is what was seen of them already. `original` is the host's pid of the PID 1 that has gone on, where the
+    /// processes are twins.
     public init(
-        _ before: Predecessor, _ notes: TaskNotes, _ looks: FirstLooks, at instant: Instant
+        _ before: Predecessor, _ notes: TaskNotes, _ looks: FirstLooks, at instant: Instant,
+        twinsOf original: Int32? = nil
     ) throws(FollowUpRefusal) {
-        (self.before, self.notes, self.instant) = (before, notes, instant)
+        (self.before, self.notes, self.instant, self.original) = (before, notes, instant, original)
         filesImage = before.filesImage
         guard notes.count == before.processes.count else {
             throw FollowUpRefusal("there are \(notes.count) processes, and were \(before.processes.count)")
@@ -70,7 +73,7 @@ public final class FollowUp: @unchecked Sendable {
         for index in 0..<notes.count {
             let note = notes[index]
             guard let process = known[note.inner] else { throw FollowUpRefusal(note.inner, "is new") }
-            let one = Compared(note: note, process: process, live: try looks.process(note.pid))
+            let one = Compared(note: note, process: process, live: try looks.process(note.pid, as: notes.instant(of: note)))
             try one.live.lookAtAreas()
             // What most likely changed, before anything goes on.
             guard areSame(one.live.program, before.files[process.program]?.name) else {
@@ -134,6 +137,8 @@ public final class FollowUp: @unchecked Sendable {
 
     private func compareTree() throws(FollowUpRefusal) {
         var inner: [UInt64: UInt32] = [:]
+        // Twins are children of the PID 1 that has gone on, and its copy is of its session.
+        if let original { inner[UInt64(original)] = 1 }
         for one in all { inner[UInt64(one.note.pid)] = UInt32(one.note.inner) }
         for one in all {
             let parent = one.note.pid == all[0].note.pid ? 0 : one.live.field(4).flatMap { inner[$0] }
@@ -194,12 +199,12 @@ public final class FollowUp: @unchecked Sendable {
     }
 
     /// Compares all else with the predecessor, and writes the images into the directory: what did not change as links to the
-    /// predecessor's files. `hostname` is the tree's; `frozen` is how long it stood still, and `memory` how long its memory
+    /// predecessor's files. `hostname` is the tree's, nil for what it was; `frozen` is how long it stood still, and `memory` how long its memory
     /// took of that, in milliseconds. Everything may have gone on.
     ///
     /// Returns what the links lead to, by their names.
     public func write(
-        into path: String, hostname: String, domainname: String, frozen: Double, memory: Double
+        into path: String, hostname: String?, domainname: String, frozen: Double, memory: Double
     ) throws(FollowUpRefusal) -> [String: String] {
         try compare()
         return try understanding { () throws(CriuImageError) in
@@ -209,11 +214,11 @@ public final class FollowUp: @unchecked Sendable {
     }
 
     private func writeAll(
-        into path: String, hostname: String, domainname: String, frozen: Double, memory: Double
+        into path: String, hostname: String?, domainname: String, frozen: Double, memory: Double
     ) throws(CriuImageError) -> [String: String] {
         let images = try ImageDirectory(path)
         let old = try ImageDirectory(before.path)
-        if let name = before.hostnameName {
+        if let name = before.hostnameName, let hostname {
             let names = LeftNames(hostname: hostname, domainname: domainname, settings: [:])
             changed[name] = ImageFile(name, .hostname, [ImageDirectory.packedHostname(names)]).bytes
         }

@@ -255,7 +255,7 @@ extension FollowUp {
                 one.process.descriptors.map { ($0.number, $0) }, uniquingKeysWith: { first, _ in first })
             var row: [(live: LiveDescriptor, group: OpenGroup)] = []
             for live in one.live.descriptors {
-                let mine = Holder(pid: one.note.pid, number: live.number)
+                let mine = Holder(pid: one.note.pid, number: live.source)
                 if let group = groups[live.target]?.first(where: { $0.holder.hasSame(as: mine) }) {
                     row.append((live, group))
                     continue

@@ -1,4 +1,5 @@
 import CLinux
+import CTwin
 import Glibc
 import LinuxSystem
 
@@ -26,7 +27,8 @@ final class LiveProcess {
     private let domain: ProcText
     private let login: ProcText?
 
-    init(_ host: Int32) throws(FollowUpRefusal) {
+    /// One that stands still; of a twin with what its original had, which has gone on.
+    init(_ host: Int32, as instant: TwinInstant? = nil) throws(FollowUpRefusal) {
         func gone() -> FollowUpRefusal { FollowUpRefusal("process \(host) of the host cannot be looked at") }
         self.host = host
         let place = "/proc/\(host)/"
@@ -42,9 +44,18 @@ final class LiveProcess {
         (self.status, self.stat, self.directory, self.root) = (status, stat, directory, root)
         (self.program, userNamespace, auxiliaryBytes) = (program, user, auxiliary)
         (outOfMemory, self.domain, login) = (memory, domain, ProcText(place + "loginuid"))
+        if let instant {
+            guard areSame(directory, instant.directory) else {
+                throw FollowUpRefusal("the working directory of process \(host) of the host was moved")
+            }
+            (working.st_mode, top.st_mode) = (instant.directoryMode, instant.rootMode)
+        }
         (directoryStatus, rootStatus) = (working, top)
         hasTimers = ProcText(place + "timers")?.bytes.isEmpty != true
-        descriptors = try LiveDescriptor.all(of: host)
+        let all = try LiveDescriptor.all(of: host)
+        descriptors = try instant.map { (instant) throws(FollowUpRefusal) in
+            try LiveDescriptor.all(all, as: instant)
+        } ?? all
     }
 
     /// Looks at its mappings, in which nothing may be that is not its own.
@@ -107,20 +118,29 @@ public struct FirstLooks {
     /// Looks at one, by the host's pid, which stands still; what fails is tried again.
     public mutating func look(at process: Int32) { seen[process] = try? LiveProcess(process) }
 
-    func process(_ host: Int32) throws(FollowUpRefusal) -> LiveProcess {
+    func process(_ host: Int32, as instant: TwinInstant?) throws(FollowUpRefusal) -> LiveProcess {
         if let known = seen[host] { return known }
-        return try LiveProcess(host)
+        return try LiveProcess(host, as: instant)
     }
 }
 
 /// A descriptor of a process that stands still.
 struct LiveDescriptor {
-    let number: Int32
+    private(set) var number: Int32
     /// What /proc/PID/fd calls it: a path, `pipe:[19808]`, `socket:[19771]` ….
-    let target: String
-    let look: clinux_descriptor
+    private(set) var target: String
+    private(set) var look: clinux_descriptor
     /// /proc/PID/fdinfo/N.
     private let info: ProcText
+    /// The number by which the process itself has it.
+    let source: Int32
+    /// Of a twin's, how it was.
+    private var noted: cnote_file?
+    private var isClosedOnExec = false
+
+    private init(number: Int32, target: String, look: clinux_descriptor, info: ProcText) {
+        (self.number, self.target, self.look, self.info, source) = (number, target, look, info, number)
+    }
 
     /// All of them, in order.
     static func all(of process: Int32) throws(FollowUpRefusal) -> [LiveDescriptor] {
@@ -144,12 +164,53 @@ struct LiveDescriptor {
         return all
     }
 
+    /// Those of a twin as its original had them. PID 1's connection to the server is /dev/null's, out of which PID 1 reads the
+    /// end of it, as after a rollback.
+    fileprivate static func all(
+        _ live: [LiveDescriptor], as instant: TwinInstant
+    ) throws(FollowUpRefusal) -> [LiveDescriptor] {
+        var all: [LiveDescriptor] = []
+        for var one in live {
+            guard let (file, path) = instant.files[one.number], file.is_line == 0 else {
+                throw FollowUpRefusal("a twin has other descriptors than its original")
+            }
+            if !path.isEmpty { one.target = path }
+            one.noted = file
+            (one.look.mode, one.look.links, one.look.size) = (file.mode, file.links, file.size)
+            (one.look.changed, one.look.changed_nanoseconds) = (file.changed, file.changed_nanoseconds)
+            one.look.waiting = 0
+            all.append(one)
+        }
+        for (number, (file, _)) in instant.files where file.is_line != 0 {
+            guard var one = all.first(where: { $0.number == 0 && $0.target == "/dev/null" }) else {
+                throw FollowUpRefusal("PID 1 has another stdin")
+            }
+            (one.number, one.isClosedOnExec) = (number, true)
+            all.append(one)
+        }
+        guard all.count == instant.files.count else {
+            throw FollowUpRefusal("a twin has other descriptors than its original")
+        }
+        return all.sorted { $0.number < $1.number }
+    }
+
     /// O_* of open(2), O_CLOEXEC among them (proc_pid_fdinfo(5)).
-    var flags: UInt32? { info.numbers("flags:", radix: 8).first.map { UInt32(truncatingIfNeeded: $0) } }
-    var position: UInt64? { info.numbers("pos:").first }
+    var flags: UInt32? {
+        guard var flags = info.numbers("flags:", radix: 8).first.map({ UInt32(truncatingIfNeeded: $0) }) else {
+            return nil
+        }
+        if let noted, isFile || pipe != nil, look.mode & S_IFMT != S_IFCHR {
+            flags = noted.flags & ~UInt32(O_CLOEXEC) | flags & UInt32(O_CLOEXEC)
+        }
+        return isClosedOnExec ? flags | UInt32(O_CLOEXEC) : flags
+    }
+    var position: UInt64? {
+        if let noted, isFile, look.mode & S_IFMT != S_IFCHR { return UInt64(noted.offset) }
+        return info.numbers("pos:").first
+    }
     /// The mount that it was opened through.
     var mount: UInt64? { info.numbers("mnt_id:").first }
-    var hasLock: Bool { info.line("lock:") != nil }
+    var hasLock: Bool { noted == nil && info.line("lock:") != nil }
 
     /// The inode of `pipe:[19808]`.
     var pipe: UInt64? {

@@ -117,7 +117,7 @@ public struct SnapshotInfo: Codable, Sendable {
     public var storage: DiskShare?
     /// What made it, where that was not CRIU; in a save's own answer always where twins were asked for.
     public var engine: Engine?
-    /// False for a twin: it is in memory alone, and goes with its sandbox's processes and with the server.
+    /// False for a twin that is in memory alone as yet: it goes with its sandbox's processes and with the server.
     public var durable: Bool?
     /// Why it is no twin although one was asked for, one sentence; only in a save's own answer.
     public var engineReason: String?

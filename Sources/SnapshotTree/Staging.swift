@@ -60,10 +60,13 @@ final class LiveStagings: Sendable {
 }
 
 extension SnapshotTree {
-    /// Begins a snapshot: a directory of its own under `staging/`, with an empty `process/` in it.
-    public func stage() throws(SnapshotTreeError) -> Staging {
+    /// Begins a snapshot: a directory of its own under `staging/`, with an empty `process/` in it. `wanted` is the id that it
+    /// shall have, where nobody has it.
+    public func stage(_ wanted: String? = nil) throws(SnapshotTreeError) -> Staging {
+        var wanted = wanted
         while true {
-            let id = Identifier.random()
+            let id = wanted ?? Identifier.random()
+            wanted = nil
             let layer = Identifier.random()
             guard try isFree(id), faccessat(layout.layers.raw, layer, F_OK, 0) != 0 else { continue }
             let at = layout.staging.raw

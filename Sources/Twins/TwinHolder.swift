@@ -13,10 +13,12 @@ public enum TwinError: Error, Sendable {
 
 /// The process that holds the twins of one sandbox (Sources/CTwin).
 ///
-/// Its calls must not overlap. When the value goes, the process and with it the twins end.
+/// When the value goes, the process and with it the twins end.
 public final class TwinHolder: Sendable {
     private let socket: Descriptor
     private let holder: Int32
+    /// Who asks it has it until all is answered.
+    private let turn = Monitor(())
 
     /// The word after the program's name that makes it a holder of twins.
     public static let command = "__hold-twins"
@@ -68,13 +70,17 @@ public final class TwinHolder: Sendable {
     public func make(
         _ set: UInt64, of initProcess: Int32, meanwhile: () -> Void
     ) throws(TwinError) -> Int {
-        let held = try ask(CTWIN_MAKE, initProcess, set)
-        guard held.answer == CTWIN_HELD.rawValue else { throw .broken("the holder of twins is out of step") }
-        meanwhile()
-        try send(CTWIN_GO)
-        let made = Result(catching: answer)
-        _ = try answer()
-        return Int(try made.get().processes)
+        try turn.with { (_) throws(TwinError) in
+            let held = try ask(CTWIN_MAKE, initProcess, set)
+            guard held.answer == CTWIN_HELD.rawValue else {
+                throw .broken("the holder of twins is out of step")
+            }
+            meanwhile()
+            try send(CTWIN_GO)
+            let made = Result(catching: answer)
+            _ = try answer()
+            return Int(try made.get().processes)
+        }
     }
 
     /// Stops every process of the sandbox and notes what each is made of beside memory and descriptors; all stand still
@@ -90,7 +96,16 @@ public final class TwinHolder: Sendable {
             withUnsafeBytes(of: held.pids) {
                 Array($0.bindMemory(to: Int32.self).prefix(Int(held.processes)))
             })
-        let reply = try answer()
+        return try notes(try answer())
+    }
+
+    /// Notes the same of a set's originals, as they were when it was made: the host's pids are those of the copies. They
+    /// run on.
+    public func note(_ set: UInt64) throws(TwinError) -> (bytes: [UInt8], count: Int) {
+        try turn.with { (_) throws(TwinError) in try notes(try ask(CTWIN_NOTE_SET, 0, set)) }
+    }
+
+    private func notes(_ reply: ctwin_reply) throws(TwinError) -> (bytes: [UInt8], count: Int) {
         let size = Int(reply.notes_size)
         var code: Int32 = 0
         let bytes = [UInt8](unsafeUninitializedCapacity: size) { buffer, count in
@@ -138,27 +153,26 @@ public final class TwinHolder: Sendable {
     /// Lets the processes that `note` or `rebuild` stopped go on.
     public func go() throws(TwinError) { _ = try ask(CTWIN_GO) }
 
-    /// Ends every process but PID 1, which stands still then, and the twins.
-    public func clear(for set: UInt64, of initProcess: Int32) throws(TwinError) {
-        _ = try ask(CTWIN_CLEAR, initProcess, set)
-    }
-
-    /// After `clear`: forks the twins of a set under the pids of the originals, makes PID 1 what it was, and lets all go
-    /// on. `meanwhile` puts the files back; where it throws nothing goes on.
+    /// Ends every process but PID 1, forks the twins of a set under the pids of the originals, makes PID 1 what it was, and
+    /// lets all go on. `meanwhile` puts the files back; where it throws nothing goes on. `.refused` means that nothing has
+    /// changed.
     public func revive(
         _ set: UInt64, of initProcess: Int32, meanwhile: () throws(TwinError) -> Void
     ) throws(TwinError) {
-        try send(CTWIN_REVIVE, initProcess, set)
-        let files = Result(catching: meanwhile)
-        try send((try? files.get()) == nil ? CTWIN_STAY : CTWIN_GO)
-        let revived = Result(catching: answer)
-        _ = Result(catching: answer)
-        try files.get()
-        _ = try revived.get()
+        try turn.with { (_) throws(TwinError) in
+            _ = try ask(CTWIN_CLEAR, initProcess, set)
+            try send(CTWIN_REVIVE, initProcess, set)
+            let files = Result(catching: meanwhile)
+            try send((try? files.get()) == nil ? CTWIN_STAY : CTWIN_GO)
+            let revived = Result(catching: answer)
+            _ = Result(catching: answer)
+            try files.get()
+            _ = try revived.get()
+        }
     }
 
     /// Ends the twins of a set.
-    public func drop(_ set: UInt64) { _ = try? ask(CTWIN_DROP, 0, set) }
+    public func drop(_ set: UInt64) { turn.with { _ in _ = try? ask(CTWIN_DROP, 0, set) } }
 
     private func ask(
         _ kind: ctwin_request_kind, _ initProcess: Int32 = 0, _ set: UInt64 = 0

@@ -62,6 +62,26 @@ struct cnote {
     uint8_t upper_zmm[512];      // of zmm0 to zmm15
     uint8_t high_zmm[1024];      // zmm16 to zmm31
     uint8_t protection_keys[8];  // PKRU
+    /// Of a twin: so many struct cnote_file begin at this byte of all notes, the first, number -1, of the working directory,
+    /// and of the original's working directory and
+    /// root st_mode of stat(2).
+    uint64_t files;
+    uint32_t file_count, directory_mode, root_mode, pad_too;
+};
+
+/// An open file as it was when a twin was made; its path, of so many bytes, follows, and then nothing up to a multiple of
+/// eight.
+struct cnote_file {
+    int32_t number;
+    /// Of the open file (fcntl(2), F_GETFL), O_CLOEXEC of the descriptor included; only of what has a name, and of pipes.
+    uint32_t flags;
+    int64_t offset;
+    /// Of stat(2).
+    uint32_t mode, links;
+    int64_t size, changed, changed_nanoseconds;
+    /// Whether it is PID 1's connection to the server, in whose place the twin has nothing.
+    uint32_t is_line;
+    uint32_t path_size;
 };
 
 #endif

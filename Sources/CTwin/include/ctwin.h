@@ -44,6 +44,8 @@ enum ctwin_request_kind {
     CTWIN_REBUILD_DROP = 9,
     /// After REVIVE: nothing may go on.
     CTWIN_STAY = 10,
+    /// Notes what the originals of set `set` were made of when it was made, as NOTE does; they run on.
+    CTWIN_NOTE_SET = 11,
 };
 
 struct ctwin_request {
@@ -71,7 +73,7 @@ struct ctwin_reply {
     uint32_t answer;
     /// Processes that were copied or brought back, PID 1 included.
     uint32_t processes;
-    /// After NOTE: where in the holder's memory the notes lie until it is asked again, in bytes.
+    /// After NOTE and NOTE_SET: where in the holder's memory the notes lie until it is asked again, in bytes.
     uint64_t notes, notes_size;
     union {
         char text[400];

@@ -1886,7 +1886,8 @@ class SnapshotInfo(Message):
     """What made it, where that was not CRIU; in a save's answer always where a twin was asked for."""
 
     durable: bool | None = None
-    """False for a twin: it is in memory alone, and goes with the sandbox's processes and the server."""
+    """False for a twin that is in memory alone as yet: it goes with the sandbox's processes and the
+    server."""
 
     engine_reason: str | None = None
     """Why it is no twin although one was asked for; only in a save's own answer."""

@@ -1,0 +1,178 @@
+import CriuImages
+import LinuxSystem
+import Messages
+import SandboxRuntime
+import SnapshotTree
+import Telemetry
+import Twins
+
+/// Twins are written down in the background, so that their snapshots last, and can be tagged, forked and exported.
+///
+/// The images are made out of those of the last snapshot on disk that the twin comes from, as a save without CRIU makes
+/// them (`FollowUp`), of the copies that stand still; the layer is made of what was read into memory.
+extension CheckpointManager {
+    /// How long who has just saved has the processors first, in nanoseconds; and at most, while others ask for anything.
+    private static let (quiet, mostRespite): (UInt64, UInt64) = (20_000_000, 500_000_000)
+
+    /// Has a twin written down, after those that were made before it.
+    func writeDown(_ id: String, of sandbox: LiveSandbox, _ running: LiveSandbox.Running, _ twins: SandboxTwins) {
+        let isFirst = twins.with { state in
+            state.waiting.append(id)
+            defer { state.isWriting = true }
+            return !state.isWriting
+        }
+        guard isFirst else { return }
+        startThread { [self] in
+            while let id = twins.nextToWrite() {
+                standBack(twins)
+                let outcome: TwinSnapshot.Writing
+                do throws(ErrorMessage) {
+                    try write(id, of: sandbox, running, twins)
+                    outcome = .done
+                } catch {
+                    outcome = .refused(error.description)
+                    telemetry.log.write(.info, "twin \(id) of sandbox \(sandbox.name) stays in memory: \(error.description)")
+                }
+                twins.with { $0.snapshots[id]?.record = outcome }
+                if case .done = outcome { stand(on: id, sandbox, twins) }
+            }
+        }
+    }
+
+    private func standBack(_ twins: SandboxTwins) {
+        let end = monotonicNanoseconds() + Self.mostRespite
+        while monotonicNanoseconds() < end, twins.with({ !$0.isAwaited }),
+            store.asked.with({ $0 + Self.quiet > monotonicNanoseconds() })
+        {
+            twins.rest(Self.quiet / 4)
+        }
+    }
+
+    /// Notes for later servers where a sandbox stands, whose twins end with this one.
+    private func stand(on id: String, _ sandbox: LiveSandbox, _ twins: SandboxTwins) {
+        guard twins.position == id, sandbox.twins === twins else { return }
+        _ = note(sandbox) { $0.position = id }
+    }
+
+    private func write(
+        _ id: String, of sandbox: LiveSandbox, _ running: LiveSandbox.Running, _ twins: SandboxTwins
+    ) throws(ErrorMessage) {
+        func refusal(_ what: String) -> ErrorMessage { ErrorMessage(.cannotSave, what) }
+        guard let twin = twins.snapshot(id), let instant = twin.instant else { throw refusal("it is gone") }
+        guard let base = twins.ancestorOnDisk(of: twin) else {
+            throw refusal("there is no snapshot on disk that it comes from")
+        }
+        try leasing(try resolve(base)) { () throws(ErrorMessage) in
+            let path = store.processPath(base)
+            let known = positions.with { $0.find(base) }?.wait() ?? KnownPosition(readingFrom: path)
+            guard let before = known.predecessor else {
+                throw refusal(known.obstacle ?? "snapshot \(base) cannot be followed up")
+            }
+            let staging = try mapping { () throws(SnapshotTreeError) in try store.stage(id) }
+            do throws(ErrorMessage) {
+                guard staging.id == id else { throw refusal("another snapshot has its id") }
+                let attempt = SaveAttempt(
+                    sandbox: sandbox, running: running, staging: staging,
+                    request: SaveRequest(message: twin.info.message), crash: nil, start: monotonicNanoseconds(),
+                    cancelled: .never)
+                (attempt.created, attempt.hostBoottime) = (twin.info.created, twin.hostBoottime)
+                attempt.timings = twin.info.timings ?? Timings(totalMs: 0)
+                let processes = try writeImages(of: twin, twins, attempt, following: before, at: instant)
+                try publish(twin, twins, attempt, processes, after: base)
+            } catch {
+                store.abandon(staging)
+                throw error
+            }
+        }
+        readAhead(id)
+    }
+
+    /// Writes the process images; how many processes there are, and the links among the images.
+    private func writeImages(
+        of twin: TwinSnapshot, _ twins: SandboxTwins, _ attempt: SaveAttempt, following before: Predecessor,
+        at instant: FollowUp.Instant
+    ) throws(ErrorMessage) -> (count: Int, links: [String: String]) {
+        let path = attempt.staging.processPath
+        let cannot = "the twin cannot be looked at"
+        let noted: (bytes: [UInt8], count: Int)
+        var held: [SandboxProcess] = []
+        let made: FollowUp
+        var links: [String: String] = [:]
+        do {
+            noted = try twins.holder.note(twin.set)
+            guard let notes = TaskNotes(noted.bytes, count: noted.count) else {
+                throw ErrorMessage(.internal, cannot)
+            }
+            for pid in notes.processes { held.append(try SandboxProcess(pid: pid)) }
+            made = try FollowUp(
+                before, notes, FirstLooks(), at: instant, twinsOf: attempt.running.process.pid)
+            attempt.taken = try made.takeMemory(in: path, sharing: try ParentMemory(in: before.path))
+            try made.writeMaps(into: path)
+            links = try made.write(
+                into: path, hostname: nil, domainname: "", frozen: attempt.timings.frozenMs ?? 0, memory: 0)
+            attempt.lost = twins.lostState(of: notes, root: attempt.running.process.pid)
+        } catch let error as TwinError {
+            switch error { case .refused(let why), .broken(let why): throw ErrorMessage(.cannotSave, cannot, cause: why) }
+        } catch let error as ErrorMessage {
+            throw error
+        } catch {
+            throw ErrorMessage(.cannotSave, cannot, cause: "\(error)")
+        }
+        // Else their pids could have been others'.
+        guard held.allSatisfy(\.isAlive) else { throw ErrorMessage(.cannotSave, "it is gone") }
+        return (made.processCount, links)
+    }
+
+    private func publish(
+        _ twin: TwinSnapshot, _ twins: SandboxTwins, _ attempt: SaveAttempt,
+        _ processes: (count: Int, links: [String: String]), after base: String
+    ) throws(ErrorMessage) {
+        let staging = attempt.staging
+        var known = KnownDigests()
+        let memory = try shareMemory(attempt, parent: base, &known)
+        known.processLinks.merge(processes.links) { $1 }
+        try attempt.lost.write(to: staging.processPath)
+        let written = twins.with { $0.written }
+        do throws(SystemError) {
+            try twin.captured.write(
+                toLayer: staging.layerPath, sharing: written.map { ($0.image, store.layerPath($0.layer)) })
+        } catch {
+            throw ErrorMessage("the files of twin \(staging.id) cannot be written down", error)
+        }
+        let manifest = Self.manifest(
+            attempt, parent: base, layers: attempt.sandbox.record.layers + [staging.layerID], processes.count,
+            memory)
+        _ = try mapping { () throws(SnapshotTreeError) in
+            try store.publish(staging, manifest: manifest, known: known)
+        }
+        twins.with { $0.written = (twin.captured, staging.layerID) }
+    }
+}
+
+extension SandboxTwins {
+    fileprivate func nextToWrite() -> String? {
+        with { state in
+            if state.waiting.isEmpty { state.isWriting = false }
+            return state.waiting.isEmpty ? nil : state.waiting.removeFirst()
+        }
+    }
+
+    /// The nearest snapshot on disk among those that a twin comes from.
+    fileprivate func ancestorOnDisk(of twin: TwinSnapshot) -> String? {
+        with { state in
+            var parent = twin.info.parent
+            while let id = parent, let its = state.snapshots[id], !its.record.isDone { parent = its.info.parent }
+            return parent
+        }
+    }
+
+    /// What CRIU would lose of the originals, by their ids in the sandbox.
+    fileprivate func lostState(of notes: TaskNotes, root: Int32) -> LostState {
+        let reader = TaskAttributeReader(root: root)
+        var lost = LostState()
+        for (process, inner) in notes.ids {
+            if let attributes = reader.attributes(of: process, knownAs: inner) { lost.processes.append(attributes) }
+        }
+        return lost
+    }
+}
