@@ -110,6 +110,18 @@ final class SandboxTwins: Sendable {
         }.sorted { ($0.created, $0.id) < ($1.created, $1.id) }
     }
 
+    /// Ends the oldest of those that are on disk too, but for the one that the sandbox stands on; whether there was one.
+    func dropOldestWritten() -> Bool {
+        let set = with { state -> UInt64? in
+            let written = state.snapshots.values.filter { $0.record.isDone && $0.info.id != state.position }
+            guard let oldest = written.min(by: { $0.info.created < $1.info.created }) else { return nil }
+            state.snapshots[oldest.info.id] = nil
+            return oldest.set
+        }
+        if let set { holder.drop(set) }
+        return set != nil
+    }
+
     /// Ends all of them, and waits until their processes have; for a dump, which would hold them.
     func end() {
         awaitWriting()
@@ -201,6 +213,10 @@ extension CheckpointManager {
                 throw ErrorMessage(
                     .inUse, "sandbox \(sandbox.name) stands on snapshot \(position)",
                     hint: "ckpt restore \(sandbox.name) takes it to another")
+            }
+            for child in doomed.dropFirst() where twins.isWritten(child) && !twin.record.isDone {
+                throw ErrorMessage(
+                    .inUse, "snapshot \(child), which came from \(id), is on disk", hint: "delete that one first")
             }
             let sets = twins.with { state in
                 let sets = doomed.compactMap { state.snapshots.removeValue(forKey: $0)?.set }

@@ -44,7 +44,7 @@ extension CheckpointManager {
         } catch {
             return .refused("the holder of twins cannot be started: \(error.description)")
         }
-        if twins.count >= SandboxTwins.most {
+        if twins.count >= SandboxTwins.most, !twins.dropOldestWritten() {
             return .refused("it has \(SandboxTwins.most) twins, the most that are kept")
         }
         sandbox.with { $0.running?.twins = twins }
@@ -200,6 +200,9 @@ extension CheckpointManager {
         var result = RestoreResult(
             sandbox: sandbox.info(restored: twin.info.processes), snapshot: id, timings: timings)
         result.engine = .twin
+        if twin.record.isDone, sandbox.record.position != id {
+            startThread { [self] in stand(on: id, sandbox, twins) }
+        }
         telemetry.emit(.restored) { event in
             (event.sandbox, event.snapshot) = (sandbox.name, id)
             (event.durationMs, event.timings) = (timings.totalMs, timings)

@@ -49,7 +49,7 @@ extension CheckpointManager {
     }
 
     /// Notes for later servers where a sandbox stands, whose twins end with this one.
-    private func stand(on id: String, _ sandbox: LiveSandbox, _ twins: SandboxTwins) {
+    func stand(on id: String, _ sandbox: LiveSandbox, _ twins: SandboxTwins) {
         guard twins.position == id, sandbox.twins === twins else { return }
         _ = note(sandbox) { $0.position = id }
     }
