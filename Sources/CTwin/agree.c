@@ -1,49 +1,21 @@
 #include <errno.h>
-#include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "look.h"
+#include "pages.h"
 #include "task.h"
 
 // A fork leaves out what madvise(2) was told to (MADV_DONTFORK), and empties other ranges (MADV_WIPEONFORK).
 // The first shows in the size of the address space, the second in the pages that are there.
 
-// <linux/fs.h> of Linux 6.7; older headers have none of it.
-struct page_region {
-    uint64_t start, end, categories;
-};
-struct scan {
-    uint64_t size, flags, start, end, walk_end, regions, region_count, most_pages, inverted, all_of, any_of,
-        returned;
-};
-static const unsigned long PAGEMAP_SCAN = _IOWR('f', 16, struct scan);
-enum { IS_FILE = 1 << 2, IS_PRESENT = 1 << 3, IS_SWAPPED = 1 << 4 };
 // Of the lower half of the address space (x86-64, without five levels).
 static const uint64_t END = 0x7ffffffff000;
 
 enum { REGIONS = 1024 };
-
-/// The next ranges from `*at` on that hold memory of no file; how many, or -1.
-static long next_regions(int pagemap, uint64_t *at, struct page_region *regions) {
-    struct scan scan = {
-        .size = sizeof scan,
-        .start = *at,
-        .end = END,
-        .regions = (uint64_t)(uintptr_t)regions,
-        .region_count = REGIONS,
-        .inverted = IS_FILE,
-        .all_of = IS_FILE,
-        .any_of = IS_PRESENT | IS_SWAPPED,
-    };
-    long count = ioctl(pagemap, PAGEMAP_SCAN, &scan);
-    *at = scan.walk_end;
-    return count;
-}
 
 static bool has_flag(const char *flags, const char *end, const char *flag) {
     for (const char *at = flags; at + 2 <= end; at += 3)
@@ -68,9 +40,9 @@ static bool has_no_wiped_memory(pid_t pid) {
 static bool have_same_pages(int one, int other, pid_t pid) {
     static struct page_region its[REGIONS], copys[REGIONS];
     for (uint64_t at = 0, copys_at = 0; at < END;) {
-        long count = next_regions(one, &at, its);
+        long count = page_regions(one, &at, END, its, REGIONS);
         if (count < 0 && (errno == ENOTTY || errno == EINVAL)) return has_no_wiped_memory(pid);
-        if (count < 0 || next_regions(other, &copys_at, copys) != count)
+        if (count < 0 || page_regions(other, &copys_at, END, copys, REGIONS) != count)
             return refuse("it has memory that a fork empties");
         for (long i = 0; i < count; i++)
             if (its[i].start != copys[i].start || its[i].end != copys[i].end)
@@ -78,12 +50,6 @@ static bool have_same_pages(int one, int other, pid_t pid) {
         if (count < REGIONS) break;
     }
     return true;
-}
-
-static int open_pagemap(pid_t pid) {
-    char path[32];
-    snprintf(path, sizeof path, "/proc/%d/pagemap", pid);
-    return open(path, O_RDONLY | O_CLOEXEC);
 }
 
 static long pages_of(pid_t pid) {

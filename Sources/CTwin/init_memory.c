@@ -1,4 +1,3 @@
-#include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,6 +7,7 @@
 #include <unistd.h>
 
 #include "look.h"
+#include "pages.h"
 #include "sets.h"
 
 // PID 1 is one for the life of its namespace: it cannot be ended and forked again, so its memory is made what
@@ -19,15 +19,14 @@ enum { PAGE = 4096, BATCH = 4096 };
 // Documentation/admin-guide/mm/pagemap.rst.
 static const uint64_t present = 1ull << 63, swapped = 1ull << 62, number = (1ull << 55) - 1;
 
-static int open_pagemap(pid_t pid) {
-    char path[32];
-    snprintf(path, sizeof path, "/proc/%d/pagemap", pid);
-    return open(path, O_RDONLY | O_CLOEXEC);
-}
-
-static bool copy_page(struct task *init, const struct task *kept, unsigned long address) {
-    static char page[PAGE];
-    return memory_read(kept->pid, address, page, PAGE) && memory_write(init->pid, address, page, PAGE);
+static bool copy_pages(struct task *init, const struct task *kept, unsigned long start, unsigned long end) {
+    enum { AT_ONCE = 64 * PAGE };
+    static char pages[AT_ONCE];
+    for (; start < end; start += AT_ONCE) {
+        const size_t size = end - start < AT_ONCE ? end - start : AT_ONCE;
+        if (!memory_read(kept->pid, start, pages, size) || !memory_write(init->pid, start, pages, size)) return false;
+    }
+    return true;
 }
 
 static bool forget(struct task *init, unsigned long start, unsigned long end) {
@@ -40,6 +39,7 @@ static bool turn_back(struct task *init, const struct task *kept, int now, int t
                       unsigned long end) {
     static uint64_t its[BATCH], copys[BATCH];
     unsigned long unwanted = start, wanted_end = start;  // pages that the copy has not
+    unsigned long other = start, other_end = start;      // and those that are others than the copy's
     for (unsigned long at = start; at < end;) {
         size_t count = (end - at) / PAGE < BATCH ? (end - at) / PAGE : BATCH, size = count * sizeof *its;
         off_t place = (off_t)(at / PAGE * sizeof *its);
@@ -50,7 +50,12 @@ static bool turn_back(struct task *init, const struct task *kept, int now, int t
             if (had) {
                 bool same = its[i] & copys[i] & present && (its[i] & number) &&
                     (its[i] & number) == (copys[i] & number);
-                if (!same && !copy_page(init, kept, at)) return false;
+                if (same) continue;
+                if (other_end != at) {
+                    if (!copy_pages(init, kept, other, other_end)) return false;
+                    other = at;
+                }
+                other_end = at + PAGE;
             } else if (has) {
                 if (wanted_end != at) {
                     if (!forget(init, unwanted, wanted_end)) return false;
@@ -60,7 +65,28 @@ static bool turn_back(struct task *init, const struct task *kept, int now, int t
             }
         }
     }
-    return forget(init, unwanted, wanted_end);
+    return copy_pages(init, kept, other, other_end) && forget(init, unwanted, wanted_end);
+}
+
+/// The same of a range in which there may be little: what neither of them has is passed over.
+static bool turn_back_sparse(struct task *init, const struct task *kept, int now, int then, unsigned long start,
+                             unsigned long end) {
+    enum { FEW = 64 };
+    static struct page_region its[FEW], copys[FEW];
+    uint64_t at = start, copys_at = start;
+    long count = page_regions(now, &at, end, its, FEW), copys_count = page_regions(then, &copys_at, end, copys, FEW);
+    if (count < 0 || copys_count < 0 || count == FEW || copys_count == FEW)
+        return turn_back(init, kept, now, then, start, end);
+    // Both are in order; what one passes over is not looked at again in the other.
+    unsigned long done = start;
+    for (long i = 0, j = 0; i < count || j < copys_count;) {
+        const struct page_region *next = j == copys_count || (i < count && its[i].start < copys[j].start) ? &its[i++] : &copys[j++];
+        const unsigned long from = next->start > done ? next->start : done;
+        if (from >= next->end) continue;
+        if (!turn_back(init, kept, now, then, from, next->end)) return false;
+        done = next->end;
+    }
+    return true;
 }
 
 /// The writable private ranges, one after the other; false at the end.
@@ -83,7 +109,7 @@ bool memory_of_init(struct task *init, const struct task *kept) {
     if (!good) refuse("PID 1: its page tables cannot be read");
     const char *at = maps;
     for (unsigned long start, end; good && next_range(&at, &start, &end);)
-        good = turn_back(init, kept, now, then, start, end);
+        good = turn_back_sparse(init, kept, now, then, start, end);
     free(maps);
     if (now >= 0) close(now);
     if (then >= 0) close(then);

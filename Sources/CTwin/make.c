@@ -12,6 +12,7 @@
 
 #include "look.h"
 #include "looker.h"
+#include "pages.h"
 #include "sets.h"
 
 struct set *sets;
@@ -49,6 +50,7 @@ static void end_copy(struct twin *twin) {
 
 static void set_free(struct set *set) {
     end_copy(&set->init);
+    pages_free(&set->withheld);
     for (size_t i = 0; i < set->count; i++) end_copy(&set->list[i]);
     free(set->list);
     free(set);
@@ -199,26 +201,32 @@ static bool find_withheld(pid_t init) {
     return is_known = true;
 }
 
-static bool advise(struct task *task, int advice) {
-    for (size_t i = 0; i < withheld_count; i++) {
-        const unsigned long start = withheld[i].start, size = withheld[i].end - start;
-        long result = task_call(task, SYS_madvise, start, size, (unsigned long)advice, 0);
-        if (result) return refuse("PID 1: madvise: %s", strerror((int)-result));
-    }
+/// Reads what of it there is: the copy gets it in its own mapping, when the originals run on.
+static bool keep_withheld(struct set *set) {
+    if (!find_withheld(init_task.pid)) return false;
+    for (size_t i = 0; i < withheld_count; i++)
+        if (!pages_keep(&set->withheld, init_task.pid, withheld[i].start, withheld[i].end)) return false;
     return true;
 }
 
-/// Who is a namespace's PID 1 has no siblings (fork(2), CLONE_PARENT). Its copy has all of its memory.
-static bool copy_init(struct set *set) {
-    if (!find_withheld(init_task.pid)) return false;
-    bool good = advise(&init_task, MADV_DOFORK) && copy(&set->init, &init_task, SIGCHLD);
-    return advise(&init_task, MADV_DONTFORK) && good;
+static bool give_withheld(struct set *set) {
+    enum { RIGHTS = PROT_READ | PROT_WRITE, FLAGS = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE };
+    struct task *kept = &set->init.kept;
+    for (size_t i = 0; i < withheld_count; i++) {
+        const unsigned long start = withheld[i].start, size = withheld[i].end - start;
+        if (task_call(kept, SYS_mmap, start, size, RIGHTS, FLAGS) != (long)start) return refuse("PID 1's copy: mmap failed");
+        if (task_call(kept, SYS_madvise, start, size, MADV_DONTFORK, 0)) return refuse("PID 1's copy: madvise failed");
+    }
+    bool good = pages_give(&set->withheld, kept->pid);
+    pages_free(&set->withheld);
+    return good;
 }
 
 static bool copy_processes(struct set *set) {
     for (size_t i = 0; i < live_count; i++)
         if (!copy_child(&set->list[i], &live[i])) return false;
-    return copy_init(set);
+    // Who is a namespace's PID 1 has no siblings (fork(2), CLONE_PARENT).
+    return keep_withheld(set) && copy(&set->init, &init_task, SIGCHLD);
 }
 
 static bool copy_all(struct set *set) {
@@ -230,7 +238,7 @@ static bool copy_all(struct set *set) {
 }
 
 void set_settle(struct set *set) {
-    bool good = files_leave_line(&set->init.files, &set->init.kept) && advise(&set->init.kept, MADV_DONTFORK);
+    bool good = files_leave_line(&set->init.files, &set->init.kept) && give_withheld(set);
     task_send(&set->init.kept);
     for (size_t i = 0; i < set->count; i++) {
         good = good && leave_session(&set->list[i]);

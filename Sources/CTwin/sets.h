@@ -8,6 +8,7 @@
 #include <sys/types.h>
 
 #include "files.h"
+#include "pages.h"
 #include "task.h"
 
 /// A process as it was, and the copy of it that is kept.
@@ -24,6 +25,7 @@ struct twin {
 struct set {
     uint64_t number;
     struct twin init;  // PID 1's memory and descriptors
+    struct pages withheld;  // what PID 1's copy did not inherit, until it has that too
     struct twin *list;
     size_t count;
     struct set *next;

@@ -132,7 +132,8 @@ extension CheckpointManager {
         _ looks: FirstLooks
     ) throws(ErrorMessage) -> FollowUp? {
         attempt.lookAtNames()
-        guard let notes = TaskNotes(noted.bytes, count: noted.count), let instant = FollowUp.Instant(now: attempt.running.process.pid)
+        guard let notes = TaskNotes(noted.bytes, count: noted.count),
+            let instant = FollowUp.Instant(now: attempt.running.process.pid)
         else {
             return nil
         }

@@ -140,7 +140,9 @@ extension LiveSandbox {
     var position: String? { twins?.position ?? record.position }
     /// The one on disk that it stands on, or comes from.
     var positionOnDisk: String? {
-        guard let twins, let position = twins.position, twins.isWritten(position) else { return record.position }
+        guard let twins, let position = twins.position, twins.isWritten(position) else {
+            return record.position
+        }
         return position
     }
 }
@@ -216,7 +218,8 @@ extension CheckpointManager {
             }
             for child in doomed.dropFirst() where twins.isWritten(child) && !twin.record.isDone {
                 throw ErrorMessage(
-                    .inUse, "snapshot \(child), which came from \(id), is on disk", hint: "delete that one first")
+                    .inUse, "snapshot \(child), which came from \(id), is on disk",
+                    hint: "delete that one first")
             }
             let sets = twins.with { state in
                 let sets = doomed.compactMap { state.snapshots.removeValue(forKey: $0)?.set }

@@ -48,7 +48,9 @@ struct TaskAttributeReader {
         let filter = hexadecimal("/proc/\(process)/coredump_filter")
         let threads = TreeOfTasks.threads(of: process).compactMap { attributes(ofThread: $0, knownAs: known) }
         let ownFilter = filter == freshCoredumpFilter ? nil : filter
-        guard ownFilter != nil || !threads.isEmpty, let inner = known ?? TreeOfTasks.inner(process) else { return nil }
+        guard ownFilter != nil || !threads.isEmpty, let inner = known ?? TreeOfTasks.inner(process) else {
+            return nil
+        }
         return ProcessAttributes(
             process: inner, command: command(of: process), coredumpFilter: ownFilter, threads: threads)
     }

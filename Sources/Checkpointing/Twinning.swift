@@ -81,7 +81,8 @@ extension CheckpointManager {
 
     /// Copies the processes and, while they stand still, the files.
     private func copy(
-        _ twins: SandboxTwins, _ set: UInt64, _ process: Int32, _ parts: [UpperPart], _ timings: inout Timings,
+        _ twins: SandboxTwins, _ set: UInt64, _ process: Int32, _ parts: [UpperPart],
+        _ timings: inout Timings,
         _ instant: inout FollowUp.Instant?
     ) -> Result<(processes: Int, image: UpperImage), Obstacle> {
         let began = monotonicNanoseconds()

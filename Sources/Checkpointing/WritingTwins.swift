@@ -14,8 +14,16 @@ extension CheckpointManager {
     /// How long who has just saved has the processors first, in nanoseconds; and at most, while others ask for anything.
     private static let (quiet, mostRespite): (UInt64, UInt64) = (20_000_000, 500_000_000)
 
+    private static let nothingToFollow = "there is no snapshot on disk that it comes from"
+
     /// Has a twin written down, after those that were made before it.
-    func writeDown(_ id: String, of sandbox: LiveSandbox, _ running: LiveSandbox.Running, _ twins: SandboxTwins) {
+    func writeDown(
+        _ id: String, of sandbox: LiveSandbox, _ running: LiveSandbox.Running, _ twins: SandboxTwins
+    ) {
+        guard let twin = twins.snapshot(id), twins.ancestorOnDisk(of: twin) != nil else {
+            twins.with { $0.snapshots[id]?.record = .refused(Self.nothingToFollow) }
+            return
+        }
         let isFirst = twins.with { state in
             state.waiting.append(id)
             defer { state.isWriting = true }
@@ -31,7 +39,8 @@ extension CheckpointManager {
                     outcome = .done
                 } catch {
                     outcome = .refused(error.description)
-                    telemetry.log.write(.info, "twin \(id) of sandbox \(sandbox.name) stays in memory: \(error.description)")
+                    telemetry.log.write(
+                        .info, "twin \(id) of sandbox \(sandbox.name) stays in memory: \(error.description)")
                 }
                 twins.with { $0.snapshots[id]?.record = outcome }
                 if case .done = outcome { stand(on: id, sandbox, twins) }
@@ -60,7 +69,7 @@ extension CheckpointManager {
         func refusal(_ what: String) -> ErrorMessage { ErrorMessage(.cannotSave, what) }
         guard let twin = twins.snapshot(id), let instant = twin.instant else { throw refusal("it is gone") }
         guard let base = twins.ancestorOnDisk(of: twin) else {
-            throw refusal("there is no snapshot on disk that it comes from")
+            throw refusal(Self.nothingToFollow)
         }
         try leasing(try resolve(base)) { () throws(ErrorMessage) in
             let path = store.processPath(base)
@@ -73,7 +82,8 @@ extension CheckpointManager {
                 guard staging.id == id else { throw refusal("another snapshot has its id") }
                 let attempt = SaveAttempt(
                     sandbox: sandbox, running: running, staging: staging,
-                    request: SaveRequest(message: twin.info.message), crash: nil, start: monotonicNanoseconds(),
+                    request: SaveRequest(message: twin.info.message), crash: nil,
+                    start: monotonicNanoseconds(),
                     cancelled: .never)
                 (attempt.created, attempt.hostBoottime) = (twin.info.created, twin.hostBoottime)
                 attempt.timings = twin.info.timings ?? Timings(totalMs: 0)
@@ -112,7 +122,9 @@ extension CheckpointManager {
                 into: path, hostname: nil, domainname: "", frozen: attempt.timings.frozenMs ?? 0, memory: 0)
             attempt.lost = twins.lostState(of: notes, root: attempt.running.process.pid)
         } catch let error as TwinError {
-            switch error { case .refused(let why), .broken(let why): throw ErrorMessage(.cannotSave, cannot, cause: why) }
+            switch error {
+            case .refused(let why), .broken(let why): throw ErrorMessage(.cannotSave, cannot, cause: why)
+            }
         } catch let error as ErrorMessage {
             throw error
         } catch {
@@ -161,7 +173,9 @@ extension SandboxTwins {
     fileprivate func ancestorOnDisk(of twin: TwinSnapshot) -> String? {
         with { state in
             var parent = twin.info.parent
-            while let id = parent, let its = state.snapshots[id], !its.record.isDone { parent = its.info.parent }
+            while let id = parent, let its = state.snapshots[id], !its.record.isDone {
+                parent = its.info.parent
+            }
             return parent
         }
     }
@@ -171,7 +185,9 @@ extension SandboxTwins {
         let reader = TaskAttributeReader(root: root)
         var lost = LostState()
         for (process, inner) in notes.ids {
-            if let attributes = reader.attributes(of: process, knownAs: inner) { lost.processes.append(attributes) }
+            if let attributes = reader.attributes(of: process, knownAs: inner) {
+                lost.processes.append(attributes)
+            }
         }
         return lost
     }

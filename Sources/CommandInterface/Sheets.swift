@@ -15,7 +15,8 @@ public func sheet(of snapshot: SnapshotInfo, now: Double, style: Style) -> [Stri
     sheet.add("sandboxes here", snapshot.standing.joined(separator: " "))
     sheet.add("processes", "\(snapshot.processes)")
     if snapshot.durable == false {
-        sheet.add("kept", "in memory alone as yet, as a twin: until its sandbox's processes end, or the server")
+        sheet.add(
+            "kept", "in memory alone as yet, as a twin: until its sandbox's processes end, or the server")
     } else {
         sheet.add("process image", sizeText(bytes: snapshot.processBytes))
     }

@@ -73,7 +73,8 @@ public final class FollowUp: @unchecked Sendable {
         for index in 0..<notes.count {
             let note = notes[index]
             guard let process = known[note.inner] else { throw FollowUpRefusal(note.inner, "is new") }
-            let one = Compared(note: note, process: process, live: try looks.process(note.pid, as: notes.instant(of: note)))
+            let one = Compared(
+                note: note, process: process, live: try looks.process(note.pid, as: notes.instant(of: note)))
             try one.live.lookAtAreas()
             // What most likely changed, before anything goes on.
             guard areSame(one.live.program, before.files[process.program]?.name) else {

@@ -88,7 +88,9 @@ extension FollowUp {
                 guard thread.pointee.signals_p?.pointee.n_signals ?? 0 == 0,
                     task.pointee.signals_s?.pointee.n_signals ?? 0 == 0
                 else { throw strange("had a signal to come") }
-                let known = (machine.pointee.clear_tid_addr, thread.pointee.futex_rla, thread.pointee.futex_rla_len)
+                let known = (
+                    machine.pointee.clear_tid_addr, thread.pointee.futex_rla, thread.pointee.futex_rla_len
+                )
                 // PF_FORKNOEXEC (<linux/sched.h>) a twin has of its own.
                 let own: UInt32 = notes.areOfTwins ? 0x40 : 0
                 task.pointee.flags = UInt32(truncatingIfNeeded: flags) & ~own | task.pointee.flags & own
@@ -99,7 +101,8 @@ extension FollowUp {
                 try one.note.write(to: thread, strange)
                 machine.pointee.clear_tid_addr = one.note.told.clear_at
                 if notes.areOfTwins, one.pid == 1 {
-                    (machine.pointee.clear_tid_addr, thread.pointee.futex_rla, thread.pointee.futex_rla_len) = known
+                    (machine.pointee.clear_tid_addr, thread.pointee.futex_rla, thread.pointee.futex_rla_len) =
+                        known
                 }
                 one.note.write(to: registers)
                 try one.note.write(to: vectors, strange)

@@ -53,9 +53,10 @@ final class LiveProcess {
         (directoryStatus, rootStatus) = (working, top)
         hasTimers = ProcText(place + "timers")?.bytes.isEmpty != true
         let all = try LiveDescriptor.all(of: host)
-        descriptors = try instant.map { (instant) throws(FollowUpRefusal) in
-            try LiveDescriptor.all(all, as: instant)
-        } ?? all
+        descriptors =
+            try instant.map { (instant) throws(FollowUpRefusal) in
+                try LiveDescriptor.all(all, as: instant)
+            } ?? all
     }
 
     /// Looks at its mappings, in which nothing may be that is not its own.
@@ -196,7 +197,8 @@ struct LiveDescriptor {
 
     /// O_* of open(2), O_CLOEXEC among them (proc_pid_fdinfo(5)).
     var flags: UInt32? {
-        guard var flags = info.numbers("flags:", radix: 8).first.map({ UInt32(truncatingIfNeeded: $0) }) else {
+        guard var flags = info.numbers("flags:", radix: 8).first.map({ UInt32(truncatingIfNeeded: $0) })
+        else {
             return nil
         }
         if let noted, isFile || pipe != nil, look.mode & S_IFMT != S_IFCHR {

@@ -266,11 +266,16 @@ import Testing
     @Test func twinsAreWrittenDownInTheBackground() throws {
         try withCkpt(environment: Self.twins) { ckpt in
             let box = try ckpt.create("written")
-            try box.say("mkdir /root/d; cd /root/d; x=1; f() { echo f; }; for n in kept gone read; do echo $n > $n; done")
-            try box.say("ln kept linked; ln -s kept symbolic; mkfifo fifo; truncate -s 1M hole; setfattr -n user.a -v b kept")
+            try box.say(
+                "mkdir /root/d; cd /root/d; x=1; f() { echo f; }; for n in kept gone read; do echo $n > $n; done"
+            )
+            try box.say(
+                "ln kept linked; ln -s kept symbolic; mkfifo fifo; truncate -s 1M hole; setfattr -n user.a -v b kept"
+            )
             let base = try box.save("--engine", "criu")
             var saved: [(id: String, state: String, files: String)] = []
-            let files = "cd /; find /root -printf '%p %y %m %s %T@ %l\\n' | sort; [ /root/d/kept -ef /root/d/linked ]; getfattr -d /root/d/*; cat /root/d/{kept,read}"
+            let files =
+                "cd /; find /root -printf '%p %y %m %s %T@ %l\\n' | sort; [ /root/d/kept -ef /root/d/linked ]; getfattr -d /root/d/*; cat /root/d/{kept,read}"
             for round in 1...4 {
                 try box.say(
                     """
@@ -280,12 +285,15 @@ import Testing
                 let id = try twin(box)
                 saved.append((id, try box.say(Self.own), try box.sh(files)))
                 // What comes after it is not in it.
-                try box.say("x=after; echo after >> kept; rm new\(round); echo after >&4; cd /; exec 5</etc/passwd")
+                try box.say(
+                    "x=after; echo after >> kept; rm new\(round); echo after >&4; cd /; exec 5</etc/passwd")
                 try box.restore(id)
                 #expect(try box.say(Self.own) == saved[round - 1].state)
             }
             try ckpt.ok("tag", saved[1].id, "second")
-            for (id, _, _) in saved { #expect(try eventually(within: 20) { try ckpt.show(id).durable == nil }) }
+            for (id, _, _) in saved {
+                #expect(try eventually(within: 20) { try ckpt.show(id).durable == nil })
+            }
             #expect(try ckpt.tree().snapshots.map(\.id) == [base] + saved.map(\.id))
             #expect(try ckpt.show("second").parent == saved[0].id && ckpt.show(saved[0].id).parent == base)
             try ckpt.ok("verify")
