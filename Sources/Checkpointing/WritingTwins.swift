@@ -1,4 +1,5 @@
 import CriuImages
+import Glibc
 import LinuxSystem
 import Messages
 import SandboxRuntime
@@ -13,6 +14,8 @@ import Twins
 extension CheckpointManager {
     /// How long who has just saved has the processors first, in nanoseconds; and at most, while others ask for anything.
     private static let (quiet, mostRespite): (UInt64, UInt64) = (20_000_000, 500_000_000)
+    /// How much less of a processor who writes them down gets than who is waited for.
+    private static let niceness: Int32 = 10
 
     private static let nothingToFollow = "there is no snapshot on disk that it comes from"
 
@@ -31,6 +34,8 @@ extension CheckpointManager {
         }
         guard isFirst else { return }
         startThread { [self] in
+            // Of this thread alone: the kernel has it by thread.
+            setpriority(PRIO_PROCESS, 0, Self.niceness)
             while let id = twins.nextToWrite() {
                 standBack(twins)
                 let outcome: TwinSnapshot.Writing
