@@ -101,7 +101,8 @@ static bool await_files(int socket) {
 }
 
 /// Whether the server's next request is done with goes to `gone`.
-static enum ctwin_answer revive(int socket, const struct ctwin_request *request, struct ctwin_reply *reply, bool *gone) {
+static enum ctwin_answer revive(int socket, const struct ctwin_request *request, struct ctwin_reply *reply,
+                                bool *gone) {
     struct set *set = set_find(request->set);
     if (!set || !init_task.held || !set_revive(set)) return CTWIN_BROKEN;
     *gone = true;

@@ -80,7 +80,8 @@ static bool turn_back_sparse(struct task *init, const struct task *kept, int now
     // Both are in order; what one passes over is not looked at again in the other.
     unsigned long done = start;
     for (long i = 0, j = 0; i < count || j < copys_count;) {
-        const struct page_region *next = j == copys_count || (i < count && its[i].start < copys[j].start) ? &its[i++] : &copys[j++];
+        const bool is_its = j == copys_count || (i < count && its[i].start < copys[j].start);
+        const struct page_region *next = is_its ? &its[i++] : &copys[j++];
         const unsigned long from = next->start > done ? next->start : done;
         if (from >= next->end) continue;
         if (!turn_back(init, kept, now, then, from, next->end)) return false;

@@ -193,7 +193,8 @@ static bool find_withheld(pid_t init) {
         if (strncmp(text, "VmFlags: ", 9)) continue;
         const char *line_end = strchr(text, '\n');
         // The kernel's own are left out too.
-        if (!has_flag(text, line_end, " dc") || has_flag(text, line_end, " io") || has_flag(text, line_end, " pf")) continue;
+        if (!has_flag(text, line_end, " dc") || has_flag(text, line_end, " io") || has_flag(text, line_end, " pf"))
+            continue;
         if (withheld_count == MOST_RANGES) return refuse("PID 1 has too much memory that a fork leaves out");
         withheld[withheld_count].start = start;
         withheld[withheld_count++].end = end;
@@ -214,7 +215,8 @@ static bool give_withheld(struct set *set) {
     struct task *kept = &set->init.kept;
     for (size_t i = 0; i < withheld_count; i++) {
         const unsigned long start = withheld[i].start, size = withheld[i].end - start;
-        if (task_call(kept, SYS_mmap, start, size, RIGHTS, FLAGS) != (long)start) return refuse("PID 1's copy: mmap failed");
+        if (task_call(kept, SYS_mmap, start, size, RIGHTS, FLAGS) != (long)start)
+            return refuse("PID 1's copy: mmap failed");
         if (task_call(kept, SYS_madvise, start, size, MADV_DONTFORK, 0)) return refuse("PID 1's copy: madvise failed");
     }
     bool good = pages_give(&set->withheld, kept->pid);

@@ -83,7 +83,8 @@ bool pages_keep(struct pages *pages, pid_t pid, unsigned long start, unsigned lo
     for (uint64_t at = start; good && at < end;) {
         long count = page_regions(pagemap, &at, end, regions, REGIONS);
         if (count < 0) {
-            good = errno == ENOTTY ? keep_each(pages, pid, pagemap, start, end) : refuse("its page tables cannot be read");
+            good = errno == ENOTTY ? keep_each(pages, pid, pagemap, start, end)
+                                   : refuse("its page tables cannot be read");
             break;
         }
         for (long i = 0; good && i < count; i++) good = keep(pages, pid, &regions[i]);

@@ -104,8 +104,8 @@ static int open_slack(pid_t pid, int flags) {
     return open(path, flags | O_CLOEXEC);
 }
 
-/// How late its timers may be. Who runs first of all has no slack, and afterwards the one it began with (kernel/sched/syscalls.c,
-/// __setscheduler_params, Linux 6.13); of whom it makes meanwhile that is none, for good.
+/// How late its timers may be. Who runs first of all has no slack, and afterwards the one it began with
+/// (kernel/sched/syscalls.c, __setscheduler_params, Linux 6.13); of whom it makes meanwhile that is none, for good.
 static void note_slack(struct task *task) {
     int file = open_slack(task->pid, O_RDONLY);
     ssize_t got = file >= 0 ? read(file, task->slack, sizeof task->slack) : -1;

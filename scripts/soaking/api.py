@@ -33,6 +33,15 @@ def pipes_without_bound():
                 file.write(before)
 
 
+def crashes_told():
+    """What has a server that crashes tell where, in its environment; nothing without Swift's own tool for that."""
+    swift = os.path.realpath(shutil.which("swift") or "/")
+    tool = os.path.join(os.path.dirname(swift), "../libexec/swift/linux/swift-backtrace-static")
+    if not os.path.exists(tool):
+        return {}
+    return {"SWIFT_BACKTRACE": f"enable=yes,interactive=no,color=no,threads=crashed,swift-backtrace={tool}"}
+
+
 class Refused(Exception):
     """The server answered with an error; `code` is the one of its envelope."""
 
@@ -47,7 +56,7 @@ class Server:
     def __init__(self, binary, root):
         self.binary, self.root = binary, root
         self.path = os.path.join(root, "server.sock")
-        environment = dict(os.environ, CKPT_ROOT=root)
+        environment = dict(os.environ, CKPT_ROOT=root, **crashes_told())
         self.process = subprocess.Popen(
             [binary, "serve", "--log-to", "file"], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
         )

@@ -98,21 +98,7 @@ final class EntryRepair {
     func make(_ name: [UInt8], _ entry: UpperEntry, in merged: MergedDirectory) throws(SystemError) {
         let at = try merged.descriptor()
         let path = name.map { CChar(bitPattern: $0) } + [0]
-        switch entry.kind {
-        case S_IFREG:
-            let file = Descriptor(
-                owning: try retrying("openat", printable(path)) {
-                    openat(at, path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0o600)
-                })
-            try entry.content.write(to: file)
-        case S_IFLNK:
-            let target = entry.content.target.map { CChar(bitPattern: $0) } + [0]
-            try retrying("symlinkat", printable(path)) { symlinkat(target, at, path) }
-        default:
-            try retrying("mknodat", printable(path)) {
-                mknodat(at, path, entry.kind | 0o600, entry.device)
-            }
-        }
+        try entry.make(path, in: at)
         try give(path, entry, was: nil, in: at)
     }
 
@@ -154,6 +140,23 @@ final class EntryRepair {
 }
 
 extension UpperEntry {
+    /// Makes anything but a directory, with its content and without its attributes.
+    func make(_ name: [CChar], in directory: Int32) throws(SystemError) {
+        switch kind {
+        case S_IFREG:
+            let file = Descriptor(
+                owning: try retrying("openat", printable(name)) {
+                    openat(directory, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0o600)
+                })
+            try content.write(to: file)
+        case S_IFLNK:
+            let target = content.target.map { CChar(bitPattern: $0) } + [0]
+            try retrying("symlinkat", printable(name)) { symlinkat(target, directory, name) }
+        default:
+            try retrying("mknodat", printable(name)) { mknodat(directory, name, kind | 0o600, device) }
+        }
+    }
+
     /// Whether it has the same owner, mode, attributes and time of change as another, as the sandbox sees them.
     fileprivate func hasAttributes(of other: UpperEntry) -> Bool {
         mode == other.mode && owner == other.owner && group == other.group

@@ -55,7 +55,7 @@ private struct UpperLayerWriter {
             return
         }
         if !linkFromBefore(entry, name, before) {
-            try make(entry, name)
+            try entry.make(name, in: layer)
             try give(name, entry)
         }
         if entry.links > 1 { firstNames[entry.inode] = name }
@@ -66,24 +66,6 @@ private struct UpperLayerWriter {
             entry.changed == old.changed, before.image.isSettled(old)
         else { return false }
         return linkat(before.layer, name, layer, name, 0) == 0
-    }
-
-    private func make(_ entry: UpperEntry, _ name: [CChar]) throws(SystemError) {
-        switch entry.kind {
-        case S_IFREG:
-            let file = Descriptor(
-                owning: try retrying("openat", printable(name)) {
-                    openat(layer, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0o600)
-                })
-            try entry.content.write(to: file)
-        case S_IFLNK:
-            let target = entry.content.target.map { CChar(bitPattern: $0) } + [0]
-            try retrying("symlinkat", printable(name)) { symlinkat(target, layer, name) }
-        default:
-            try retrying("mknodat", printable(name)) {
-                mknodat(layer, name, entry.kind | 0o600, entry.device)
-            }
-        }
     }
 
     /// Owner, mode, extended attributes and times, in the order in which none undoes another.
