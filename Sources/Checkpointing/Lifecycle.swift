@@ -174,6 +174,7 @@ extension CheckpointManager {
                 throw ErrorMessage(
                     .inUse, "sandbox \(name) is running", hint: "ckpt rm -f \(name) ends its processes too")
             }
+            sandbox.twins?.awaitWriting()
             if let failure = end(sandbox) { throw failure }
             telemetry.emit(.removed) { event in
                 (event.sandbox, event.durationMs) = (name, milliseconds(since: start))
@@ -205,6 +206,7 @@ extension CheckpointManager {
                 return sandbox.info()
             }
             let running = try sandbox.running(for: "kill", evenPaused: true)
+            sandbox.twins?.awaitWriting()
             stop(sandbox, running, by: "kill")
             return sandbox.info()
         }
@@ -258,6 +260,7 @@ extension CheckpointManager {
         let start = monotonicNanoseconds()
         let sandbox = try find(name)
         return try sandbox.exclusively { () throws(ErrorMessage) in
+            sandbox.twins?.awaitWriting()
             let ground = sandbox.record.ground
             if ground.initID != initProgram.currentID {
                 try sandbox.update { $0.ground.initID = initProgram.currentID }

@@ -52,6 +52,8 @@ extension CheckpointManager {
         return try sandbox.exclusively { () throws(ErrorMessage) in
             var running = try sandbox.running(for: "pause it", evenPaused: true)
             if running.isPaused { return sandbox.info() }
+            // A copy that stands still has to run for that.
+            sandbox.twins?.awaitWriting()
             try freeze(sandbox, &running)
             running.channel.revokeLoans()
             running.isPaused = true

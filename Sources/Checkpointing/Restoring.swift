@@ -22,28 +22,21 @@ extension CheckpointManager {
         let sandbox = try find(name)
         return try sandbox.exclusively { () throws(ErrorMessage) in
             sandbox.noticeDeath()
-            let twin = findTwin(request.snapshot ?? name)
-            // One that is on disk is a snapshot like any other.
-            let isWritten = twin.map { $0.sandbox.twins?.isWritten($0.id) ?? false } ?? false
             let wantsImage = request.engine == .criu || request.suspended == true
-            if let twin, !isWritten || twin.sandbox === sandbox && !wantsImage {
-                guard twin.sandbox === sandbox else {
-                    throw ErrorMessage(
-                        .wrongState,
-                        "snapshot \(twin.id) is a twin of sandbox \(twin.sandbox.name), which alone has it",
-                        hint: "ckpt save --engine criu \(twin.sandbox.name) makes one for any sandbox")
-                }
+            if let twin = findTwin(request.snapshot ?? name), twin.sandbox === sandbox, !wantsImage {
                 return try working("restore", on: sandbox) { () throws(ErrorMessage) in
-                    try restoreTwin(twin.id, of: sandbox, request, start: start)
+                    try restoreTwin(twin.id, of: sandbox, start: start)
                 }
             }
-            guard let reference = request.snapshot ?? sandbox.record.position else {
+            guard let reference = request.snapshot ?? sandbox.position else {
                 throw ErrorMessage(
                     .unknownSnapshot,
                     "sandbox \(name) stands at its base: there is no snapshot to go back to",
                     hint: "name one, or ckpt reset \(name)")
             }
             let snapshot = try resolve(reference)
+            // They end with the processes.
+            sandbox.twins?.awaitWriting()
             if request.engine == .twin {
                 throw ErrorMessage(
                     .wrongState, "snapshot \(snapshot.id) is no twin",

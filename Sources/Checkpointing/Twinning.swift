@@ -182,17 +182,12 @@ extension CheckpointManager {
 
     /// Rolls a sandbox back to one of its twins; the caller holds it.
     func restoreTwin(
-        _ id: String, of sandbox: LiveSandbox, _ request: RestoreRequest, start: UInt64
+        _ id: String, of sandbox: LiveSandbox, start: UInt64
     ) throws(ErrorMessage) -> RestoreResult {
         let running = try sandbox.running(for: "restore")
         guard let twins = running.twins, let twin = twins.snapshot(id),
             let parts = upperParts(of: sandbox, running)
         else { throw ErrorMessage(.unknownSnapshot, "snapshot \(id) is gone") }
-        if request.suspended == true {
-            throw ErrorMessage(
-                .wrongState, "snapshot \(id) is a twin, which cannot be restored suspended",
-                hint: "ckpt save --engine criu \(sandbox.name) makes one that can")
-        }
         var timings = Timings(totalMs: 0)
         try withoutLine(running, of: sandbox) { () throws(ErrorMessage) in
             try turnBack(sandbox, running, twins, twin, parts, &timings)

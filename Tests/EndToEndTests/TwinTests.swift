@@ -310,6 +310,17 @@ import Testing
                 let here = try box.sh(files)
                 #expect(here == tree, "\(here)\n\(tree)")
             }
+            // Whoever ends the copies waits until they are written down.
+            let late = try twin(box)
+            try ckpt.ok("reset", box.name)
+            #expect(try ckpt.show(late).durable == nil)
+            let other = try ckpt.fork(late)[0]
+            #expect(try other.say("echo $x") == "4")
+            let last = try twin(other)
+            try ckpt.ok("rm", "-f", other.name)
+            try box.restore(last)
+            #expect(try box.say("echo $x") == "4")
+            try box.restore(saved[3].id)
             // The processes of the last one are followed up in turn.
             let next = try ckpt.json(SnapshotInfo.self, ["save", "--engine", "criu", box.name])
             #expect(next.parent == saved[3].id)
