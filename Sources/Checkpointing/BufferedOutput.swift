@@ -28,7 +28,8 @@ struct BufferedOutput {
         if offset > ends[stream, default: 0] { hasGap = true }
         let end = offset + UInt64(bytes.count)
         ends[stream] = end
-        guard end - acknowledged[stream, default: 0] >= Self.leftWithInit else { return nil }
+        let known = acknowledged[stream, default: 0]
+        guard end > known, end - known >= Self.leftWithInit else { return nil }
         acknowledged[stream] = end
         return end
     }

@@ -62,7 +62,8 @@ extension CheckpointManager {
     private func storeNumbers(_ stored: Monitor<StoredNumbers>) -> [MetricFamily] {
         let now = monotonicNanoseconds()
         let known = stored.with { stored -> StoredNumbers in
-            if stored.lookedAt != 0, now - stored.lookedAt < Self.storeAge { return stored }
+            // Somebody else may have looked after this one's `now`.
+            if stored.lookedAt != 0, now < stored.lookedAt + Self.storeAge { return stored }
             guard let infos = try? store.infos() else { return stored }
             stored = StoredNumbers(lookedAt: now, snapshots: infos.count)
             for share in infos.compactMap(\.storage) {

@@ -36,7 +36,10 @@ struct Holding: TreeVisitor {
 
     /// Takes the links that other directories have to files of this one for none.
     mutating func leaveOut(_ links: [ino_t: UInt64]) {
-        for (inode, count) in links { files[inode]?.links -= count }
+        // One may have come after this tree was looked at.
+        for (inode, count) in links {
+            if let own = files[inode]?.links { files[inode]!.links = own - min(own, count) }
+        }
     }
 
     /// Bytes on disk that become free when these directories go: those of files that have no name elsewhere. `done`
