@@ -63,13 +63,17 @@ static enum ctwin_answer note(int socket, const struct ctwin_request *request) {
     return notes_take() ? CTWIN_DONE : CTWIN_REFUSED;
 }
 
+/// The set of that number, where all of its twins live; null with `why` set.
+static struct set *find_whole(uint64_t number) {
+    struct set *set = set_find(number);
+    if (set && is_whole(set)) return set;
+    refuse("its twins are gone");
+    return NULL;
+}
+
 static enum ctwin_answer note_set(const struct ctwin_request *request) {
-    struct set *set = set_find(request->set);
-    if (!set || !is_whole(set)) {
-        refuse("its twins are gone");
-        return CTWIN_REFUSED;
-    }
-    return notes_take_set(set) ? CTWIN_DONE : CTWIN_REFUSED;
+    struct set *set = find_whole(request->set);
+    return set && notes_take_set(set) ? CTWIN_DONE : CTWIN_REFUSED;
 }
 
 static enum ctwin_answer rebuild(int socket, const struct ctwin_request *request) {
@@ -81,11 +85,7 @@ static enum ctwin_answer rebuild(int socket, const struct ctwin_request *request
 }
 
 static enum ctwin_answer clear(const struct ctwin_request *request) {
-    struct set *set = set_find(request->set);
-    if (!set || !is_whole(set)) {
-        refuse("its twins are gone");
-        return CTWIN_REFUSED;
-    }
+    if (!find_whole(request->set)) return CTWIN_REFUSED;
     bool is_touched = false;
     if (live_clear(request->init, &is_touched)) return CTWIN_DONE;
     return is_touched ? CTWIN_BROKEN : CTWIN_REFUSED;

@@ -356,11 +356,6 @@ bool task_die_with_us(struct task *task) {
     return set_options(task, BIRTHS | SUSPEND_SECCOMP | PTRACE_O_EXITKILL);
 }
 
-bool task_keep(struct task *task) {
-    send_home(task);
-    return task_die_with_us(task);
-}
-
 bool task_leave(struct task *task) { return set_options(task, BIRTHS | SUSPEND_SECCOMP); }
 
 void restart_call(struct user_regs_struct *registers) {

@@ -72,8 +72,6 @@ void task_bring(const struct task *task);
 void task_send(const struct task *task);
 /// Whom it is made to make is traced too; it does not die with us any more.
 bool task_leave(struct task *task);
-/// Gives it back the processors it may use, and keeps it stopped; it dies with us from now on.
-bool task_keep(struct task *task);
 
 /// The same registers for a copy: a call that was broken off is begun again, unless a signal's handler is to run first.
 void restart_call(struct user_regs_struct *registers);

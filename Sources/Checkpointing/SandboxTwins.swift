@@ -124,7 +124,6 @@ final class SandboxTwins: Sendable {
 
     /// Ends all of them, and waits until their processes have; for a dump, which would hold them.
     func end() {
-        awaitWriting()
         let sets = with { state in
             defer { (state.snapshots, state.position) = ([:], nil) }
             return state.snapshots.values.map(\.set)

@@ -200,8 +200,8 @@ public final class FollowUp: @unchecked Sendable {
     }
 
     /// Compares all else with the predecessor, and writes the images into the directory: what did not change as links to the
-    /// predecessor's files. `hostname` is the tree's, nil for what it was; `frozen` is how long it stood still, and `memory` how long its memory
-    /// took of that, in milliseconds. Everything may have gone on.
+    /// predecessor's files. `hostname` is the tree's, nil for what it was; `frozen` is how long it stood still, and `memory`
+    /// how long its memory took of that, in milliseconds. Everything may have gone on.
     ///
     /// Returns what the links lead to, by their names.
     public func write(
