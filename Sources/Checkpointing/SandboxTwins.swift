@@ -19,6 +19,8 @@ struct TwinSnapshot: Sendable {
     /// What its clocks showed, and the host's CLOCK_BOOTTIME in seconds.
     let instant: FollowUp.Instant?
     let hostBoottime: Double
+    /// When, by the monotonic clock in nanoseconds.
+    let made = monotonicNanoseconds()
     var record = Writing.waits
 
     /// What becomes of its snapshot on disk.
@@ -44,18 +46,27 @@ final class SandboxTwins: Sendable {
         /// What the upper directories held when they were last read.
         var last: UpperImage?
         var sets: UInt64 = 0
-        /// Those that are to be written down, the next one first, and whether somebody does.
+        /// Those that are to be written down, the next one first; the one that is; whether there is a thread for it.
         var waiting: [String] = []
-        var isWriting = false
+        var writing: String?
+        var hasWriter = false
         /// How many wait for it.
         var awaiting = 0
-        var isAwaited: Bool { awaiting > 0 }
+        /// Whether the next one is to be written down at once.
+        var isUrgent: Bool { awaiting > 0 || waiting.count > SandboxTwins.mostWaiting }
         /// The last one that was, and the layer it became.
         var written: (image: UpperImage, layer: String)?
+
+        mutating func ended(_ id: String, _ outcome: TwinSnapshot.Writing) {
+            snapshots[id]?.record = outcome
+            writing = nil
+        }
     }
 
     /// Twins of a sandbox that are kept at most: each is a process, or several, of its pid namespace.
     static let most = 256
+    /// How many wait at most, to be written down when there is time.
+    static let mostWaiting = 32
 
     let holder: TwinHolder
     private let state = Monitor(State())
@@ -66,7 +77,7 @@ final class SandboxTwins: Sendable {
     func with<Result>(_ body: (inout State) -> Result) -> Result { state.with(wake: true) { body(&$0) } }
 
     /// Waits until nothing is to be written down any more.
-    func awaitWriting() { awaited { state.wait { $0.isWriting ? nil : () } } }
+    func awaitWriting() { awaited { state.wait { $0.writing == nil && $0.waiting.isEmpty ? () : nil } } }
 
     private func awaited<Result>(_ body: () -> Result) -> Result {
         with { $0.awaiting += 1 }
@@ -74,10 +85,8 @@ final class SandboxTwins: Sendable {
         return body()
     }
 
-    /// Waits for so many nanoseconds, or until somebody waits for what is written.
-    func rest(_ nanoseconds: UInt64) {
-        state.wait(until: monotonicNanoseconds() + nanoseconds) { $0.isAwaited ? () : nil }
-    }
+    /// Waits until a time of the monotonic clock, or until something is to be written down at once.
+    func rest(until time: UInt64) { state.wait(until: time) { $0.isUrgent ? () : nil } }
 
     /// Waits until it is known what became of a twin's snapshot on disk; nil where the twin is gone.
     func awaitWriting(of id: String) -> TwinSnapshot.Writing? {
@@ -125,7 +134,7 @@ final class SandboxTwins: Sendable {
     /// Ends all of them, and waits until their processes have; for a dump, which would hold them.
     func end() {
         let sets = with { state in
-            defer { (state.snapshots, state.position) = ([:], nil) }
+            defer { (state.snapshots, state.position, state.waiting) = ([:], nil, []) }
             return state.snapshots.values.map(\.set)
         }
         for set in sets { holder.drop(set) }
@@ -143,6 +152,58 @@ extension LiveSandbox {
             return record.position
         }
         return position
+    }
+}
+
+/// What came of taking twins out of those that a sandbox has.
+private enum TakenTwins {
+    /// Their ids, the one that was asked for first; the holder's numbers; whether that one is on disk too.
+    case taken(ids: [String], sets: [UInt64], isOnDisk: Bool)
+    /// Nothing: this one is being written down.
+    case isWritten(String)
+}
+
+extension SandboxTwins {
+    /// Takes out a twin, with `subtree` those that came from it too; else they come from its parent from now on.
+    fileprivate func take(_ id: String, subtree: Bool, of sandbox: String) throws(ErrorMessage) -> TakenTwins
+    {
+        try with { $0.take(id, subtree: subtree, of: sandbox) }.get()
+    }
+}
+
+extension SandboxTwins.State {
+    fileprivate mutating func take(
+        _ id: String, subtree: Bool, of sandbox: String
+    ) -> Result<TakenTwins, ErrorMessage> {
+        guard let twin = snapshots[id] else {
+            return .failure(ErrorMessage(.unknownSnapshot, "snapshot \(id) is gone"))
+        }
+        var doomed = [id]
+        var next = 0
+        while subtree, next < doomed.count {
+            let parent = doomed[next]
+            doomed += snapshots.values.filter { $0.info.parent == parent }.map(\.info.id)
+            next += 1
+        }
+        if let position, doomed.contains(position) {
+            return .failure(
+                ErrorMessage(
+                    .inUse, "sandbox \(sandbox) stands on snapshot \(position)",
+                    hint: "ckpt restore \(sandbox) takes it to another"))
+        }
+        if let writing, doomed.contains(writing) { return .success(.isWritten(writing)) }
+        for child in doomed.dropFirst() where snapshots[child]?.record.isDone == true && !twin.record.isDone {
+            return .failure(
+                ErrorMessage(
+                    .inUse, "snapshot \(child), which came from \(id), is on disk",
+                    hint: "delete that one first"))
+        }
+        let sets = doomed.compactMap { snapshots.removeValue(forKey: $0)?.set }
+        waiting.removeAll { doomed.contains($0) }
+        for child in snapshots.keys where snapshots[child]?.info.parent == id {
+            snapshots[child]?.info.parent = twin.info.parent
+        }
+        return .success(.taken(ids: doomed, sets: sets, isOnDisk: twin.record.isDone))
     }
 }
 
@@ -196,43 +257,22 @@ extension CheckpointManager {
     func deleteTwin(_ reference: String, subtree: Bool) throws(ErrorMessage) -> DeleteResult? {
         // A sandbox's name means what it stands on, which cannot be deleted: say so.
         guard let (sandbox, id) = findTwin(reference) else { return nil }
-        _ = sandbox.twins?.awaitWriting(of: id)
         return try sandbox.exclusively { () throws(ErrorMessage) in
-            guard let twins = sandbox.twins, let twin = twins.snapshot(id) else {
+            guard let twins = sandbox.twins else {
                 throw ErrorMessage(.unknownSnapshot, "snapshot \(id) is gone")
             }
-            var doomed = [id]
-            var next = 0
-            while subtree, next < doomed.count {
-                let parent = doomed[next]
-                doomed += twins.with {
-                    $0.snapshots.values.filter { $0.info.parent == parent }.map(\.info.id)
+            while true {
+                switch try twins.take(id, subtree: subtree, of: sandbox.name) {
+                case .isWritten(let other): _ = twins.awaitWriting(of: other)
+                case .taken(let doomed, let sets, let isOnDisk):
+                    for set in sets { twins.holder.drop(set) }
+                    if isOnDisk { return nil }
+                    telemetry.emit(.deleted) { event in
+                        (event.snapshot, event.names, event.count) = (id, doomed, doomed.count)
+                    }
+                    return DeleteResult(deleted: doomed, freedBytes: 0)
                 }
-                next += 1
             }
-            if let position = twins.position, doomed.contains(position) {
-                throw ErrorMessage(
-                    .inUse, "sandbox \(sandbox.name) stands on snapshot \(position)",
-                    hint: "ckpt restore \(sandbox.name) takes it to another")
-            }
-            for child in doomed.dropFirst() where twins.isWritten(child) && !twin.record.isDone {
-                throw ErrorMessage(
-                    .inUse, "snapshot \(child), which came from \(id), is on disk",
-                    hint: "delete that one first")
-            }
-            let sets = twins.with { state in
-                let sets = doomed.compactMap { state.snapshots.removeValue(forKey: $0)?.set }
-                for child in state.snapshots.keys where state.snapshots[child]?.info.parent == id {
-                    state.snapshots[child]?.info.parent = twin.info.parent
-                }
-                return sets
-            }
-            for set in sets { twins.holder.drop(set) }
-            if twin.record.isDone { return nil }
-            telemetry.emit(.deleted) { event in
-                (event.snapshot, event.names, event.count) = (id, doomed, doomed.count)
-            }
-            return DeleteResult(deleted: doomed, freedBytes: 0)
         }
     }
 }

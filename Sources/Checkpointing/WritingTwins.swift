@@ -12,8 +12,9 @@ import Twins
 /// The images are made out of those of the last snapshot on disk that the twin comes from, as a save without CRIU makes
 /// them (`FollowUp`), of the copies that stand still; the layer is made of what was read into memory.
 extension CheckpointManager {
-    /// How long who has just saved has the processors first, in nanoseconds; and at most, while others ask for anything.
-    private static let (quiet, mostRespite): (UInt64, UInt64) = (20_000_000, 500_000_000)
+    /// How long who has just saved has the processors first, in nanoseconds; and at most, while others ask for anything:
+    /// who tries one thing after another deletes most twins before they were worth a write.
+    private static let (quiet, mostRespite): (UInt64, UInt64) = (20_000_000, 2_000_000_000)
     /// How much less of a processor who writes them down gets than who is waited for.
     private static let niceness: Int32 = 10
 
@@ -29,15 +30,14 @@ extension CheckpointManager {
         }
         let isFirst = twins.with { state in
             state.waiting.append(id)
-            defer { state.isWriting = true }
-            return !state.isWriting
+            defer { state.hasWriter = true }
+            return !state.hasWriter
         }
         guard isFirst else { return }
         startThread { [self] in
             // Of this thread alone: the kernel has it by thread.
             setpriority(PRIO_PROCESS, 0, Self.niceness)
-            while let id = twins.nextToWrite() {
-                standBack(twins)
+            while let id = nextToWrite(twins) {
                 let outcome: TwinSnapshot.Writing
                 do throws(ErrorMessage) {
                     try write(id, of: sandbox, running, twins)
@@ -47,19 +47,41 @@ extension CheckpointManager {
                     telemetry.log.write(
                         .info, "twin \(id) of sandbox \(sandbox.name) stays in memory: \(error.description)")
                 }
-                twins.with { $0.snapshots[id]?.record = outcome }
+                twins.with { $0.ended(id, outcome) }
                 if case .done = outcome { stand(on: id, sandbox, twins) }
             }
         }
     }
 
-    private func standBack(_ twins: SandboxTwins) {
-        let end = monotonicNanoseconds() + Self.mostRespite
-        while monotonicNanoseconds() < end, twins.with({ !$0.isAwaited }),
-            store.asked.with({ $0 + Self.quiet > monotonicNanoseconds() })
-        {
-            twins.rest(Self.quiet / 4)
+    /// The next one, once its time has come; nil when none waits any more, and who asked has ended.
+    private func nextToWrite(_ twins: SandboxTwins) -> String? {
+        while true {
+            let (asked, now) = (store.asked.with { $0 }, monotonicNanoseconds())
+            let next = twins.with { state -> Next in
+                guard let id = state.waiting.first, let twin = state.snapshots[id] else {
+                    state.hasWriter = false
+                    return .none
+                }
+                let time = min(asked + Self.quiet, twin.made + Self.mostRespite)
+                guard state.isUrgent || time <= now else {
+                    return .later(time)
+                }
+                state.writing = state.waiting.removeFirst()
+                return .now(id)
+            }
+            switch next {
+            case .none: return nil
+            case .now(let id): return id
+            case .later(let time): twins.rest(until: time)
+            }
         }
+    }
+
+    private enum Next {
+        case none
+        case now(String)
+        /// When to look again, by the monotonic clock.
+        case later(UInt64)
     }
 
     /// Notes for later servers where a sandbox stands, whose twins end with this one.
@@ -167,13 +189,6 @@ extension CheckpointManager {
 }
 
 extension SandboxTwins {
-    fileprivate func nextToWrite() -> String? {
-        with { state in
-            if state.waiting.isEmpty { state.isWriting = false }
-            return state.waiting.isEmpty ? nil : state.waiting.removeFirst()
-        }
-    }
-
     /// The nearest snapshot on disk among those that a twin comes from.
     fileprivate func ancestorOnDisk(of twin: TwinSnapshot) -> String? {
         with { state in
