@@ -16,17 +16,21 @@ struct DumpedPages: @unchecked Sendable {
     /// Who has what the pagemap calls inherited: the host's pid of a process that stands still.
     private let process: Int32?
     var areInFile: Bool { process == nil }
+    /// Whether all of them are in the pages file that the pagemap names.
+    let areStored: Bool
 
     /// Of a pagemap of which all pages are in `file`, but for those that are said to be inherited, where `process` has
     /// them.
     init(_ map: PageMap, _ file: MappedPages, process: Int32? = nil) {
         (self.map, stored, owner, self.process) = (map, file.start, file, process)
+        areStored = process == nil
         firsts = PageComparison.firsts(map)
     }
 
     /// Of a copy.
     init(_ held: HeldPages) {
         (map, stored, owner, process) = (held.map, UnsafeRawPointer(held.start), held, nil)
+        areStored = false
         firsts = PageComparison.firsts(map)
     }
 

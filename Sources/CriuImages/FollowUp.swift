@@ -4,8 +4,9 @@ import CTwin
 import Glibc
 import LinuxSystem
 
-/// A dump that ckpt makes by itself out of the one before it, where the processes, their descriptors and mounts are
-/// still the same: it writes what changed of registers, attributes, mappings and positions, and keeps the rest.
+/// A dump that ckpt makes by itself out of the one before it, where the mounts are still the same: it writes what changed
+/// of registers, attributes, mappings and positions, and keeps the rest. Who came since is written down like one who was
+/// there (`Newcomers`), who ended is left out.
 ///
 /// Whatever it does not know how to write it refuses, and CRIU makes the dump. Its images are CRIU's, and a restore
 /// knows no difference.
@@ -27,8 +28,14 @@ public final class FollowUp: @unchecked Sendable {
     private let pages: [PageMap]
     /// files.img as it is to be.
     var filesImage: ImageFile
-    /// The pipes' numbers in the images, by the kernel's.
-    var pipes: [UInt64: UInt32] = [:]
+    /// Where its entries are that the predecessor has not got, by their numbers.
+    var added: [UInt32: Int] = [:]
+    /// Its numbers that can be given away.
+    var fileNumbers: FileNumbers
+    /// What is mapped by whom it was not mapped before, by name.
+    var mapped: [String: UInt32] = [:]
+    /// Each process with its parent, group and session, by their pids in the sandbox.
+    private var tree: [(pid: UInt32, parent: UInt32, group: UInt32, session: UInt32)] = []
 
     public var processCount: Int { notes.count }
 
@@ -48,12 +55,14 @@ public final class FollowUp: @unchecked Sendable {
         let note: cnote
         let process: Predecessor.Process
         let live: LiveProcess
+        /// Whether it came since, or has executed another program: `process` is made of one that it is like.
+        var isNew = false
         var pid: Int32 { process.pid }
 
         func refusal(_ what: String) -> FollowUpRefusal { FollowUpRefusal(pid, what) }
     }
 
-    /// Looks at the processes that `notes` tells of, all of which stand still and are to be those of `before`.
+    /// Looks at the processes that `notes` tells of, all of which stand still.
     ///
     /// `looks` is what was seen of them already. `original` is the host's pid of the PID 1 that has gone on, where the
     /// processes are twins.
@@ -63,25 +72,19 @@ public final class FollowUp: @unchecked Sendable {
     ) throws(FollowUpRefusal) {
         (self.before, self.notes, self.instant, self.original) = (before, notes, instant, original)
         filesImage = before.filesImage
-        guard notes.count == before.processes.count else {
-            throw FollowUpRefusal("there are \(notes.count) processes, and were \(before.processes.count)")
-        }
         let known = Dictionary(before.processes.map { ($0.pid, $0) }, uniquingKeysWith: { first, _ in first })
-        let mapped = Set(before.files.values.map(\.name))
+        var newcomers = Newcomers(before)
         var all: [Compared] = []
         var pages: [PageMap] = []
         for index in 0..<notes.count {
             let note = notes[index]
-            guard let process = known[note.inner] else { throw FollowUpRefusal(note.inner, "is new") }
-            let one = Compared(
-                note: note, process: process, live: try looks.process(note.pid, as: notes.instant(of: note)))
-            try one.live.lookAtAreas()
-            // What most likely changed, before anything goes on.
-            guard areSame(one.live.program, before.files[process.program]?.name) else {
-                throw one.refusal("runs another program")
-            }
-            for area in one.live.areas where area.inode != 0 && !mapped.contains(area.name) {
-                throw one.refusal("has another file mapped: \(area.name)")
+            let live = try looks.process(note.pid, as: notes.instant(of: note))
+            try live.lookAtAreas()
+            let one: Compared
+            if let process = known[note.inner], live.runs(before.files[process.program]?.name, as: process) {
+                one = Compared(note: note, process: process, live: live)
+            } else {
+                one = try newcomers.compared(note, live, notes)
             }
             // CRIU counts them too.
             pages.append(try Self.pageMap(one, pagesID: UInt32(index) + 1))
@@ -90,13 +93,13 @@ public final class FollowUp: @unchecked Sendable {
         (self.all, self.pages) = (all, pages)
         liveMounts = try LiveMounts(of: notes[0].pid)
         try Self.compareSharing(all)
-        descriptors = try Self.assign(all, before)
+        (descriptors, fileNumbers) = try Self.assign(all, before)
     }
 
     /// The regular files that were opened for writing since, by their paths in the sandbox.
     public var openedForWriting: [String] {
         descriptors.joined().filter {
-            $0.isFresh && $0.live.flags.map { $0 & UInt32(O_ACCMODE) } != UInt32(O_RDONLY)
+            $0.isFresh && $0.pipe == nil && $0.live.flags.map { $0 & UInt32(O_ACCMODE) } != UInt32(O_RDONLY)
         }
         .map(\.live.target)
     }
@@ -132,8 +135,22 @@ public final class FollowUp: @unchecked Sendable {
             changed["core-\(one.pid).img"] = try core(one).bytes
             changed["fs-\(one.pid).img"] = try places(one).bytes
         }
+        leaveOutUnused()
         changed["files.img"] = filesImage.bytes
         changed[before.clocksName] = clocks.bytes
+        guard all.count != before.processes.count || all.contains(where: \.isNew) else { return }
+        changed["pstree.img"] = Newcomers.treeImage(tree).bytes
+        let images = try understanding { () throws(CriuImageError) in
+            try Newcomers.identities(of: all.filter(\.isNew), before)
+        }
+        for image in images { changed[image.name] = image.bytes }
+    }
+
+    /// Of pipes, FIFOs and sockets that nobody has open CRIU ends a restore (criu/files.c, file_master).
+    private func leaveOutUnused() {
+        let used = Set(descriptors.joined().filter { !$0.isFresh }.map(\.file))
+        let unused = before.files.filter { $1.type != FD_TYPES__REG && !used.contains($0) }
+        for index in unused.values.map(\.ownIndex).sorted(by: >) { filesImage.entries.remove(at: index) }
     }
 
     private func compareTree() throws(FollowUpRefusal) {
@@ -141,17 +158,36 @@ public final class FollowUp: @unchecked Sendable {
         // Twins are children of the PID 1 that has gone on, and its copy is of its session.
         if let original { inner[UInt64(original)] = 1 }
         for one in all { inner[UInt64(one.note.pid)] = UInt32(one.note.inner) }
+        func place(of one: Compared, _ field: Int) -> UInt32? { one.live.field(field).flatMap { inner[$0] } }
+        tree = []
         for one in all {
-            let parent = one.note.pid == all[0].note.pid ? 0 : one.live.field(4).flatMap { inner[$0] }
-            guard parent == one.process.parent, one.live.field(5).flatMap({ inner[$0] }) == one.process.group,
-                one.live.field(6).flatMap({ inner[$0] }) == one.process.session
-            else { throw one.refusal("has another parent, group or session") }
+            let parent = one.note.pid == all[0].note.pid ? 0 : place(of: one, 4)
+            guard let parent, let group = place(of: one, 5), let session = place(of: one, 6) else {
+                throw one.refusal("has a parent, group or session that is gone")
+            }
+            tree.append((UInt32(one.pid), parent, group, session))
+            if one.isNew {
+                try checkPlace(of: one)
+            } else if (parent, group, session)
+                != (one.process.parent, one.process.group, one.process.session)
+            {
+                throw one.refusal("has another parent, group or session")
+            }
             guard one.live.field(7) == 0 else { throw one.refusal("has a terminal") }
             if one.live.hasTimers { throw one.refusal("has a timer of its own") }
             guard one.live.userNamespace == all[0].live.userNamespace else {
                 throw one.refusal("has a user namespace of its own")
             }
         }
+    }
+
+    /// A session and a group are its own or its parent's: what else there can be is CRIU's affair.
+    private func checkPlace(of one: Compared) throws(FollowUpRefusal) {
+        let its = tree[tree.count - 1]
+        guard let parent = tree.first(where: { $0.pid == its.parent }),
+            its.session == its.pid || its.session == parent.session,
+            its.group == its.pid || its.group == parent.group && its.session == parent.session
+        else { throw one.refusal("has a session or group of another") }
     }
 
     private var clocks: ImageFile {
@@ -224,7 +260,12 @@ public final class FollowUp: @unchecked Sendable {
             changed[name] = ImageFile(name, .hostname, [ImageDirectory.packedHostname(names)]).bytes
         }
         var links: [String: String] = [:]
-        for name in before.names where Predecessor.isKept(name) {
+        let stayed = Set(all.filter { !$0.isNew }.flatMap(\.process.imageNames))
+        let gone = Set(before.processes.flatMap(\.imageNames)).subtracting(stayed)
+        for name in changed.keys where gone.contains(name) || !before.names.contains(name) {
+            try images.create(name, changed[name]!)
+        }
+        for name in before.names where Predecessor.isKept(name) && !gone.contains(name) {
             if name.hasPrefix("mm-") { continue }
             if let bytes = changed[name], try old.readIfPresent(name) != bytes {
                 try images.create(name, bytes)

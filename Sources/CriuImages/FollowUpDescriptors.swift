@@ -14,8 +14,10 @@ private let settable: UInt32 = {
 struct Assigned {
     let live: LiveDescriptor
     let file: UInt32
-    /// Of what the entry is, where it is one that the predecessor has not got, or had for another file.
+    /// Whether the entry is one that the predecessor has not got, or had for another file.
     let isFresh: Bool
+    /// The number of the pipe, of a fresh one.
+    let pipe: UInt32?
 }
 
 extension FollowUp {
@@ -30,6 +32,11 @@ extension FollowUp {
                 throw refusal("gets signals from a file")
             }
             let flags = found & ~UInt32(O_CLOEXEC)
+            if let pipe = descriptor.pipe {
+                try compareContent(live, size: nil, refusal)
+                addPipe(descriptor.file, pipe, flags)
+                continue
+            }
             if descriptor.isFresh {
                 try describe(live, as: descriptor.file, flags, refusal)
                 continue
@@ -43,7 +50,7 @@ extension FollowUp {
             case FD_TYPES__FIFO:
                 try compareFile(live, file, flags, refusal)
                 try compareContent(live, size: before.fifoSizes[file.pipe], refusal)
-            case FD_TYPES__PIPE: try comparePipe(live, file, refusal)
+            case FD_TYPES__PIPE: try compareContent(live, size: before.pipeSizes[file.pipe], refusal)
             case FD_TYPES__UNIXSK:
                 guard one.pid == 1 else { throw refusal("has a socket") }
                 try compareSocket(live, file, refusal)
@@ -89,27 +96,53 @@ extension FollowUp {
         guard let point = live.mount.flatMap({ mounts[$0] }), let mount = before.mounts[point],
             let position = live.position
         else { throw refusal("has another file open") }
+        addFile(id, live.target, mount) { write(live, flags, position, to: &$0) }
+    }
+
+    /// Writes an entry of files.img for a file that a restore is to open by its name.
+    func addFile(_ id: UInt32, _ name: String, _ mount: Int32, _ describe: (inout RegFileEntry) -> Void) {
         var file = RegFileEntry()
         reg_file_entry__init(&file)
         (file.id, file.has_mnt_id, file.mnt_id) = (id, 1, mount)
-        write(live, flags, position, to: &file)
-        var owner = FownEntry()
-        fown_entry__init(&owner)
-        let packed = withUnsafeMutablePointer(to: &owner) { owner in
-            Array(live.target.utf8CString).withUnsafeBufferPointer { name in
-                file.fown = owner
-                file.name = UnsafeMutablePointer(mutating: name.baseAddress)
+        describe(&file)
+        add(id, FD_TYPES__REG) { owner, entry in
+            Array(name.utf8CString).withUnsafeBufferPointer { name in
+                (file.fown, file.name) = (owner, UnsafeMutablePointer(mutating: name.baseAddress))
                 return withUnsafeMutablePointer(to: &file) { file in
-                    var entry = FileEntry()
-                    file_entry__init(&entry)
-                    (entry.type, entry.id, entry.reg) = (FD_TYPES__REG, id, file)
-                    return CriuImages.packed(&entry)
+                    entry.reg = file
+                    return packed(&entry)
                 }
             }
         }
-        if let index = before.files[id]?.index {
+    }
+
+    private func addPipe(_ id: UInt32, _ pipe: UInt32, _ flags: UInt32) {
+        var end = PipeEntry()
+        pipe_entry__init(&end)
+        (end.id, end.pipe_id, end.flags) = (id, pipe, flags)
+        add(id, FD_TYPES__PIPE) { owner, entry in
+            end.fown = owner
+            return withUnsafeMutablePointer(to: &end) { end in
+                entry.pipe = end
+                return packed(&entry)
+            }
+        }
+    }
+
+    /// `pack` gets an owner that is nobody, and the entry to complete.
+    private func add(
+        _ id: UInt32, _ type: FdTypes, _ pack: (UnsafeMutablePointer<FownEntry>, inout FileEntry) -> [UInt8]
+    ) {
+        var owner = FownEntry()
+        fown_entry__init(&owner)
+        var entry = FileEntry()
+        file_entry__init(&entry)
+        (entry.type, entry.id) = (type, id)
+        let packed = withUnsafeMutablePointer(to: &owner) { pack($0, &entry) }
+        if let index = added[id] ?? before.files[id]?.index {
             filesImage.entries[index] = packed
         } else {
+            added[id] = filesImage.entries.count
             filesImage.entries.append(packed)
         }
     }
@@ -121,10 +154,12 @@ extension FollowUp {
                 number: descriptor.live.number,
                 // FD_CLOEXEC
                 flags: (descriptor.live.flags ?? 0) & UInt32(O_CLOEXEC) == 0 ? 0 : 1, file: descriptor.file,
-                type: descriptor.isFresh
-                    ? FD_TYPES__REG : before.files[descriptor.file]?.type ?? FD_TYPES__REG)
+                type: descriptor.pipe != nil
+                    ? FD_TYPES__PIPE
+                    : descriptor.isFresh
+                        ? FD_TYPES__REG : before.files[descriptor.file]?.type ?? FD_TYPES__REG)
         }
-        if entries == one.process.descriptors { return nil }
+        if entries == one.process.descriptors, !one.isNew { return nil }
         return ImageFile(
             "fdinfo-\(one.process.table).img", .descriptors,
             entries.map { descriptor in
@@ -134,19 +169,6 @@ extension FollowUp {
                 entry.fd = UInt32(bitPattern: descriptor.number)
                 return packed(&entry)
             })
-    }
-
-    private func comparePipe(
-        _ live: LiveDescriptor, _ file: Predecessor.OpenFile, _ refusal: (String) -> FollowUpRefusal
-    ) throws(FollowUpRefusal) {
-        guard let number = live.pipe else { throw refusal("has another file open") }
-        try compareContent(live, size: before.pipeSizes[file.pipe], refusal)
-        if let known = pipes[number] {
-            guard known == file.pipe else { throw refusal("has another pipe") }
-        } else {
-            guard !pipes.values.contains(file.pipe) else { throw refusal("has another pipe") }
-            pipes[number] = file.pipe
-        }
     }
 
     private func compareContent(
@@ -188,7 +210,10 @@ extension FollowUp {
             let directory = before.files[one.process.workingDirectory]
         else { throw one.refusal("has no known directory") }
         guard areSame(one.live.root, root.name) else { throw one.refusal("has another root") }
-        if areSame(one.live.directory, directory.name) {
+        var newDirectory: UInt32?
+        if one.isNew {
+            newDirectory = try addDirectory(of: one)
+        } else if areSame(one.live.directory, directory.name) {
             try set(one.live.directoryStatus.st_mode, of: directory)
         } else {
             try change(directory, of: one)
@@ -201,6 +226,7 @@ extension FollowUp {
         try understanding { () throws(CriuImageError) in
             try file.edit(0, fs_entry__unpack, fs_entry__free_unpacked) { entry in
                 (entry.pointee.has_umask, entry.pointee.umask) = (1, UInt32(umask))
+                if let newDirectory { entry.pointee.cwd_id = newDirectory }
             }
         }
         return file
@@ -211,15 +237,18 @@ extension FollowUp {
         try editFile(directory.index) { ($0.pointee.has_mode, $0.pointee.mode) = (1, mode) }
     }
 
+    /// The mount that a path of the sandbox leads to: nothing is mounted over another.
+    func mount(of path: String) -> Int32? {
+        guard path.hasPrefix("/"), !path.hasSuffix(" (deleted)") else { return nil }
+        return before.mounts.keys.filter { $0 == "/" || path == $0 || path.hasPrefix($0 + "/") }
+            .max { $0.utf8.count < $1.utf8.count }.flatMap { before.mounts[$0] }
+    }
+
     private func change(_ directory: Predecessor.OpenFile, of one: Compared) throws(FollowUpRefusal) {
         let path = one.live.directory
         let status = one.live.directoryStatus
-        // The longest: nothing is mounted over another.
-        let point = before.mounts.keys.filter { $0 == "/" || path == $0 || path.hasPrefix($0 + "/") }
-            .max { $0.utf8.count < $1.utf8.count }
-        guard directory.type == FD_TYPES__REG, directory.uses == 1, path.hasPrefix("/"),
-            !path.hasSuffix(" (deleted)"), status.st_nlink > 0,
-            let point, let mount = before.mounts[point]
+        guard directory.type == FD_TYPES__REG, directory.uses == 1, status.st_nlink > 0,
+            let mount = mount(of: path)
         else { throw one.refusal("has another working directory") }
         try editFile(directory.index) { entry in
             // The message frees what it holds.
@@ -228,6 +257,16 @@ extension FollowUp {
             (entry.pointee.has_mnt_id, entry.pointee.mnt_id) = (1, mount)
             (entry.pointee.has_mode, entry.pointee.mode) = (1, status.st_mode)
         }
+    }
+
+    private func addDirectory(of one: Compared) throws(FollowUpRefusal) -> UInt32 {
+        let status = one.live.directoryStatus
+        guard status.st_nlink > 0, let mount = mount(of: one.live.directory) else {
+            throw one.refusal("has another working directory")
+        }
+        let id = fileNumbers.take()
+        addFile(id, one.live.directory, mount) { ($0.has_mode, $0.mode) = (1, status.st_mode) }
+        return id
     }
 
     /// What processes share by clone(2) only CRIU tells. All of them stand still.
@@ -245,10 +284,14 @@ extension FollowUp {
     }
 
     /// Finds the entry of files.img for each descriptor: that which its number had, where it may be the same file, one of
-    /// its own for a file that was opened since. All processes stand still.
-    static func assign(_ all: [Compared], _ before: Predecessor) throws(FollowUpRefusal) -> [[Assigned]] {
+    /// its own for a file or a pipe that was opened since. All processes stand still.
+    static func assign(
+        _ all: [Compared], _ before: Predecessor
+    ) throws(FollowUpRefusal) -> ([[Assigned]], FileNumbers) {
         var groups: [String: [OpenGroup]] = [:]
         var taken: Set<UInt32> = []
+        // Both ends of a pipe have its number.
+        var pipes: [UInt64: UInt32] = [:]
         var found: [[(live: LiveDescriptor, group: OpenGroup)]] = []
         for one in all {
             let known = Dictionary(
@@ -261,11 +304,12 @@ extension FollowUp {
                     continue
                 }
                 let group = OpenGroup(mine)
-                if let file = known[live.number]?.file, !taken.contains(file), live.mayBe(before.files[file])
+                if let id = known[live.number]?.file, !taken.contains(id), let file = before.files[id],
+                    live.mayBe(file), pipes.takes(live.pipe, as: file.pipe)
                 {
-                    group.file = file
-                    taken.insert(file)
-                } else if !live.canBeOpenedByName {
+                    group.file = id
+                    taken.insert(id)
+                } else if live.pipe == nil, !live.canBeOpenedByName {
                     throw one.refusal("has other descriptors (fd \(live.number))")
                 }
                 groups[live.target, default: []].append(group)
@@ -273,18 +317,16 @@ extension FollowUp {
             }
             found.append(row)
         }
-        var spare = before.spareFiles(but: taken)
-        var next = (before.files.keys.max() ?? 0) + 1
-        return found.map { row in
+        var numbers = FileNumbers(before, all, taken: taken, pipes: pipes)
+        let assigned = found.map { row in
             row.map { live, group in
-                let known = group.file ?? spare.popLast() ?? next
-                if group.file == nil {
-                    (group.file, group.isFresh) = (known, true)
-                    next = max(next, known + 1)
-                }
-                return Assigned(live: live, file: known, isFresh: group.isFresh)
+                let known = group.file ?? numbers.take()
+                if group.file == nil { (group.file, group.isFresh) = (known, true) }
+                let pipe = group.isFresh ? live.pipe.map { numbers.pipe($0) } : nil
+                return Assigned(live: live, file: known, isFresh: group.isFresh, pipe: pipe)
             }
         }
+        return (assigned, numbers)
     }
 
     /// An open file, which several descriptors may share.
@@ -315,13 +357,13 @@ func understanding<Result>(_ body: () throws(CriuImageError) -> Result) throws(F
 
 extension LiveDescriptor {
     /// Whether it can be what an entry of the predecessor tells; what cannot be opened by a name is compared further.
-    fileprivate func mayBe(_ file: Predecessor.OpenFile?) -> Bool {
-        guard let file, let flags else { return false }
+    fileprivate func mayBe(_ file: Predecessor.OpenFile) -> Bool {
+        guard let flags else { return false }
         switch file.type {
         case FD_TYPES__REG, FD_TYPES__FIFO:
             return isFile && areSame(target, file.name)
                 && flags & ~UInt32(O_CLOEXEC) & ~settable == file.flags & ~settable
-        case FD_TYPES__PIPE: return pipe != nil
+        case FD_TYPES__PIPE: return pipe != nil && flags & ~UInt32(O_CLOEXEC) == file.flags
         case FD_TYPES__UNIXSK: return isSocket
         default: return false
         }
@@ -341,13 +383,13 @@ extension LiveDescriptor {
     }
 }
 
-extension Predecessor {
-    /// Entries of regular files that only descriptors refer to, none of which `taken` names.
-    fileprivate func spareFiles(but taken: Set<UInt32>) -> [UInt32] {
-        var uses: [UInt32: Int] = [:]
-        for descriptor in processes.flatMap(\.descriptors) { uses[descriptor.file, default: 0] += 1 }
-        return files.filter { id, file in
-            file.type == FD_TYPES__REG && !file.hasOwner && !taken.contains(id) && file.uses == uses[id] ?? 0
-        }.keys.sorted(by: >)
+extension [UInt64: UInt32] {
+    /// Has a pipe of the kernel's known by a number of the images; false where it or the number is taken otherwise.
+    fileprivate mutating func takes(_ pipe: UInt64?, as number: UInt32) -> Bool {
+        guard let pipe else { return true }
+        if let known = self[pipe] { return known == number }
+        if values.contains(number) { return false }
+        self[pipe] = number
+        return true
     }
 }

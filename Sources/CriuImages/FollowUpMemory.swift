@@ -41,24 +41,73 @@ extension FollowUp {
         _ live: LiveArea, of one: Compared, _ looked: inout Set<UInt64>
     ) throws(FollowUpRefusal) -> Predecessor.Area {
         let kind = live.isShared ? AreaStatus.sharedFile : AreaStatus.privateFile
+        func area(_ file: UInt64, _ flags: UInt32?) -> Predecessor.Area {
+            Predecessor.Area(
+                start: live.start, end: live.end, offset: live.offset, file: file,
+                protection: live.protection, flags: live.flags, status: AreaStatus.regular | kind,
+                advice: live.advice, descriptorFlags: flags)
+        }
+        guard let (file, flags) = known(live, kind, of: one) else {
+            return area(UInt64(try newlyMapped(live, by: one)), UInt32(O_RDONLY))
+        }
+        guard let entry = before.files[UInt32(truncatingIfNeeded: file)] else {
+            throw one.refusal("has another file mapped: \(live.name)")
+        }
+        if looked.insert(file).inserted { try compare(entry, with: live, of: one) }
+        return area(file, flags)
+    }
+
+    /// The file that was mapped there, or at parts of it, and how that was opened; nil where it is another one now.
+    private func known(
+        _ live: LiveArea, _ kind: UInt32, of one: Compared
+    ) -> (file: UInt64, flags: UInt32?)? {
         var (position, file, flags): (UInt64, UInt64?, UInt32?) = (live.start, nil, nil)
         while position < live.end {
             guard let known = one.process.areas.first(where: { $0.start <= position && position < $0.end }),
                 known.status == AreaStatus.regular | kind,
                 known.offset + (position - known.start) == live.offset + (position - live.start),
                 file == nil || file == known.file
-            else { throw one.refusal("has another file mapped: \(live.name)") }
+            else { return nil }
             (file, flags, position) = (known.file, known.descriptorFlags, known.end)
         }
-        guard let file, let entry = before.files[UInt32(truncatingIfNeeded: file)],
-            areSame(entry.name, live.name)
-        else {
-            throw one.refusal("has another file mapped: \(live.name)")
+        guard let file, areSame(before.files[UInt32(truncatingIfNeeded: file)]?.name ?? "", live.name) else {
+            return nil
         }
-        if looked.insert(file).inserted { try compare(entry, with: live, of: one) }
-        return Predecessor.Area(
-            start: live.start, end: live.end, offset: live.offset, file: file, protection: live.protection,
-            flags: live.flags, status: AreaStatus.regular | kind, advice: live.advice, descriptorFlags: flags)
+        return (file, flags)
+    }
+
+    /// The entry of files.img for a file that was mapped since, by its name.
+    private func newlyMapped(_ live: LiveArea, by one: Compared) throws(FollowUpRefusal) -> UInt32 {
+        guard let status = one.live.status(of: live), status.st_nlink > 0, status.st_mode & S_IFMT == S_IFREG,
+            let named = one.live.status(ofPath: live.name), named.isAlike(status),
+            !live.isShared || !one.live.mayWrite(through: live), let mount = mount(of: live.name)
+        else { throw one.refusal("has another file mapped: \(live.name)") }
+        if let known = mapped[live.name] { return known }
+        let known = fileNumbers.kept.first { id in
+            guard let file = before.files[id] else { return false }
+            return file.type == FD_TYPES__REG && areSame(file.name, live.name) && file.mount == mount
+                && file.flags == UInt32(O_RDONLY) && file.position == 0 && file.mode == status.st_mode
+                && file.size == UInt64(status.st_size)
+                && (!file.hasBuildID || ClockTime(status.st_ctim) < before.written)
+        }
+        let id = known ?? fileNumbers.take()
+        if known == nil {
+            addFile(id, live.name, mount) { entry in
+                (entry.has_mode, entry.mode) = (1, status.st_mode)
+                (entry.has_size, entry.size) = (1, UInt64(status.st_size))
+            }
+        }
+        mapped[live.name] = id
+        return id
+    }
+
+    /// The entry of files.img for a program that is executed since: it is mapped.
+    private func program(of one: Compared) throws(FollowUpRefusal) -> UInt32 {
+        guard let area = one.live.areas.first(where: { $0.inode != 0 && areSame($0.name, one.live.program) })
+        else {
+            throw one.refusal("does not have its program mapped")
+        }
+        return try newlyMapped(area, by: one)
     }
 
     /// A restore refuses a file of another size or mode, and a program that is another one.
@@ -73,7 +122,7 @@ extension FollowUp {
         }
     }
 
-    /// What the kernel maps lies where it lay.
+    /// What the kernel maps lies where it lay; in another program it may lie elsewhere.
     private func kernelAreas(
         _ live: [(start: UInt64, end: UInt64)], of one: Compared
     ) throws(FollowUpRefusal) -> [Predecessor.Area] {
@@ -81,8 +130,14 @@ extension FollowUp {
         let known = one.process.areas.filter { $0.status & kinds != 0 }
         var joined: [(start: UInt64, end: UInt64)] = []
         for area in known { joined.join(area.start, area.end) }
-        guard joined.elementsEqual(live, by: ==) else { throw one.refusal("has moved what the kernel maps") }
-        return known
+        if joined.elementsEqual(live, by: ==) { return known }
+        guard one.isNew, joined.count == live.count,
+            zip(joined, live).allSatisfy({ $0.end - $0.start == $1.end - $1.start })
+        else { throw one.refusal("has moved what the kernel maps") }
+        return known.map { area in
+            let index = joined.firstIndex { $0.start <= area.start && area.end <= $0.end }!
+            return area.moved(from: joined[index].start, to: live[index].start)
+        }
     }
 
     /// mm-PID.img.
@@ -97,14 +152,17 @@ extension FollowUp {
         else { throw one.refusal("does not tell where its memory is") }
         var file = one.process.map
         let told = one.note.told
+        let program = one.isNew ? try program(of: one) : one.process.program
         let written: [UInt8]? = try understanding { () throws(CriuImageError) in
             try file.decodeOnly(mm_entry__unpack, mm_entry__free_unpacked) { (entry) -> [UInt8]? in
                 // CRIU cuts it off where it is long: in the zeros at its end.
                 let known = numbers(entry.pointee.mm_saved_auxv, entry.pointee.n_mm_saved_auxv)
-                guard zip(known, auxiliary).allSatisfy({ $0 == $1 }),
-                    known.dropFirst(auxiliary.count).allSatisfy({ $0 == 0 }),
+                let isSame = zip(known, auxiliary).allSatisfy { $0 == $1 }
+                guard known.dropFirst(auxiliary.count).allSatisfy({ $0 == 0 }),
                     auxiliary.dropFirst(known.count).allSatisfy({ $0 == 0 })
                 else { return nil }
+                guard isSame || one.isNew else { return nil }
+                entry.pointee.exe_file_id = program
                 (entry.pointee.mm_start_code, entry.pointee.mm_end_code) = (startCode, endCode)
                 (entry.pointee.mm_start_data, entry.pointee.mm_end_data) = (startData, endData)
                 (entry.pointee.mm_start_stack, entry.pointee.mm_start_brk) = (stack, heap)
@@ -113,12 +171,24 @@ extension FollowUp {
                 entry.pointee.mm_env_end = environmentEnd
                 (entry.pointee.has_dumpable, entry.pointee.dumpable) = (1, told.dumpable)
                 (entry.pointee.has_thp_disabled, entry.pointee.thp_disabled) = (1, told.has_no_huge_pages)
-                return packed(entry, areas)
+                return packed(entry, areas, isSame ? nil : Array(auxiliary.prefix(known.count)))
             }
         }
         guard let written else { throw one.refusal("has another auxiliary vector") }
         file.entries[0] = written
         return file
+    }
+
+    private func packed(
+        _ entry: UnsafeMutablePointer<MmEntry>, _ areas: [Predecessor.Area], _ auxiliary: [UInt64]?
+    ) -> [UInt8] {
+        guard var auxiliary else { return packed(entry, areas) }
+        let own = (entry.pointee.n_mm_saved_auxv, entry.pointee.mm_saved_auxv)
+        defer { (entry.pointee.n_mm_saved_auxv, entry.pointee.mm_saved_auxv) = own }
+        return auxiliary.withUnsafeMutableBufferPointer { words in
+            (entry.pointee.n_mm_saved_auxv, entry.pointee.mm_saved_auxv) = (words.count, words.baseAddress)
+            return packed(entry, areas)
+        }
     }
 
     private func packed(_ entry: UnsafeMutablePointer<MmEntry>, _ areas: [Predecessor.Area]) -> [UInt8] {
@@ -194,6 +264,23 @@ extension FollowUp {
             if count < limit { break }
         }
         return all
+    }
+}
+
+extension Predecessor.Area {
+    fileprivate func moved(from old: UInt64, to new: UInt64) -> Self {
+        Self(
+            start: start - old + new, end: end - old + new, offset: offset, file: file,
+            protection: protection,
+            flags: flags, status: status, advice: advice, descriptorFlags: descriptorFlags)
+    }
+}
+
+extension Glibc.stat {
+    /// Whether it can be of the same file: of an overlay's a mapping may tell another inode.
+    fileprivate func isAlike(_ other: Glibc.stat) -> Bool {
+        st_mode == other.st_mode && st_size == other.st_size && st_mtim.tv_sec == other.st_mtim.tv_sec
+            && st_mtim.tv_nsec == other.st_mtim.tv_nsec
     }
 }
 

@@ -5,7 +5,7 @@ import Glibc
 
 extension FollowUp {
     /// Users, groups and capabilities are those it had: what runs in a sandbox seldom changes its own.
-    private func hasSame(_ one: Compared, _ core: CoreEntry) -> Bool {
+    private static func hasSame(_ one: Compared, _ core: CoreEntry) -> Bool {
         let status = one.live.status
         let users = status.numbers("Uid:"), groups = status.numbers("Gid:"),
             others = status.numbers("Groups:")
@@ -30,8 +30,21 @@ extension FollowUp {
             && confined == UInt64(known.has_no_new_privs == 0 ? 0 : known.no_new_privs)
     }
 
+    /// Whether it has the rights of the process that it is compared with.
+    static func hasSameRights(_ one: Compared, _ before: Predecessor) throws(FollowUpRefusal) -> Bool {
+        try core(one) { hasSame(one, $0) }
+    }
+
     /// Filters can be added, and another process can have taken the pid.
     func compareFilters(_ one: Compared) throws(FollowUpRefusal) {
+        guard try Self.hasSameFilters(one, before, notes) else {
+            throw one.refusal("has another seccomp mode, or other filters")
+        }
+    }
+
+    static func hasSameFilters(
+        _ one: Compared, _ before: Predecessor, _ notes: TaskNotes
+    ) throws(FollowUpRefusal) -> Bool {
         let mode = one.live.status.numbers("Seccomp:").first ?? 0
         let last: Int?? = try core(one) { core in
             guard let thread = core.thread_core?.pointee,
@@ -39,21 +52,20 @@ extension FollowUp {
             else { return .none }
             return .some(thread.has_seccomp_filter == 0 ? nil : Int(thread.seccomp_filter))
         }
-        guard let last else { throw one.refusal("has another seccomp mode") }
+        guard let last else { return false }
         // SECCOMP_MODE_FILTER
         let known = mode == 2 ? before.filters(upTo: last) : []
         let live = notes.filters(of: one.note)
-        guard known.count == live.count, live.count == Int(one.note.filter_count),
-            zip(known, live).allSatisfy({
-                $0.flags & ~Self.forAllThreads == $1.flags && $0.code.elementsEqual($1.code)
-            })
-        else { throw one.refusal("has other seccomp filters") }
+        return known.count == live.count && live.count == Int(one.note.filter_count)
+            && zip(known, live).allSatisfy {
+                $0.flags & ~forAllThreads == $1.flags && $0.code.elementsEqual($1.code)
+            }
     }
 
     /// SECCOMP_FILTER_FLAG_TSYNC, which CRIU adds and the kernel does not tell (criu/seccomp.c).
     private static let forAllThreads: UInt32 = 1
 
-    private func core<Result>(
+    private static func core<Result>(
         _ one: Compared, _ body: (CoreEntry) throws(CriuImageError) -> Result
     ) throws(FollowUpRefusal) -> Result {
         try understanding { () throws(CriuImageError) in
@@ -81,7 +93,14 @@ extension FollowUp {
                     let machine = entry.pointee.thread_info, let registers = machine.pointee.gpregs,
                     let vectors = machine.pointee.fpregs, task.pointee.task_state == 1
                 else { throw strange("is not of a process that runs") }
-                guard hasSame(one, entry.pointee) else { throw strange("has other rights") }
+                guard Self.hasSame(one, entry.pointee) else { throw strange("has other rights") }
+                if one.isNew {
+                    guard let name = one.live.command else { throw strange("has an odd name") }
+                    // The message frees what it holds.
+                    for own in [task.pointee.comm, thread.pointee.comm] { free(own) }
+                    (task.pointee.comm, thread.pointee.comm) = (strdup(name), strdup(name))
+                    thread.makeSequences(one.note.sequence_pointer != 0)
+                }
                 guard areSame(text(task.pointee.comm), one.live.command),
                     areSame(text(thread.pointee.comm), one.live.command)
                 else { throw strange("has another name") }
@@ -277,6 +296,21 @@ extension cnote {
             sequence.pointee.rseq_cs_pointer = 0
         } else if sequence_pointer != 0 {
             throw strange("had no restartable sequences")
+        }
+    }
+}
+
+extension UnsafeMutablePointer<ThreadCoreEntry> {
+    /// Gives it restartable sequences (rseq(2)) or takes them away, with what malloc(3) makes.
+    fileprivate func makeSequences(_ areWanted: Bool) {
+        guard areWanted != (pointee.rseq_entry != nil) else { return }
+        if areWanted {
+            let entry = malloc(MemoryLayout<RseqEntry>.size)?.assumingMemoryBound(to: RseqEntry.self)
+            if let entry { rseq_entry__init(entry) }
+            pointee.rseq_entry = entry
+        } else {
+            rseq_entry__free_unpacked(pointee.rseq_entry, nil)
+            pointee.rseq_entry = nil
         }
     }
 }

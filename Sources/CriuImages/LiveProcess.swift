@@ -105,8 +105,7 @@ final class LiveProcess {
     /// stat(2) of the file behind a mapping.
     func status(of area: LiveArea) -> Glibc.stat? {
         var found = Glibc.stat()
-        let range = "\(String(area.start, radix: 16))-\(String(area.end, radix: 16))"
-        return fstatat(AT_FDCWD, "/proc/\(host)/map_files/\(range)", &found, 0) == 0 ? found : nil
+        return fstatat(AT_FDCWD, "/proc/\(host)/map_files/\(area.range)", &found, 0) == 0 ? found : nil
     }
 }
 

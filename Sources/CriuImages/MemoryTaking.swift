@@ -102,6 +102,6 @@ extension ImageDirectory {
     ) throws(CriuImageError) {
         let areas = try memoryAreas(of: "\(pid)", objects: nil)
         let other = try ImageDirectory(parent.path)
-        try share(pages, parent.inherited[pid]!, as: pages.map.name, from: other, areas.zeroFilled, &shares)
+        try share(pages, parent.inherited[pid], as: pages.map.name, from: other, areas.zeroFilled, &shares)
     }
 }

@@ -9,7 +9,7 @@ struct PageComparison {
     /// How many pages each level of the parent's chain has to give.
     private(set) var shared: [Int]
     private(set) var zeros = 0
-    /// Of all pages as they were dumped; nil where there was a parent to compare with.
+    /// Of all pages as they were dumped; nil where there was a parent to compare with, or where no file has them.
     private(set) var digest: Digest?
 
     static let kept = UInt16.max
@@ -39,7 +39,7 @@ struct PageComparison {
             zeros += tally.zeros
             for (level, count) in tally.shared.enumerated() { shared[level] += count }
         }
-        if parent != nil || count == 0 { return }
+        if parent != nil || count == 0 || !pages.areStored { return }
         let hash = DigestStream()
         try pages.forEachPiece(of: 0..<count) { hash.update($0) }
         digest = hash.digest

@@ -25,6 +25,10 @@ public final class Predecessor: @unchecked Sendable {
         let table: UInt32
         let workingDirectory: UInt32
         let root: UInt32
+        /// What its images are called.
+        var imageNames: [String] {
+            ["core", "mm", "fs", "ids"].map { "\($0)-\(pid).img" } + ["fdinfo-\(table).img"]
+        }
     }
 
     /// A mapping, as it is compared and written.
@@ -50,7 +54,9 @@ public final class Predecessor: @unchecked Sendable {
 
     /// An open file: an entry of files.img.
     struct OpenFile {
+        /// Of the entry that has its name, flags and so on; of a FIFO that is not its own.
         var index: Int
+        let ownIndex: Int
         let type: FdTypes
         var name = ""
         var flags: UInt32 = 0
@@ -59,13 +65,15 @@ public final class Predecessor: @unchecked Sendable {
         var size: UInt64?
         var mode: UInt32?
         var hasBuildID = false
-        /// Of a pipe and of a FIFO, whose name, flags and so on are an entry of their own: `index` is that one's.
+        /// Of a pipe and of a FIFO.
         var pipe: UInt32 = 0
         /// Of a socket of the Unix domain: it listens, and has this address.
         var listens = false
         var address: [UInt8] = []
         /// Somebody is to be sent signals by it (fcntl(2), F_SETOWN).
         var hasOwner = false
+        /// Whether it is the name of a FIFO, whose entry refers to it.
+        var isNameOfFIFO = false
         /// How many descriptors, mappings and directories refer to it.
         var uses = 0
     }
@@ -239,7 +247,7 @@ extension ImageDirectory {
         var files: [UInt32: Predecessor.OpenFile] = [:]
         var names: [UInt32: UInt32] = [:]
         try image.decodeEach(file_entry__unpack, file_entry__free_unpacked) { index, entry in
-            var file = Predecessor.OpenFile(index: index, type: entry.pointee.type)
+            var file = Predecessor.OpenFile(index: index, ownIndex: index, type: entry.pointee.type)
             var owner: UnsafeMutablePointer<FownEntry>?
             if let regular = entry.pointee.reg?.pointee {
                 file.name = text(regular.name) ?? ""
@@ -265,6 +273,7 @@ extension ImageDirectory {
                 throw CriuImageError(image.name, "has no name of FIFO \(id)")
             }
             files[id]!.take(named)
+            files[name]!.isNameOfFIFO = true
         }
         return (files, image)
     }

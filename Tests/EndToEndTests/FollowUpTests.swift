@@ -152,7 +152,9 @@ import Testing
                 _ = try save(box)
                 _ = try save(box)
             }
-            try expectCriu("sleep 1000 & sleep 0.1", thenFollowed: true, undo: "kill %1; wait")
+            try expectCriu(
+                "setpriv --bounding-set -all sleep 1000 & sleep 0.2", thenFollowed: true,
+                undo: "kill %1; wait")
             try expectCriu("exec 5< /proc/version", thenFollowed: true, undo: "exec 5<&-")
             try expectCriu(
                 "(flock 7; exec sleep 1000) 7>lock & sleep 0.2", thenFollowed: false, undo: "kill %1; wait")
@@ -212,6 +214,70 @@ import Testing
             // What shares a position shares it afterwards.
             try box.restore(saved[3].id)
             #expect(try box.say("echo Q >&7; echo R >&6; tail -c +1 b").contains("Q\nR"))
+            try ckpt.ok("verify")
+        }
+    }
+
+    /// Processes, with their pipes, programs and places, by CRIU restored as by ckpt itself.
+    @Test func whoCameAndWentSinceComesBack() throws {
+        try withCkpt { ckpt in
+            let box = try ckpt.create("came")
+            try box.install("processes.py")
+            try box.say("x=1; mkfifo /root/p; exec 5<>/root/p")
+            #expect(try save(box).byCriu)
+            func start(_ words: String...) throws -> String {
+                try ckpt.json(JobInfo.self, ["exec", "-d", "--cwd", "/root", box.name, "--"] + words).id
+            }
+            let python = "import hashlib, json, time; blob = bytearray(range(256)) * 65536; time.sleep(1000)"
+            let steps: [(what: String, body: () throws -> Void)] = [
+                ("a file beside a FIFO", { try box.say("exec 6</etc/passwd; read -n 3 <&6") }),
+                ("a job", { _ = try (start("/usr/bin/python3", "-c", python), box.sh("sleep .5")) }),
+                (
+                    "children",
+                    {
+                        try box.say(
+                            "sleep 1000 & (cd /tmp; umask 077; exec nice -n 3 sleep 999 <&6) & sleep .2")
+                    }
+                ),
+                ("a pipeline", { try box.say("sleep 996 | sleep 998 & sleep .2") }),
+                ("a subshell", { try box.say("(z=here; sleep 997; echo $z) & sleep .2") }),
+                ("another session", { try box.say("x=2; cd /usr", "second") }),
+                ("none of a pipeline", { try box.say("pkill -f 'sleep 998'; sleep .2") }),
+                ("two jobs", { for _ in 1...2 { _ = try start("sleep", "1000") } }),
+                ("one of three", { try box.sh("pkill -o -f 'sleep 1000'; sleep .1") }),
+                ("another name", { try box.say("exec -a odd python3 -c '\(python)' & sleep .5", "third") }),
+                (
+                    "another program",
+                    { try box.say("(trap '' INT; until [ -e /root/go ]; do :; done; exec sleep 995) &") }
+                ),
+                (
+                    "the same with it executed",
+                    { try box.sh("> /root/go; until pgrep -f 'sleep 995'; do :; done") }
+                ),
+                (
+                    "nobody but sessions",
+                    {
+                        try box.sh("pkill sleep; pkill python3; sleep .2")
+                        for session in ["main", "second", "third"] { try box.say("wait", session) }
+                    }
+                ),
+            ]
+            func state() throws -> String { try box.exec("/usr/bin/python3", "/root/processes.py").stdout }
+            var saved: [(what: String, id: String, state: String)] = []
+            for step in steps {
+                try step.body()
+                let made = try save(box)
+                #expect(!made.byCriu, "\(step.what)")
+                saved.append((step.what, made.id, try state()))
+            }
+            for (what, id, expected) in saved.shuffled() {
+                for options in [[String](), ["--engine", "criu"]] {
+                    _ = try ckpt.json(RestoreResult.self, ["restore", box.name, id] + options)
+                    let told = try state()
+                    #expect(told == expected, "\(what) \(options): \(told)\n\(expected)")
+                    #expect(try box.say("echo $x") == "1")
+                }
+            }
             try ckpt.ok("verify")
         }
     }
