@@ -86,11 +86,13 @@ static bool is_stateless_device(const struct stat *status) {
            (minor_number == 3 || minor_number == 5 || (minor_number >= 7 && minor_number <= 9));
 }
 
-static bool note_named(struct open_file *file, int own, pid_t pid) {
+static bool note_named(struct open_file *file, int own, pid_t pid, bool is_init) {
     if (!note_path(file, pid)) return false;
-    if (!lies_in_overlay(own))
-        return refuse_of(pid, "has %s open, which no capture holds (descriptor %d)", file->path,
-                         file->number);
+    if (!lies_in_overlay(own)) {
+        refuse_of(pid, "has %s open, which no capture holds (descriptor %d)", file->path, file->number);
+        // PID 1 has looked for somebody's children.
+        return is_init ? for_now(false) : false;
+    }
     file->offset = lseek(own, 0, SEEK_CUR);
     file->deleted = file->status.st_nlink == 0 && S_ISREG(file->status.st_mode);
     return note_state(file, pid) && (!file->deleted || keep_content(file, pid));
@@ -110,7 +112,7 @@ static bool note_kind(struct open_file *file, int own, pid_t pid, bool is_init) 
     switch (file->status.st_mode & S_IFMT) {
     case S_IFREG:
     case S_IFDIR:
-        return note_named(file, own, pid);
+        return note_named(file, own, pid, is_init);
     case S_IFCHR:
         if (is_stateless_device(&file->status)) return true;
         break;
@@ -118,7 +120,7 @@ static bool note_kind(struct open_file *file, int own, pid_t pid, bool is_init) 
         // A FIFO that has a name is another thing than pipe(2)'s.
         if (!is_pipe(own, &file->status)) break;
         if (ioctl(own, FIONREAD, &value) == 0 && value == 0) return true;
-        return refuse_of(pid, "has a pipe with something in it (descriptor %d)", file->number);
+        return for_now(refuse_of(pid, "has a pipe with something in it (descriptor %d)", file->number));
     case S_IFSOCK:
         if (!is_init) break;
         file->is_line = getsockopt(own, SOL_SOCKET, SO_ACCEPTCONN, &value, &size) == 0 && value == 0;

@@ -117,6 +117,7 @@ static void answer(int socket, const struct ctwin_request *request) {
     struct ctwin_reply reply = {0};
     bool gone = false;
     why[0] = 0;
+    is_passing = false;
     tasks_gather(request->asker);
     switch (request->kind) {
     case CTWIN_MAKE:
@@ -162,6 +163,7 @@ static void answer(int socket, const struct ctwin_request *request) {
     // The server need not wait for what is left to do.
     if (!is_made) tasks_part();
     memcpy(reply.text, why, sizeof reply.text);
+    reply.is_passing = is_passing;
     if (reply.answer == CTWIN_DONE) reply.text[0] = 0;
     send(socket, &reply, sizeof reply, MSG_NOSIGNAL);
     if (gone) send(socket, &reply, sizeof reply, MSG_NOSIGNAL);

@@ -123,7 +123,7 @@ static bool is_quiet_in(const char *status, pid_t pid, pid_t *inner) {
     *inner = inner_in(status);
     if (atoi(field(status, "\nThreads:")) != 1) return refuse_of(pid, "has several threads");
     if (!is_zero(field(status, "\nSigPnd:")) || !is_zero(field(status, "\nShdPnd:")))
-        return refuse_of(pid, "has a signal to come");
+        return for_now(refuse_of(pid, "has a signal to come"));
     if (strtoull(field(status, "\nSigIgn:"), NULL, 16) >> (SIGTRAP - 1) & 1)
         return refuse_of(pid, "ignores SIGTRAP, which a step would undo");
     return true;
@@ -205,7 +205,7 @@ static bool shares_namespaces(pid_t pid, pid_t init) {
 }
 
 bool can_make_calls(const struct task *task, pid_t *inner) {
-    if (task_is_in_sequence(task)) return refuse_of(task->pid, "is in a restartable sequence");
+    if (task_is_in_sequence(task)) return for_now(refuse_of(task->pid, "is in a restartable sequence"));
     const char *status = proc_text(task->pid, "status", NULL);
     return is_quiet_in(status, task->pid, inner) && has_memory_for_a_fork(status, task->pid);
 }

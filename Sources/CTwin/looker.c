@@ -11,17 +11,21 @@
 static bool (*job)(void);
 static bool found;
 static char its_why[sizeof why];
+static bool its_is_passing;
 static sem_t wanted, done;
 /// Whether there is a thread for it; else the caller looks itself.
 static bool is_there;
 
 static bool look(void) {
     why[0] = 0;
+    is_passing = false;
     return job();
 }
 
 static void *serve(void *nothing) {
     (void)nothing;
+    // It was born on the holder's processor.
+    tasks_roam();
     // As what the holder does itself (tasks_gather). It sleeps unless it is asked.
     const struct sched_param first = {.sched_priority = 1};
     sched_setscheduler(0, SCHED_FIFO, &first);
@@ -29,6 +33,7 @@ static void *serve(void *nothing) {
         while (sem_wait(&wanted)) {}
         found = look();
         memcpy(its_why, why, sizeof why);
+        its_is_passing = is_passing;
         sem_post(&done);
     }
     return NULL;
@@ -57,6 +62,8 @@ void looker_begin(bool (*look)(void)) {
 bool looker_end(void) {
     if (!is_there) return look();
     while (sem_wait(&done)) {}
-    if (!found) memcpy(why, its_why, sizeof why);
-    return found;
+    if (found) return true;
+    memcpy(why, its_why, sizeof why);
+    is_passing = its_is_passing;
+    return false;
 }

@@ -85,7 +85,7 @@ static bool hold_all(pid_t init) {
     if (count > MOST) return refuse("it has more than %d processes", MOST);
     for (live_count = 0; live_count < count; live_count++)
         if (!task_hold(&live[live_count], children[live_count])) return false;
-    if (live_children(init, children, MOST) != count) return refuse("a process was starting");
+    if (live_children(init, children, MOST) != count) return for_now(refuse("a process was starting"));
     return true;
 }
 

@@ -24,6 +24,7 @@ enum { SUSPEND_SECCOMP = 1 << 21, RESET_ON_FORK = 0x40000000 };
 enum { BIRTHS = PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE };
 
 _Thread_local char why[400];
+_Thread_local bool is_passing;
 static cpu_set_t ours, one;
 static bool gathered;
 static int our_policy;
@@ -35,6 +36,11 @@ bool refuse(const char *format, ...) {
     vsnprintf(why, sizeof why, format, arguments);
     va_end(arguments);
     return false;
+}
+
+bool for_now(bool refused) {
+    is_passing = true;
+    return refused;
 }
 
 static time_t now(void) {
@@ -85,6 +91,10 @@ void tasks_part(void) {
         sched_setaffinity(0, sizeof ours, &ours);
     }
     gathered = false;
+}
+
+void tasks_roam(void) {
+    if (gathered) sched_setaffinity(0, sizeof ours, &ours);
 }
 
 bool out_of_time(void) { return now() - gathered_at > PATIENCE; }

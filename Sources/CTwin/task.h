@@ -23,6 +23,10 @@ struct task {
 /// Why something was refused or went wrong; the last one counts. Returns false.
 bool refuse(const char *format, ...) __attribute__((format(printf, 1, 2)));
 extern _Thread_local char why[400];
+/// Whether that may be otherwise in a moment.
+extern _Thread_local bool is_passing;
+/// Notes that it may be, and returns what is `refused`.
+bool for_now(bool refused);
 
 /// Stays on one processor, and takes the tasks that are held from now on there too: each call passes from us
 /// to the task and back, which costs ten times as much between two. All run before anything else there, for
@@ -34,6 +38,8 @@ void tasks_gather(int asker);
 /// Has a process that is about to end do that at once.
 void hurry_to_end(pid_t pid);
 void tasks_part(void);
+/// Lets the calling thread run on all processors that the holder had before.
+void tasks_roam(void);
 
 /// Whether more than `PATIENCE` seconds passed since tasks_gather.
 enum { PATIENCE = 10 };

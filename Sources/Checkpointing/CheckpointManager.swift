@@ -26,6 +26,7 @@ public final class CheckpointManager: EngineOperations {
     let workers = Monitor(WarmWorkers())
     let takers = Monitor(NoteTakers())
     let positions = Monitor(KnownPositions())
+    let templates = Monitor(Templates())
     let known = Monitor(KnownPlans())
     /// Whether CRIU can be had to leave memory where it is, once that is known.
     let canLeaveMemory = Monitor(false)

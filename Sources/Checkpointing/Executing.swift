@@ -124,7 +124,7 @@ extension CheckpointManager {
         return LimitedCommand(command, limit: request.maxOutput ?? .max, watch: watch)
     }
 
-    private func start(
+    func start(
         _ sandbox: LiveSandbox, _ request: ExecRequest, stdin: Bool, announced: Bool
     ) throws(ErrorMessage) -> RunningCommand {
         // PID 1 sees to it itself.

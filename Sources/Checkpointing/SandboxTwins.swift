@@ -74,14 +74,16 @@ final class SandboxTwins: Sendable {
     /// Starts their holder.
     init(executable: String) throws(SystemError) { holder = try TwinHolder(executable: executable) }
 
-    func with<Result>(_ body: (inout State) -> Result) -> Result { state.with(wake: true) { body(&$0) } }
+    func with<Result>(_ body: (inout State) -> Result) -> Result { state.with { body(&$0) } }
+    /// The same for what somebody may wait for.
+    func change<Result>(_ body: (inout State) -> Result) -> Result { state.with(wake: true) { body(&$0) } }
 
     /// Waits until nothing is to be written down any more.
     func awaitWriting() { awaited { state.wait { $0.writing == nil && $0.waiting.isEmpty ? () : nil } } }
 
     private func awaited<Result>(_ body: () -> Result) -> Result {
-        with { $0.awaiting += 1 }
-        defer { with { $0.awaiting -= 1 } }
+        change { $0.awaiting += 1 }
+        defer { change { $0.awaiting -= 1 } }
         return body()
     }
 
@@ -115,6 +117,7 @@ final class SandboxTwins: Sendable {
             var info = twin.info
             info.children = snapshots.values.filter { $0.info.parent == info.id }.map(\.info.id).sorted()
             info.standing = info.id == position ? [sandbox] : []
+            if case .refused(let why) = twin.record { info.engineReason = why }
             return info
         }.sorted { ($0.created, $0.id) < ($1.created, $1.id) }
     }
@@ -133,7 +136,7 @@ final class SandboxTwins: Sendable {
 
     /// Ends all of them, and waits until their processes have; for a dump, which would hold them.
     func end() {
-        let sets = with { state in
+        let sets = change { state in
             defer { (state.snapshots, state.position, state.waiting) = ([:], nil, []) }
             return state.snapshots.values.map(\.set)
         }
@@ -167,7 +170,7 @@ extension SandboxTwins {
     /// Takes out a twin, with `subtree` those that came from it too; else they come from its parent from now on.
     fileprivate func take(_ id: String, subtree: Bool, of sandbox: String) throws(ErrorMessage) -> TakenTwins
     {
-        try with { $0.take(id, subtree: subtree, of: sandbox) }.get()
+        try change { $0.take(id, subtree: subtree, of: sandbox) }.get()
     }
 }
 
@@ -260,6 +263,12 @@ extension CheckpointManager {
         return try sandbox.exclusively { () throws(ErrorMessage) in
             guard let twins = sandbox.twins else {
                 throw ErrorMessage(.unknownSnapshot, "snapshot \(id) is gone")
+            }
+            // A later server finds the sandbox on the one on disk that it stood on last: that is to be a newer one first.
+            if let last = sandbox.record.position, last == id || subtree, twins.isWritten(last),
+                twins.position != last
+            {
+                twins.awaitWriting()
             }
             while true {
                 switch try twins.take(id, subtree: subtree, of: sandbox.name) {

@@ -244,6 +244,33 @@ extension CheckpointManager {
         }
     }
 
+    /// Makes the images of CRIU's fit for a restore anywhere.
+    private func complete(
+        _ images: borrowing ImageDirectory, _ attempt: SaveAttempt
+    ) throws(CriuImageError) {
+        if attempt.sandbox.record.spec.net != .host {
+            try images.giveTreeItsOwnNetwork(and: attempt.names)
+        }
+        try images.add(attempt.later)
+        try attempt.mendCalls(in: images)
+        try images.keepTimersGoing(fired: attempt.firedTimers)
+    }
+
+    /// Has CRIU dump a sandbox for others to be saved after it: its files are left out, and nothing is published.
+    func dumpImages(_ attempt: SaveAttempt) throws(ErrorMessage) {
+        defer { attempt.waitUntilResumed() }
+        try usingWorkers { () throws(ErrorMessage) in
+            try quietly(attempt) { () throws(ErrorMessage) in
+                try dump(attempt) { (_) throws(ErrorMessage) in }
+            }
+        }
+        do throws(CriuImageError) {
+            try complete(try ImageDirectory(attempt.staging.processPath), attempt)
+        } catch {
+            throw ErrorMessage(.internal, "the process image cannot be read back", cause: error.description)
+        }
+    }
+
     /// Closes the line to PID 1; that of a paused sandbox is closed.
     private func quiesce(_ attempt: SaveAttempt) throws(ErrorMessage) {
         if attempt.running.isPaused { return }
@@ -287,12 +314,7 @@ extension CheckpointManager {
             if let followed = attempt.followed {
                 (processes, attempt.timings.frozenMs) = (followed.processes, attempt.frozenMs)
             } else {
-                if attempt.sandbox.record.spec.net != .host {
-                    try images.giveTreeItsOwnNetwork(and: attempt.names)
-                }
-                try images.add(attempt.later)
-                try attempt.mendCalls(in: images)
-                try images.keepTimersGoing(fired: attempt.firedTimers)
+                try complete(images, attempt)
                 processes = try images.processCount()
                 if !attempt.stops { attempt.timings.frozenMs = try images.dumpStatistics()?.frozen }
             }

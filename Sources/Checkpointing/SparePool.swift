@@ -207,10 +207,15 @@ extension CheckpointManager {
         if wantsMore { fillSpares() }
     }
 
+    /// A name that no sandbox can have, under which a later server finds what this one left.
+    func nameOfSpare(_ number: Int? = nil) -> String {
+        "\(Self.prefix)\(getpid())-\(number ?? nextIncarnation())"
+    }
+
     /// Nil when it cannot be made: whoever needs a sandbox next learns why.
     private func makeSpare(_ kind: SpareKind) -> Spare? {
         let number = nextIncarnation()
-        let directory = self.directory(of: "\(Self.prefix)\(getpid())-\(number)")
+        let directory = self.directory(of: nameOfSpare(number))
         guard let view = try? view(of: kind.spec, on: kind.ground), let walls = try? walls(of: kind.spec)
         else { return nil }
         let root = RootFilesystem(

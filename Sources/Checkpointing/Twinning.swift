@@ -159,7 +159,7 @@ extension CheckpointManager {
 
     /// Starts the holder of a sandbox's twins before its first save, where the server's saves are to be twins.
     func prepareTwins(of sandbox: LiveSandbox, _ process: SandboxProcess) {
-        guard engine == .twin else { return }
+        guard engine == .twin, registry.with({ $0[sandbox.name] === sandbox }) else { return }
         startThread { [executable] in
             guard let twins = try? SandboxTwins(executable: executable) else { return }
             sandbox.with { state in

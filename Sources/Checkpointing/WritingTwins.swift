@@ -9,56 +9,61 @@ import Twins
 
 /// Twins are written down in the background, so that their snapshots last, and can be tagged, forked and exported.
 ///
-/// The images are made out of those of the last snapshot on disk that the twin comes from, as a save without CRIU makes
-/// them (`FollowUp`), of the copies that stand still; the layer is made of what was read into memory.
+/// The images are made out of those of the last snapshot on disk that the twin comes from, or of a fresh sandbox (`Template`),
+/// as a save without CRIU makes them (`FollowUp`), of the copies that stand still; the layer is made of what was read into
+/// memory.
 extension CheckpointManager {
     /// How long who has just saved has the processors first, in nanoseconds; and at most, while others ask for anything:
     /// who tries one thing after another deletes most twins before they were worth a write.
     private static let (quiet, mostRespite): (UInt64, UInt64) = (20_000_000, 2_000_000_000)
+    /// How long a thread waits for another one to write, in nanoseconds.
+    private static let patience: UInt64 = 1_000_000_000
     /// How much less of a processor who writes them down gets than who is waited for.
     private static let niceness: Int32 = 10
-
-    private static let nothingToFollow = "there is no snapshot on disk that it comes from"
 
     /// Has a twin written down, after those that were made before it.
     func writeDown(
         _ id: String, of sandbox: LiveSandbox, _ running: LiveSandbox.Running, _ twins: SandboxTwins
     ) {
-        guard let twin = twins.snapshot(id), twins.ancestorOnDisk(of: twin) != nil else {
-            twins.with { $0.snapshots[id]?.record = .refused(Self.nothingToFollow) }
-            return
-        }
-        let isFirst = twins.with { state in
+        let (isFirst, isUrgent) = twins.with { state in
             state.waiting.append(id)
             defer { state.hasWriter = true }
-            return !state.hasWriter
+            return (!state.hasWriter, state.isUrgent)
         }
+        // Else it looks by itself.
+        if isUrgent { twins.change { _ in } }
         guard isFirst else { return }
         startThread { [self] in
-            // Of this thread alone: the kernel has it by thread.
-            setpriority(PRIO_PROCESS, 0, Self.niceness)
             while let id = nextToWrite(twins) {
                 let outcome: TwinSnapshot.Writing
                 do throws(ErrorMessage) {
-                    try write(id, of: sandbox, running, twins)
+                    let start = try startingPoint(of: id, sandbox, twins)
+                    // Of this thread alone: the kernel has it by thread.
+                    setpriority(PRIO_PROCESS, 0, Self.niceness)
+                    defer { setpriority(PRIO_PROCESS, 0, 0) }
+                    try write(id, of: sandbox, running, twins, after: start)
                     outcome = .done
                 } catch {
                     outcome = .refused(error.description)
                     telemetry.log.write(
                         .info, "twin \(id) of sandbox \(sandbox.name) stays in memory: \(error.description)")
                 }
-                twins.with { $0.ended(id, outcome) }
+                // Before anybody is told.
                 if case .done = outcome { stand(on: id, sandbox, twins) }
+                twins.change { $0.ended(id, outcome) }
             }
         }
     }
 
-    /// The next one, once its time has come; nil when none waits any more, and who asked has ended.
+    /// The next one, once its time has come; nil when there was none for a while, and who asked has ended.
     private func nextToWrite(_ twins: SandboxTwins) -> String? {
+        let end = monotonicNanoseconds() + Self.patience
         while true {
             let (asked, now) = (store.asked.with { $0 }, monotonicNanoseconds())
             let next = twins.with { state -> Next in
                 guard let id = state.waiting.first, let twin = state.snapshots[id] else {
+                    // To start a thread takes as long as a fourth of a save.
+                    if now < end { return .later(now + Self.quiet) }
                     state.hasWriter = false
                     return .none
                 }
@@ -90,20 +95,26 @@ extension CheckpointManager {
         _ = note(sandbox) { $0.position = id }
     }
 
+    /// What the images of a twin are made out of.
+    private enum StartingPoint {
+        case snapshot(String)
+        case template(Template)
+    }
+
+    private func startingPoint(
+        of id: String, _ sandbox: LiveSandbox, _ twins: SandboxTwins
+    ) throws(ErrorMessage) -> StartingPoint {
+        if let twin = twins.snapshot(id), let base = twins.ancestorOnDisk(of: twin) { return .snapshot(base) }
+        return .template(try template(for: sandbox.record))
+    }
+
     private func write(
-        _ id: String, of sandbox: LiveSandbox, _ running: LiveSandbox.Running, _ twins: SandboxTwins
+        _ id: String, of sandbox: LiveSandbox, _ running: LiveSandbox.Running, _ twins: SandboxTwins,
+        after start: StartingPoint
     ) throws(ErrorMessage) {
         func refusal(_ what: String) -> ErrorMessage { ErrorMessage(.cannotSave, what) }
         guard let twin = twins.snapshot(id), let instant = twin.instant else { throw refusal("it is gone") }
-        guard let base = twins.ancestorOnDisk(of: twin) else {
-            throw refusal(Self.nothingToFollow)
-        }
-        try leasing(try resolve(base)) { () throws(ErrorMessage) in
-            let path = store.processPath(base)
-            let known = positions.with { $0.find(base) }?.wait() ?? KnownPosition(readingFrom: path)
-            guard let before = known.predecessor else {
-                throw refusal(known.obstacle ?? "snapshot \(base) cannot be followed up")
-            }
+        func write(_ before: Predecessor, _ base: String?) throws(ErrorMessage) {
             let staging = try mapping { () throws(SnapshotTreeError) in try store.stage(id) }
             do throws(ErrorMessage) {
                 guard staging.id == id else { throw refusal("another snapshot has its id") }
@@ -114,20 +125,35 @@ extension CheckpointManager {
                     cancelled: .never)
                 (attempt.created, attempt.hostBoottime) = (twin.info.created, twin.hostBoottime)
                 attempt.timings = twin.info.timings ?? Timings(totalMs: 0)
-                let processes = try writeImages(of: twin, twins, attempt, following: before, at: instant)
+                let processes = try writeImages(
+                    of: twin, twins, attempt, following: before, in: base, at: instant)
                 try publish(twin, twins, attempt, processes, after: base)
             } catch {
                 store.abandon(staging)
                 throw error
             }
         }
+        switch start {
+        case .template(let template): try write(template.before, nil)
+        case .snapshot(let base):
+            try leasing(try resolve(base)) { () throws(ErrorMessage) in
+                let known =
+                    positions.with { $0.find(base) }?.wait()
+                    ?? KnownPosition(readingFrom: store.processPath(base))
+                guard let before = known.predecessor else {
+                    throw refusal(known.obstacle ?? "snapshot \(base) cannot be followed up")
+                }
+                try write(before, base)
+            }
+        }
         readAhead(id)
     }
 
-    /// Writes the process images; how many processes there are, and the links among the images.
+    /// Writes the process images; how many processes there are, and what the links among the images lead to in those of the
+    /// snapshot `base`. Of a template nothing is shared, and the names are the sandbox's.
     private func writeImages(
         of twin: TwinSnapshot, _ twins: SandboxTwins, _ attempt: SaveAttempt, following before: Predecessor,
-        at instant: FollowUp.Instant
+        in base: String?, at instant: FollowUp.Instant
     ) throws(ErrorMessage) -> (count: Int, links: [String: String]) {
         let path = attempt.staging.processPath
         let cannot = "the twin cannot be looked at"
@@ -143,10 +169,17 @@ extension CheckpointManager {
             for pid in notes.processes { held.append(try SandboxProcess(pid: pid)) }
             made = try FollowUp(
                 before, notes, FirstLooks(), at: instant, twinsOf: attempt.running.process.pid)
-            attempt.taken = try made.takeMemory(in: path, sharing: try ParentMemory(in: before.path))
+            let parent = base == nil ? ParentMemory() : try ParentMemory(in: before.path)
+            attempt.taken = try made.takeMemory(in: path, sharing: parent)
             try made.writeMaps(into: path)
+            if base == nil {
+                attempt.leavesNames = true
+                attempt.lookAtNames()
+                try attempt.takeNames()
+            }
             links = try made.write(
-                into: path, hostname: nil, domainname: "", frozen: attempt.timings.frozenMs ?? 0, memory: 0)
+                into: path, hostname: attempt.names?.hostname, domainname: attempt.names?.domainname ?? "",
+                frozen: attempt.timings.frozenMs ?? 0, memory: 0, fromTemplate: base == nil)
             attempt.lost = twins.lostState(of: notes, root: attempt.running.process.pid)
         } catch let error as TwinError {
             switch error {
@@ -164,7 +197,7 @@ extension CheckpointManager {
 
     private func publish(
         _ twin: TwinSnapshot, _ twins: SandboxTwins, _ attempt: SaveAttempt,
-        _ processes: (count: Int, links: [String: String]), after base: String
+        _ processes: (count: Int, links: [String: String]), after base: String?
     ) throws(ErrorMessage) {
         let staging = attempt.staging
         var known = KnownDigests()

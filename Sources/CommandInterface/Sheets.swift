@@ -15,8 +15,9 @@ public func sheet(of snapshot: SnapshotInfo, now: Double, style: Style) -> [Stri
     sheet.add("sandboxes here", snapshot.standing.joined(separator: " "))
     sheet.add("processes", "\(snapshot.processes)")
     if snapshot.durable == false {
+        let why = snapshot.engineReason.map { ", for it cannot be written down: \($0)" } ?? " as yet"
         sheet.add(
-            "kept", "in memory alone as yet, as a twin: until its sandbox's processes end, or the server")
+            "kept", "as a twin, until its sandbox's processes or the server end; in memory alone\(why)")
     } else {
         sheet.add("process image", sizeText(bytes: snapshot.processBytes))
     }

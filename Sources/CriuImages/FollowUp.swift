@@ -184,6 +184,7 @@ public final class FollowUp: @unchecked Sendable {
     /// A session and a group are its own or its parent's: what else there can be is CRIU's affair.
     private func checkPlace(of one: Compared) throws(FollowUpRefusal) {
         let its = tree[tree.count - 1]
+        if its.pid == 1, its.group == 1, its.session == 1 { return }
         guard let parent = tree.first(where: { $0.pid == its.parent }),
             its.session == its.pid || its.session == parent.session,
             its.group == its.pid || its.group == parent.group && its.session == parent.session
@@ -236,22 +237,25 @@ public final class FollowUp: @unchecked Sendable {
     }
 
     /// Compares all else with the predecessor, and writes the images into the directory: what did not change as links to the
-    /// predecessor's files. `hostname` is the tree's, nil for what it was; `frozen` is how long it stood still, and `memory`
+    /// predecessor's files, or copies of a template's. `hostname` is the tree's, nil for what it was; `frozen` is how long it stood still, and `memory`
     /// how long its memory took of that, in milliseconds. Everything may have gone on.
     ///
     /// Returns what the links lead to, by their names.
     public func write(
-        into path: String, hostname: String?, domainname: String, frozen: Double, memory: Double
+        into path: String, hostname: String?, domainname: String, frozen: Double, memory: Double,
+        fromTemplate isTemplate: Bool = false
     ) throws(FollowUpRefusal) -> [String: String] {
         try compare()
         return try understanding { () throws(CriuImageError) in
             try writeAll(
-                into: path, hostname: hostname, domainname: domainname, frozen: frozen, memory: memory)
+                into: path, hostname: hostname, domainname: domainname, frozen: frozen, memory: memory,
+                isTemplate)
         }
     }
 
     private func writeAll(
-        into path: String, hostname: String?, domainname: String, frozen: Double, memory: Double
+        into path: String, hostname: String?, domainname: String, frozen: Double, memory: Double,
+        _ isTemplate: Bool
     ) throws(CriuImageError) -> [String: String] {
         let images = try ImageDirectory(path)
         let old = try ImageDirectory(before.path)
@@ -269,6 +273,8 @@ public final class FollowUp: @unchecked Sendable {
             if name.hasPrefix("mm-") { continue }
             if let bytes = changed[name], try old.readIfPresent(name) != bytes {
                 try images.create(name, bytes)
+            } else if isTemplate {
+                try images.create(name, try old.read(name))
             } else {
                 try images.link(name, of: old, to: name)
                 links[name] = name

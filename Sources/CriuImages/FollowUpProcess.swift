@@ -110,6 +110,8 @@ extension FollowUp {
                 let known = (
                     machine.pointee.clear_tid_addr, thread.pointee.futex_rla, thread.pointee.futex_rla_len
                 )
+                // The C library has both where its thread's own memory is.
+                let moved = one.note.threadBase &- registers.pointee.fs_base
                 // PF_FORKNOEXEC (<linux/sched.h>) a twin has of its own.
                 let own: UInt32 = notes.areOfTwins ? 0x40 : 0
                 task.pointee.flags = UInt32(truncatingIfNeeded: flags) & ~own | task.pointee.flags & own
@@ -121,7 +123,7 @@ extension FollowUp {
                 machine.pointee.clear_tid_addr = one.note.told.clear_at
                 if notes.areOfTwins, one.pid == 1 {
                     (machine.pointee.clear_tid_addr, thread.pointee.futex_rla, thread.pointee.futex_rla_len) =
-                        known
+                        (known.0 &+ moved, known.1 &+ moved, known.2)
                 }
                 one.note.write(to: registers)
                 try one.note.write(to: vectors, strange)
@@ -140,6 +142,8 @@ private enum Restart {
 }
 
 extension cnote {
+    fileprivate var threadBase: UInt64 { registers.21 }
+
     /// Calls that were broken off are begun again, with all of their time where they wait for a time: that is what becomes
     /// of them after a dump by CRIU too (`InterruptedCall`).
     fileprivate func write(to entry: UnsafeMutablePointer<UserX86RegsEntry>) {

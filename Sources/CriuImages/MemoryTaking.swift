@@ -7,11 +7,14 @@ import LinuxSystem
 /// to compare with, the pages are better read from the process while it stands still: what is equal is never written.
 public final class ParentMemory: @unchecked Sendable {
     // Sendable because nothing in it changes.
-    let path: String
+    let path: String?
     let inherited: [Int32: (chain: PageChain, pages: InheritedPages)]
 
     /// The processes, by their pids in the sandbox.
     public var processes: [Int32] { inherited.keys.sorted() }
+
+    /// None: all memory is stored.
+    public init() { (path, inherited) = (nil, [:]) }
 
     /// Opens the image directory at `path`.
     public init(in path: String) throws(CriuImageError) {
@@ -101,7 +104,10 @@ extension ImageDirectory {
         _ pages: DumpedPages, of pid: Int32, with parent: ParentMemory, _ shares: inout MemoryShares
     ) throws(CriuImageError) {
         let areas = try memoryAreas(of: "\(pid)", objects: nil)
-        let other = try ImageDirectory(parent.path)
-        try share(pages, parent.inherited[pid], as: pages.map.name, from: other, areas.zeroFilled, &shares)
+        let (theirs, name) = (parent.inherited[pid], pages.map.name)
+        guard let theirs, let path = parent.path else {
+            return try share(pages, nil, as: name, from: self, areas.zeroFilled, &shares)
+        }
+        try share(pages, theirs, as: name, from: try ImageDirectory(path), areas.zeroFilled, &shares)
     }
 }

@@ -3,7 +3,7 @@ import CTwin
 import Glibc
 
 /// Makes of processes that came since a snapshot, or have executed another program, what they would be in its images:
-/// like one that is there and has the same rights, but with nothing mapped and nothing open.
+/// like one that is there and has the same rights, but with nothing mapped.
 struct Newcomers {
     private let before: Predecessor
     /// The highest number of a table of descriptors.
@@ -18,8 +18,9 @@ struct Newcomers {
     mutating func compared(
         _ note: cnote, _ live: LiveProcess, _ notes: TaskNotes
     ) throws(FollowUpRefusal) -> FollowUp.Compared {
-        // Most likely is one of the last, and least of all PID 1.
-        for model in before.processes.reversed() {
+        // Most likely is one of the last, and least of all PID 1, but for another PID 1.
+        let others = before.processes.filter { $0.pid != note.inner }.reversed()
+        for model in before.processes.filter({ $0.pid == note.inner }) + others {
             let one = FollowUp.Compared(note: note, process: like(model, note.inner), live: live, isNew: true)
             if try FollowUp.hasSameRights(one, before), try FollowUp.hasSameFilters(one, before, notes) {
                 table += 1
@@ -36,7 +37,9 @@ struct Newcomers {
         return Predecessor.Process(
             pid: pid, parent: 0, group: 0, session: 0, core: renamed(model.core, "core"),
             map: renamed(model.map, "mm"), directories: renamed(model.directories, "fs"),
-            areas: model.areas.filter { $0.status & AreaStatus.kernels != 0 }, program: 0, descriptors: [],
+            areas: model.areas.filter { $0.status & AreaStatus.kernels != 0 }, program: 0,
+            // Another of the same pid may have the same open: PID 1's socket can be written down in no other way.
+            descriptors: model.pid == pid ? model.descriptors : [],
             table: table + 1, workingDirectory: model.workingDirectory, root: model.root)
     }
 

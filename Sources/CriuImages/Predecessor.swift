@@ -151,6 +151,17 @@ public final class Predecessor: @unchecked Sendable {
         } catch { throw FollowUpRefusal(error.description) }
     }
 
+    /// Copies the image directory at `path`, without memory, to a directory that is made for it, and reads that.
+    public convenience init(copying path: String, to copy: String) throws(FollowUpRefusal) {
+        do throws(SystemError) {
+            try Files.makeDirectory(copy)
+            for name in try Files.names(in: path) where Self.isKept(name) {
+                try Files.write("\(copy)/\(name)", try Files.read("\(path)/\(name)"))
+            }
+        } catch { throw FollowUpRefusal(error.description) }
+        try self.init(in: copy)
+    }
+
     /// What the images of a plain tree are in; in anything else there is more than is compared.
     private static func isKnown(_ name: String) -> Bool {
         let known = [

@@ -119,7 +119,8 @@ public struct SnapshotInfo: Codable, Sendable {
     public var engine: Engine?
     /// False for a twin that is in memory alone as yet: it goes with its sandbox's processes and with the server.
     public var durable: Bool?
-    /// Why it is no twin although one was asked for, one sentence; only in a save's own answer.
+    /// Why it is no twin although one was asked for, in a save's own answer; of a twin why it cannot be written down. One
+    /// sentence.
     public var engineReason: String?
 
     public init(

@@ -19,6 +19,8 @@ public final class TwinHolder: Sendable {
     private let holder: Int32
     /// Who asks it has it until all is answered.
     private let turn = Monitor(())
+    /// Whether what was refused last may be otherwise in a moment.
+    private let isPassing = Monitor(false)
 
     /// The word after the program's name that makes it a holder of twins.
     public static let command = "__hold-twins"
@@ -66,21 +68,39 @@ public final class TwinHolder: Sendable {
 
     /// Stops every process of the sandbox, copies it, as set `set`, and lets all go on. Returns how many there are, PID 1
     /// included. `initProcess` is the host's pid of PID 1, here and below. `meanwhile` is called while they are copied,
-    /// and none goes on before it is done; what it finds counts where this does not throw.
+    /// and none goes on before it is done; what it finds counts where this does not throw, and it is called anew where
+    /// something that stood against it will have passed.
     public func make(
         _ set: UInt64, of initProcess: Int32, meanwhile: () -> Void
     ) throws(TwinError) -> Int {
         try turn.with { (_) throws(TwinError) in
-            let held = try ask(CTWIN_MAKE, initProcess, set)
-            guard held.answer == CTWIN_HELD.rawValue else {
-                throw .broken("the holder of twins is out of step")
+            for _ in 1..<Self.tries {
+                do throws(TwinError) { return try makeOnce(set, of: initProcess, meanwhile) } catch {
+                    guard case .refused = error, isPassing.with({ $0 }) else { throw error }
+                    usleep(Self.pause)
+                }
             }
-            meanwhile()
-            try send(CTWIN_GO)
-            let made = Result(catching: answer)
-            _ = try answer()
-            return Int(try made.get().processes)
+            return try makeOnce(set, of: initProcess, meanwhile)
         }
+    }
+
+    /// How often a set is tried to be made, and how long the sandbox runs on in between, in microseconds.
+    private static let (tries, pause): (Int, UInt32) = (4, 1000)
+
+    private func makeOnce(
+        _ set: UInt64, of initProcess: Int32, _ meanwhile: () -> Void
+    ) throws(TwinError) -> Int {
+        let held = try ask(CTWIN_MAKE, initProcess, set)
+        guard held.answer == CTWIN_HELD.rawValue else {
+            throw .broken("the holder of twins is out of step")
+        }
+        meanwhile()
+        try send(CTWIN_GO)
+        let made = Result(catching: answer)
+        let isPassing = isPassing.with { $0 }
+        _ = try answer()
+        self.isPassing.with { $0 = isPassing }
+        return Int(try made.get().processes)
     }
 
     /// Stops every process of the sandbox and notes what each is made of beside memory and descriptors; all stand still
@@ -208,6 +228,7 @@ public final class TwinHolder: Sendable {
             guard got == size else { throw SystemError(call: "recv", code: EPIPE) }
         } catch { throw Self.gone(error) }
         let text = withUnsafeBytes(of: reply.text) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+        isPassing.with { $0 = reply.is_passing != 0 }
         switch reply.answer {
         case CTWIN_DONE.rawValue, CTWIN_HELD.rawValue: return reply
         case CTWIN_REFUSED.rawValue: throw .refused(text)

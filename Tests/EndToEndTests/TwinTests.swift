@@ -225,7 +225,8 @@ import Testing
     @Test func twinsAreToldAndGoWithWhatTheyAreTwinsOf() throws {
         try withCkpt(environment: Self.twins) { ckpt in
             let box = try ckpt.create("told")
-            try box.say("x=1")
+            // What has no name cannot be written down.
+            try box.say("x=1; exec 7>/root/gone; rm /root/gone")
             let first = try twin(box)
             let second = try twin(box)
             #expect(try ckpt.show(second).parent == first && ckpt.show("told").id == second)
@@ -235,16 +236,20 @@ import Testing
             #expect(
                 drawn.contains("\(first.prefix(8)) twin") && drawn.contains("\(second.prefix(8)) ● told twin")
             )
-            #expect(try ckpt.ok("show", second).stdout.contains("in memory alone"))
+            #expect(try ckpt.show(second).durable == false)
+            #expect(
+                try eventually {
+                    try ckpt.ok("show", second).stdout.contains(
+                        "in memory alone, for it cannot be written down")
+                })
             #expect(try ckpt.tree().snapshots.map(\.id) == [first, second])
-            // Nothing is on disk that a dump of it could follow up.
             for arguments in [
                 ["fork", first], ["fork", "told"], ["tag", first, "named"], ["inspect", second],
             ] {
                 let result = try ckpt.call(arguments)
                 #expect(
                     result.status == 125 && result.stderr.contains("is a twin")
-                        && result.stderr.contains("no snapshot on disk"), "\(arguments): \(result)")
+                        && result.stderr.contains("(fd 7)"), "\(arguments): \(result)")
             }
             #expect(try ckpt.call(["delete", second]).stderr.contains("stands on"))
             try ckpt.ok("delete", first)
@@ -336,6 +341,52 @@ import Testing
             let its = try offspring.say("echo $x ${#y}; cat new*")
             #expect(its == "9 588887\n1\n2\n3\n4\n5\n6\n7\n8\n9")
             #expect(try ckpt.show(ids[1]).parent == ids[0] && ckpt.show(ids[0]).parent == next.id)
+            try ckpt.ok("verify")
+        }
+    }
+
+    /// A sandbox that was never saved, of several kinds.
+    @Test func theFirstTwinIsWrittenDownAsWell() throws {
+        try withCkpt(environment: Self.twins) { ckpt in
+            let kinds = [
+                [], ["--hostname", "odd", "--env", "A=b", "--workdir", "/srv"], ["--cap-drop", "ALL"],
+                ["--user", "daemon"], ["--pids-limit", "200"],
+            ]
+            for (number, options) in kinds.enumerated() {
+                let box = try ckpt.create("kind\(number)", options: options)
+                let text = String(decoding: try Program.text("processes.py"), as: UTF8.self)
+                func state(of box: Sandbox) throws -> String {
+                    try box.exec("/usr/bin/python3", "-c", text).stdout
+                }
+                if number != 1 {
+                    try box.say(
+                        "x=1; cd /tmp; exec 3</etc/passwd; read -n 4 <&3; trap 'echo usr' USR1; umask 027")
+                }
+                if number < 2 {
+                    let python =
+                        "import hashlib, json, time; blob = bytearray(range(256)) * 4096; time.sleep(1000)"
+                    try ckpt.ok("exec", "-d", box.name, "--", "/usr/bin/python3", "-c", python)
+                    try box.sh("sleep .5")
+                }
+                // The copies are there beside them as long as they live.
+                let before = try state(of: box)
+                let id = try twin(box)
+                #expect(try eventually(within: 20) { try ckpt.show(id).durable == nil }, "\(options)")
+                let fork = try ckpt.fork(id)[0]
+                let names = "hostname; cat /proc/sys/kernel/domainname"
+                #expect(try fork.sh(names) == box.sh(names))
+                func expectAll(of box: Sandbox, _ how: String) throws {
+                    let told = try state(of: box)
+                    #expect(told == before, "\(options) \(how): \(told)\n\(before)")
+                }
+                try expectAll(of: fork, "fork")
+                for options in [["--engine", "criu"], []] {
+                    _ = try ckpt.json(RestoreResult.self, ["restore", box.name, id] + options)
+                    try expectAll(of: box, "\(options)")
+                }
+                if number != 1 { #expect(try fork.say("echo $x; trap").hasPrefix("1\n")) }
+                try ckpt.ok("rm", "-f", fork.name, box.name)
+            }
             try ckpt.ok("verify")
         }
     }

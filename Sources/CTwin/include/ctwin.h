@@ -73,6 +73,8 @@ struct ctwin_reply {
     uint32_t answer;
     /// Processes that were copied or brought back, PID 1 included.
     uint32_t processes;
+    /// With CTWIN_REFUSED, whether that may be otherwise in a moment.
+    uint32_t is_passing, none;
     /// After NOTE and NOTE_SET: where in the holder's memory the notes lie until it is asked again, in bytes.
     uint64_t notes, notes_size;
     union {

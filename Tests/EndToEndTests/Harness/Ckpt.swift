@@ -91,6 +91,10 @@ final class Ckpt: @unchecked Sendable {
 
     /// A new sandbox.
     func create(_ name: String, _ options: String...) throws -> Sandbox {
+        try create(name, options: options)
+    }
+
+    func create(_ name: String, options: [String]) throws -> Sandbox {
         try succeed(["create", name] + options)
         rememberServer()
         return Sandbox(ckpt: self, name: name)

@@ -1890,7 +1890,8 @@ class SnapshotInfo(Message):
     server."""
 
     engine_reason: str | None = None
-    """Why it is no twin although one was asked for; only in a save's own answer."""
+    """Why it is no twin although one was asked for, in a save's own answer; of a twin why it cannot be
+    written down."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
