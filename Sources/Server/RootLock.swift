@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 import LinuxSystem
 import Messages
@@ -25,9 +26,16 @@ final class RootLock: Sendable {
         in directory: borrowing Descriptor, _ path: String
     ) throws(ErrorMessage) -> Descriptor {
         var file = try RootLock.open(directory)
+        let deadline = monotonicNanoseconds() + patience
         while true {
             guard flock(file.raw, LOCK_EX | LOCK_NB) == 0 else {
-                throw RootLock.held(try? file.read(upTo: 32), path)
+                let holder = holder(of: file)
+                // A process that a server which was killed was just starting holds the lock too, until its execve(2).
+                if let holder, !isRunning(holder), monotonicNanoseconds() < deadline {
+                    usleep(pause)
+                    continue
+                }
+                throw RootLock.held(holder, path)
             }
             if RootLock.isNamed(file.raw, directory) { break }
             // A server that ended meanwhile took the name away: this lock is on nobody's file.
@@ -62,12 +70,30 @@ final class RootLock: Sendable {
         }
     }
 
-    private static func held(_ content: [UInt8]?, _ path: String) -> ErrorMessage {
-        let pid = String(decoding: content ?? [], as: UTF8.self).split(separator: "\n").first.map {
-            "pid \($0)"
-        }
-        return ErrorMessage(
-            .inUse, "another server (\(pid ?? "just starting")) has \(path)",
+    /// Longest that the lock of a server that has ended is waited for, in nanoseconds, and how often it is tried, in
+    /// microseconds.
+    private static let (patience, pause): (UInt64, UInt32) = (5_000_000_000, 5000)
+
+    /// Whom the file names; nil where that is nobody yet.
+    private static func holder(of file: borrowing Descriptor) -> Int32? {
+        var bytes = [UInt8](repeating: 0, count: 32)
+        let count = pread(file.raw, &bytes, bytes.count, 0)
+        let text = String(decoding: bytes.prefix(max(count, 0)), as: UTF8.self)
+        return text.split(separator: "\n").first.flatMap { Int32($0) }
+    }
+
+    /// A zombie does not.
+    private static func isRunning(_ pid: Int32) -> Bool {
+        let process = clinux_pidfd_open(pid)
+        guard process >= 0 else { return false }
+        defer { close(process) }
+        var ended = pollfd(fd: process, events: Int16(POLLIN), revents: 0)
+        return poll(&ended, 1, 0) == 0
+    }
+
+    private static func held(_ pid: Int32?, _ path: String) -> ErrorMessage {
+        ErrorMessage(
+            .inUse, "another server (\(pid.map { "pid \($0)" } ?? "just starting")) has \(path)",
             hint: "use that one, or end it with ckpt serve --stop")
     }
 

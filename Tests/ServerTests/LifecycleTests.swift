@@ -54,6 +54,37 @@ struct LifecycleTests {
         }
     }
 
+    /// Whom a server was just starting when it was killed has its lock for a moment longer.
+    @Test func theLockOfAServerThatWasKilledIsWaitedFor() throws {
+        try withRoot { (root, launch) throws in
+            let ended = Process()
+            ended.executableURL = URL(fileURLWithPath: "/bin/true")
+            try ended.run()
+            ended.waitUntilExit()
+            let file = try Descriptor.open("\(root.path)/server.pid", O_RDWR | O_CREAT, mode: 0o600)
+            #expect(flock(file.raw, LOCK_EX | LOCK_NB) == 0)
+            func name(_ pid: Int32) throws {
+                #expect(ftruncate(file.raw, 0) == 0 && lseek(file.raw, 0, SEEK_SET) == 0)
+                try file.writeAll(Array("\(pid)\n".utf8))
+            }
+            // One that lives has it for good.
+            try name(getpid())
+            let refusal = #expect(throws: ErrorMessage.self) {
+                try Client(root: root.path, launch: launch).version()
+            }
+            #expect(
+                refusal?.description.contains("another server (pid \(getpid()))") == true, "\(refusal as Any)"
+            )
+            try name(ended.processIdentifier)
+            let number = file.raw
+            startThread {
+                usleep(500_000)
+                flock(number, LOCK_UN)
+            }
+            #expect(try Client(root: root.path, launch: launch).version().pid > 0)
+        }
+    }
+
     @Test func manyFirstCallsAtOnceStartOneServer() throws {
         try withRoot { (root, launch) throws in
             let pids = Monitor<[Int32]>([])
