@@ -14,6 +14,7 @@
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 enum { alarm_count = 10, patience = 10000 };
@@ -27,8 +28,23 @@ static volatile sig_atomic_t handled;
 
 static bool is(const char *name) { return strcmp(call, name) == 0; }
 
-static void by_alarm(int number) {
+// An alarm that goes off before the call was begun, for its process did not get a processor for so long, ends nothing: it
+// is set again. Who is in a call stands behind its instruction with EINTR, or at it where the call is begun again.
+static bool is_in_call(const ucontext_t *where) {
+	const unsigned char *at = (const unsigned char *)where->uc_mcontext.gregs[REG_RIP];
+	const long result = where->uc_mcontext.gregs[REG_RAX];
+	if (at[-2] == 0x0f && at[-1] == 0x05) return result == -EINTR;
+	return at[0] == 0x0f && at[1] == 0x05 && result != SYS_setitimer;
+}
+
+static void by_alarm(int number, siginfo_t *information, void *where) {
 	(void)number;
+	(void)information;
+	if (!is_in_call(where)) {
+		const struct itimerval again = {.it_value = {0, 20000}};
+		setitimer(ITIMER_REAL, &again, NULL);
+		return;
+	}
 	handled++;
 	if (is("restarted") && write(ends[1], "x", 1) < 0) _exit(2);
 }
@@ -61,7 +77,7 @@ static void *as_thread(void *alarm) {
 static void be(const char *name, bool thread, int milliseconds) {
 	struct itimerval once = {.it_value = {milliseconds / 1000, milliseconds % 1000 * 1000 + 1}};
 	call = name;
-	struct sigaction action = {.sa_handler = by_alarm, .sa_flags = is("restarted") ? SA_RESTART : 0};
+	struct sigaction action = {.sa_sigaction = by_alarm, .sa_flags = SA_SIGINFO | (is("restarted") ? SA_RESTART : 0)};
 	sigaction(SIGALRM, &action, NULL);
 	if (pipe(ends)) _exit(2);
 	if (is("wait") && fork() == 0)
