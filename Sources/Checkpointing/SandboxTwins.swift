@@ -194,7 +194,12 @@ extension SandboxTwins.State {
                     .inUse, "sandbox \(sandbox) stands on snapshot \(position)",
                     hint: "ckpt restore \(sandbox) takes it to another"))
         }
-        if let writing, doomed.contains(writing) { return .success(.isWritten(writing)) }
+        // Whoever is written after it needs it as long.
+        if let writing,
+            doomed.contains(writing) || snapshots[writing]?.info.parent.map(doomed.contains) == true
+        {
+            return .success(.isWritten(writing))
+        }
         for child in doomed.dropFirst() where snapshots[child]?.record.isDone == true && !twin.record.isDone {
             return .failure(
                 ErrorMessage(

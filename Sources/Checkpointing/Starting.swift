@@ -60,11 +60,13 @@ extension CheckpointManager {
     }
 
     /// Starts PID 1 at the base, with an empty writable layer. One that is new has no directory yet.
-    func startFresh(_ sandbox: LiveSandbox, position: String?, isNew: Bool = false) throws(ErrorMessage) {
+    func startFresh(
+        _ sandbox: LiveSandbox, position: String?, isNew: Bool = false, fromSpare: Bool = true
+    ) throws(ErrorMessage) {
         let record = sandbox.record
         let view = try checkedView(of: record.spec, on: record.ground)
         let walls = try walls(of: record.spec)
-        if let kind = SpareKind(record.spec, on: record.ground), let spare = takeSpare(kind) {
+        if fromSpare, let kind = SpareKind(record.spec, on: record.ground), let spare = takeSpare(kind) {
             try adopt(spare, by: sandbox, view: view, position: position, isNew: isNew)
             sandbox.with { $0.isUntouched = true }
             return

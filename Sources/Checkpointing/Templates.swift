@@ -35,8 +35,11 @@ struct Templates {
     /// So many are kept, of some 400 kB each.
     static let most = 8
 
+    /// How long one that could not be made is not tried again, in nanoseconds.
+    static let patience: UInt64 = 60_000_000_000
+
     fileprivate typealias Making = Meanwhile<Template, ErrorMessage>
-    fileprivate var made: [(kind: Kind, work: Making)] = []
+    fileprivate var made: [(kind: Kind, work: Making, since: UInt64)] = []
 }
 
 extension CheckpointManager {
@@ -52,12 +55,13 @@ extension CheckpointManager {
             if let known = templates.made.first(where: { $0.kind == kind }) { return known.work }
             if templates.made.count >= Templates.most { templates.made.removeFirst() }
             let work = Templates.Making { () throws(ErrorMessage) in try self.makeTemplate(kind) }
-            templates.made.append((kind, work))
+            templates.made.append((kind, work, monotonicNanoseconds()))
             return work
         }
         do throws(ErrorMessage) { return try work.wait() } catch {
-            // It may go better the next time.
-            templates.with { $0.made.removeAll { $0.work === work } }
+            // It may go better later.
+            let now = monotonicNanoseconds()
+            templates.with { $0.made.removeAll { $0.work === work && $0.since + Templates.patience < now } }
             throw error
         }
     }
@@ -68,7 +72,9 @@ extension CheckpointManager {
         let sandbox = LiveSandbox(
             record: record, directory: directory(of: record.name), isDurable: false, telemetry: telemetry)
         defer { unregister(sandbox) }
-        try startFresh(sandbox, position: nil, isNew: true)
+        // Others' spares are left to them, and are not made ready for what is done here.
+        try startFresh(sandbox, position: nil, isNew: true, fromSpare: false)
+        sandbox.with { $0.isUntouched = false }
         var request = ExecRequest(shell: ":")
         (request.session, request.timeout) = ("main", 20)
         let command = try start(sandbox, request, stdin: false, announced: false)

@@ -196,7 +196,7 @@ extension CheckpointManager {
         var result = RestoreResult(
             sandbox: sandbox.info(restored: twin.info.processes), snapshot: id, timings: timings)
         result.engine = .twin
-        if twin.record.isDone, sandbox.record.position != id {
+        if twins.isWritten(id), sandbox.record.position != id {
             startThread { [self] in stand(on: id, sandbox, twins) }
         }
         telemetry.emit(.restored) { event in

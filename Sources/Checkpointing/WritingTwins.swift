@@ -34,7 +34,7 @@ extension CheckpointManager {
         if isUrgent { twins.change { _ in } }
         guard isFirst else { return }
         startThread { [self] in
-            while let id = nextToWrite(twins) {
+            while let id = nextToWrite(of: sandbox, twins) {
                 let outcome: TwinSnapshot.Writing
                 do throws(ErrorMessage) {
                     let start = try startingPoint(of: id, sandbox, twins)
@@ -56,14 +56,16 @@ extension CheckpointManager {
     }
 
     /// The next one, once its time has come; nil when there was none for a while, and who asked has ended.
-    private func nextToWrite(_ twins: SandboxTwins) -> String? {
+    private func nextToWrite(of sandbox: LiveSandbox, _ twins: SandboxTwins) -> String? {
         let end = monotonicNanoseconds() + Self.patience
         while true {
             let (asked, now) = (store.asked.with { $0 }, monotonicNanoseconds())
+            // Its holder is not to outlive it for that.
+            let mayComeMore = now < end && sandbox.twins === twins
             let next = twins.with { state -> Next in
                 guard let id = state.waiting.first, let twin = state.snapshots[id] else {
                     // To start a thread takes as long as a fourth of a save.
-                    if now < end { return .later(now + Self.quiet) }
+                    if mayComeMore { return .later(now + Self.quiet) }
                     state.hasWriter = false
                     return .none
                 }
@@ -104,7 +106,13 @@ extension CheckpointManager {
     private func startingPoint(
         of id: String, _ sandbox: LiveSandbox, _ twins: SandboxTwins
     ) throws(ErrorMessage) -> StartingPoint {
-        if let twin = twins.snapshot(id), let base = twins.ancestorOnDisk(of: twin) { return .snapshot(base) }
+        guard let twin = twins.snapshot(id), sandbox.twins === twins else {
+            throw ErrorMessage(.cannotSave, "it is gone")
+        }
+        // Those that were deleted since are no help.
+        if let base = twins.ancestorOnDisk(of: twin, where: { (try? resolve($0)) != nil }) {
+            return .snapshot(base)
+        }
         return .template(try template(for: sandbox.record))
     }
 
@@ -134,7 +142,8 @@ extension CheckpointManager {
             }
         }
         switch start {
-        case .template(let template): try write(template.before, nil)
+        case .template(let template):
+            try withExtendedLifetime(template) { () throws(ErrorMessage) in try write(template.before, nil) }
         case .snapshot(let base):
             try leasing(try resolve(base)) { () throws(ErrorMessage) in
                 let known =
@@ -176,6 +185,9 @@ extension CheckpointManager {
                 attempt.leavesNames = true
                 attempt.lookAtNames()
                 try attempt.takeNames()
+                guard attempt.names != nil else {
+                    throw ErrorMessage(.cannotSave, "its names cannot be looked at")
+                }
             }
             links = try made.write(
                 into: path, hostname: attempt.names?.hostname, domainname: attempt.names?.domainname ?? "",
@@ -223,14 +235,14 @@ extension CheckpointManager {
 
 extension SandboxTwins {
     /// The nearest snapshot on disk among those that a twin comes from.
-    fileprivate func ancestorOnDisk(of twin: TwinSnapshot) -> String? {
-        with { state in
-            var parent = twin.info.parent
-            while let id = parent, let its = state.snapshots[id], !its.record.isDone {
-                parent = its.info.parent
-            }
-            return parent
+    fileprivate func ancestorOnDisk(of twin: TwinSnapshot, where isThere: (String) -> Bool) -> String? {
+        var parent = twin.info.parent
+        while let id = parent {
+            let its = snapshot(id)
+            if its?.record.isDone ?? true, isThere(id) { return id }
+            parent = its?.info.parent
         }
+        return nil
     }
 
     /// What CRIU would lose of the originals, by their ids in the sandbox.

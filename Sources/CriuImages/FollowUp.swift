@@ -15,7 +15,7 @@ public final class FollowUp: @unchecked Sendable {
     let before: Predecessor
     let notes: TaskNotes
     let instant: Instant
-    private let original: Int32?
+    let original: Int32?
     private let all: [Compared]
     /// What tells of their descriptors, in the same order.
     private let descriptors: [[Assigned]]
@@ -32,8 +32,8 @@ public final class FollowUp: @unchecked Sendable {
     var added: [UInt32: Int] = [:]
     /// Its numbers that can be given away.
     var fileNumbers: FileNumbers
-    /// What is mapped by whom it was not mapped before, by name.
-    var mapped: [String: UInt32] = [:]
+    /// What is mapped by whom it was not mapped before, by the bytes of its name.
+    var mapped: [[UInt8]: (file: UInt32, inode: UInt64)] = [:]
     /// Each process with its parent, group and session, by their pids in the sandbox.
     private var tree: [(pid: UInt32, parent: UInt32, group: UInt32, session: UInt32)] = []
 
@@ -44,6 +44,8 @@ public final class FollowUp: @unchecked Sendable {
         /// What the tree's CLOCK_MONOTONIC and CLOCK_BOOTTIME showed, in nanoseconds.
         let monotonic: Int64
         let boottime: Int64
+        /// What files were dated by.
+        let realtime = ClockTime.now
 
         public init(monotonic: Int64, boottime: Int64) {
             (self.monotonic, self.boottime) = (monotonic, boottime)
@@ -94,6 +96,7 @@ public final class FollowUp: @unchecked Sendable {
         liveMounts = try LiveMounts(of: notes[0].pid)
         try Self.compareSharing(all)
         (descriptors, fileNumbers) = try Self.assign(all, before)
+        try lookAtNewMappings(of: all)
     }
 
     /// The regular files that were opened for writing since, by their paths in the sandbox.

@@ -48,7 +48,10 @@ extension FollowUp {
                 advice: live.advice, descriptorFlags: flags)
         }
         guard let (file, flags) = known(live, kind, of: one) else {
-            return area(UInt64(try newlyMapped(live, by: one)), UInt32(O_RDONLY))
+            guard let known = mapped[Array(live.name.utf8)] else {
+                throw one.refusal("has another file mapped: \(live.name)")
+            }
+            return area(UInt64(known.file), UInt32(O_RDONLY))
         }
         guard let entry = before.files[UInt32(truncatingIfNeeded: file)] else {
             throw one.refusal("has another file mapped: \(live.name)")
@@ -76,38 +79,75 @@ extension FollowUp {
         return (file, flags)
     }
 
-    /// The entry of files.img for a file that was mapped since, by its name.
-    private func newlyMapped(_ live: LiveArea, by one: Compared) throws(FollowUpRefusal) -> UInt32 {
+    /// Looks at the files that were mapped since, and gives them entries of files.img. All processes stand still; where they are
+    /// twins, their originals have gone on.
+    func lookAtNewMappings(of all: [Compared]) throws(FollowUpRefusal) {
+        for one in all {
+            for live in one.live.areas where live.inode != 0 && !live.isKernels && !live.isStrange {
+                let kind = live.isShared ? AreaStatus.sharedFile : AreaStatus.privateFile
+                if known(live, kind, of: one) == nil { try lookAtNewMapping(live, of: one) }
+            }
+        }
+    }
+
+    private func lookAtNewMapping(_ live: LiveArea, of one: Compared) throws(FollowUpRefusal) {
+        let refusal = one.refusal("has another file mapped: \(live.name)")
+        // Whoever may write to it through the mapping may have done so.
+        if live.isShared, one.live.mayWrite(through: live) { throw refusal }
+        let name = Array(live.name.utf8)
+        if let known = mapped[name] {
+            guard known.inode == live.inode else { throw refusal }
+            return
+        }
         guard let status = one.live.status(of: live), status.st_nlink > 0, status.st_mode & S_IFMT == S_IFREG,
             let named = one.live.status(ofPath: live.name), named.isAlike(status),
-            !live.isShared || !one.live.mayWrite(through: live), let mount = mount(of: live.name)
-        else { throw one.refusal("has another file mapped: \(live.name)") }
-        if let known = mapped[live.name] { return known }
-        let known = fileNumbers.kept.first { id in
+            let mount = mount(of: live.name),
+            original == nil || isAsItWas(live.name, status, in: one.live)
+        else { throw refusal }
+        func isOf(_ id: UInt32) -> Bool {
             guard let file = before.files[id] else { return false }
             return file.type == FD_TYPES__REG && areSame(file.name, live.name) && file.mount == mount
                 && file.flags == UInt32(O_RDONLY) && file.position == 0 && file.mode == status.st_mode
                 && file.size == UInt64(status.st_size)
                 && (!file.hasBuildID || ClockTime(status.st_ctim) < before.written)
         }
-        let id = known ?? fileNumbers.take()
-        if known == nil {
+        if let known = fileNumbers.kept.first(where: isOf) ?? fileNumbers.claim(where: isOf) {
+            mapped[name] = (known, live.inode)
+            return
+        }
+        let id = fileNumbers.take()
+        var buildID = one.live.buildID(of: live)
+        buildID.withUnsafeMutableBufferPointer { words in
             addFile(id, live.name, mount) { entry in
                 (entry.has_mode, entry.mode) = (1, status.st_mode)
                 (entry.has_size, entry.size) = (1, UInt64(status.st_size))
+                (entry.n_build_id, entry.build_id) = (words.count, words.baseAddress)
             }
         }
-        mapped[live.name] = id
-        return id
+        mapped[name] = (id, live.inode)
+    }
+
+    /// Whether neither a file nor a directory above it was touched since the instant of a twin: what was is not in its capture,
+    /// or there under another name.
+    private func isAsItWas(_ path: String, _ status: Glibc.stat, in live: LiveProcess) -> Bool {
+        guard ClockTime(status.st_ctim) < instant.realtime else { return false }
+        var directory = path[...]
+        while let slash = directory.lastIndex(of: "/"), slash > directory.startIndex {
+            directory = directory[..<slash]
+            guard let its = live.status(ofPath: String(directory)), ClockTime(its.st_ctim) < instant.realtime
+            else {
+                return false
+            }
+        }
+        return true
     }
 
     /// The entry of files.img for a program that is executed since: it is mapped.
     private func program(of one: Compared) throws(FollowUpRefusal) -> UInt32 {
-        guard let area = one.live.areas.first(where: { $0.inode != 0 && areSame($0.name, one.live.program) })
-        else {
+        guard let known = mapped[Array(one.live.program.utf8)] else {
             throw one.refusal("does not have its program mapped")
         }
-        return try newlyMapped(area, by: one)
+        return known.file
     }
 
     /// A restore refuses a file of another size or mode, and a program that is another one.
@@ -171,7 +211,7 @@ extension FollowUp {
                 entry.pointee.mm_env_end = environmentEnd
                 (entry.pointee.has_dumpable, entry.pointee.dumpable) = (1, told.dumpable)
                 (entry.pointee.has_thp_disabled, entry.pointee.thp_disabled) = (1, told.has_no_huge_pages)
-                return packed(entry, areas, isSame ? nil : Array(auxiliary.prefix(known.count)))
+                return packed(entry, areas, one.isNew ? Array(auxiliary.prefix(known.count)) : nil)
             }
         }
         guard let written else { throw one.refusal("has another auxiliary vector") }
@@ -183,8 +223,12 @@ extension FollowUp {
         _ entry: UnsafeMutablePointer<MmEntry>, _ areas: [Predecessor.Area], _ auxiliary: [UInt64]?
     ) -> [UInt8] {
         guard var auxiliary else { return packed(entry, areas) }
-        let own = (entry.pointee.n_mm_saved_auxv, entry.pointee.mm_saved_auxv)
-        defer { (entry.pointee.n_mm_saved_auxv, entry.pointee.mm_saved_auxv) = own }
+        let own = (entry.pointee.n_mm_saved_auxv, entry.pointee.mm_saved_auxv, entry.pointee.n_aios)
+        defer {
+            (entry.pointee.n_mm_saved_auxv, entry.pointee.mm_saved_auxv, entry.pointee.n_aios) = own
+        }
+        // Of whom it is like.
+        entry.pointee.n_aios = 0
         return auxiliary.withUnsafeMutableBufferPointer { words in
             (entry.pointee.n_mm_saved_auxv, entry.pointee.mm_saved_auxv) = (words.count, words.baseAddress)
             return packed(entry, areas)

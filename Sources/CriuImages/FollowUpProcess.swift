@@ -30,9 +30,14 @@ extension FollowUp {
             && confined == UInt64(known.has_no_new_privs == 0 ? 0 : known.no_new_privs)
     }
 
-    /// Whether it has the rights of the process that it is compared with.
-    static func hasSameRights(_ one: Compared, _ before: Predecessor) throws(FollowUpRefusal) -> Bool {
-        try core(one) { hasSame(one, $0) }
+    /// Whether one that is new can be written down like the process that it is compared with: of the same rights, without timers
+    /// and signals to come.
+    static func isLike(_ one: Compared) throws(FollowUpRefusal) -> Bool {
+        try core(one) { core in
+            hasSame(one, core) && core.tc?.pointee.timers?.pointee.n_posix == 0
+                && core.tc?.pointee.signals_s?.pointee.n_signals ?? 0 == 0
+                && core.thread_core?.pointee.signals_p?.pointee.n_signals ?? 0 == 0
+        }
     }
 
     /// Filters can be added, and another process can have taken the pid.
@@ -95,7 +100,10 @@ extension FollowUp {
                 else { throw strange("is not of a process that runs") }
                 guard Self.hasSame(one, entry.pointee) else { throw strange("has other rights") }
                 if one.isNew {
-                    guard let name = one.live.command else { throw strange("has an odd name") }
+                    // The kernel tells it with escapes, and in pieces where it is cut short.
+                    guard let name = one.live.command, isWhole(name), !name.contains("\\") else {
+                        throw strange("has an odd name")
+                    }
                     // The message frees what it holds.
                     for own in [task.pointee.comm, thread.pointee.comm] { free(own) }
                     (task.pointee.comm, thread.pointee.comm) = (strdup(name), strdup(name))

@@ -1,11 +1,14 @@
 import CCriuImages
 import CTwin
 import Glibc
+import LinuxSystem
 
 /// Makes of processes that came since a snapshot, or have executed another program, what they would be in its images:
 /// like one that is there and has the same rights, but with nothing mapped.
 struct Newcomers {
     private let before: Predecessor
+    /// Like whom the last one was.
+    private var last: Int32?
     /// The highest number of a table of descriptors.
     private var table: UInt32
 
@@ -18,12 +21,16 @@ struct Newcomers {
     mutating func compared(
         _ note: cnote, _ live: LiveProcess, _ notes: TaskNotes
     ) throws(FollowUpRefusal) -> FollowUp.Compared {
-        // Most likely is one of the last, and least of all PID 1, but for another PID 1.
-        let others = before.processes.filter { $0.pid != note.inner }.reversed()
-        for model in before.processes.filter({ $0.pid == note.inner }) + others {
+        // Most likely is the one of the last, and least of all PID 1, but for another PID 1.
+        func rank(_ model: Predecessor.Process) -> Int {
+            model.pid == note.inner ? 0 : model.pid == last ? 1 : 2
+        }
+        let models = before.processes.reversed()
+        for model in (0...2).flatMap({ wanted in models.filter { rank($0) == wanted } }) {
             let one = FollowUp.Compared(note: note, process: like(model, note.inner), live: live, isNew: true)
-            if try FollowUp.hasSameRights(one, before), try FollowUp.hasSameFilters(one, before, notes) {
+            if try FollowUp.isLike(one), try FollowUp.hasSameFilters(one, before, notes) {
                 table += 1
+                last = model.pid
                 return one
             }
         }
@@ -119,13 +126,20 @@ struct FileNumbers {
             }.keys.sorted(by: >)
         next = (before.files.keys.max() ?? 0) + 1
         self.pipes = pipes
-        nextPipe = (before.files.values.map(\.pipe).max() ?? 0) + 1
+        // Sizes may be told of pipes that nobody has any more.
+        let known = before.files.values.map(\.pipe) + before.pipeSizes.keys + before.fifoSizes.keys
+        nextPipe = (known.max() ?? 0) + 1
     }
 
     mutating func take() -> UInt32 {
         if let known = spare.popLast() { return known }
         next += 1
         return next - 1
+    }
+
+    /// One of a file that nobody has any more, which is to be somebody's again as it is.
+    mutating func claim(where isIt: (UInt32) -> Bool) -> UInt32? {
+        spare.lastIndex(where: isIt).map { spare.remove(at: $0) }
     }
 
     /// The number of a pipe, which is a new one where none of it was there.
@@ -158,6 +172,56 @@ extension LiveProcess {
         var found = Glibc.stat()
         let path = "/proc/\(host)/map_files/\(area.range)"
         return fstatat(AT_FDCWD, path, &found, AT_SYMLINK_NOFOLLOW) != 0 || found.st_mode & S_IWUSR != 0
+    }
+
+    /// The build-id of the program or library behind a mapping (NT_GNU_BUILD_ID of <elf.h>), in words as CRIU writes it; empty
+    /// where it has none.
+    func buildID(of area: LiveArea) -> [UInt32] {
+        guard let file = try? Descriptor.open("/proc/\(host)/map_files/\(area.range)", O_RDONLY) else {
+            return []
+        }
+        func read(_ offset: Int, _ count: Int) -> [UInt8] {
+            [UInt8](unsafeUninitializedCapacity: count) { buffer, got in
+                got = max(pread(file.raw, buffer.baseAddress, count, off_t(offset)), 0)
+            }
+        }
+        func number<Number: FixedWidthInteger>(_ bytes: [UInt8], _ offset: Int, _: Number.Type) -> Int? {
+            guard offset >= 0, offset + MemoryLayout<Number>.size <= bytes.count else { return nil }
+            return bytes.withUnsafeBytes {
+                Int(exactly: $0.loadUnaligned(fromByteOffset: offset, as: Number.self))
+            }
+        }
+        let head = read(0, 4096)
+        // ELFCLASS64
+        guard head.starts(with: [0x7f, 0x45, 0x4c, 0x46, 2]), let table = number(head, 32, UInt64.self),
+            let size = number(head, 54, UInt16.self), let count = number(head, 56, UInt16.self), size >= 56,
+            table <= head.count
+        else { return [] }
+        for index in 0..<count {
+            let at = table + index * size
+            // PT_NOTE
+            guard number(head, at, UInt32.self) == 4, let start = number(head, at + 8, UInt64.self),
+                let length = number(head, at + 32, UInt64.self)
+            else { continue }
+            let notes = read(start, min(length, 4096))
+            var position = 0
+            while let name = number(notes, position, UInt32.self),
+                let value = number(notes, position + 4, UInt32.self),
+                let kind = number(notes, position + 8, UInt32.self)
+            {
+                let owner = position + 12, from = owner + (name + 3) / 4 * 4
+                guard from + value <= notes.count else { break }
+                if kind == 3, notes[owner..<(owner + name)].elementsEqual([0x47, 0x4e, 0x55, 0]),
+                    value % 4 == 0
+                {
+                    return stride(from: from, to: from + value, by: 4).compactMap {
+                        number(notes, $0, UInt32.self).map { UInt32($0) }
+                    }
+                }
+                position = from + (value + 3) / 4 * 4
+            }
+        }
+        return []
     }
 
     /// stat(2) of a path in its sandbox.

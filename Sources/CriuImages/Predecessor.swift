@@ -158,8 +158,14 @@ public final class Predecessor: @unchecked Sendable {
             for name in try Files.names(in: path) where Self.isKept(name) {
                 try Files.write("\(copy)/\(name)", try Files.read("\(path)/\(name)"))
             }
-        } catch { throw FollowUpRefusal(error.description) }
-        try self.init(in: copy)
+        } catch {
+            Files.removeFlatDirectory(copy)
+            throw FollowUpRefusal(error.description)
+        }
+        do throws(FollowUpRefusal) { try self.init(in: copy) } catch {
+            Files.removeFlatDirectory(copy)
+            throw error
+        }
     }
 
     /// What the images of a plain tree are in; in anything else there is more than is compared.

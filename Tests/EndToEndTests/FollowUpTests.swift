@@ -282,6 +282,34 @@ import Testing
         }
     }
 
+    /// A restore refuses a program or library of another build.
+    @Test func whatWasMappedSinceHasItsBuildIDs() throws {
+        try withCkpt { ckpt in
+            let box = try ckpt.create("builds")
+            try box.say("x=1")
+            #expect(try save(box).byCriu)
+            try box.say("python3 -c 'import hashlib, json, time; time.sleep(1000)' & sleep .5")
+            let script = String(decoding: try Program.text("build_ids.py"), as: UTF8.self)
+            func builds(_ id: String) throws -> String {
+                let python = Process(), output = Pipe()
+                python.executableURL = URL(fileURLWithPath: "/usr/bin/python3")
+                python.arguments = ["-c", script, "\(ckpt.root)/snapshots/\(id)/process/files.img"]
+                python.standardOutput = output
+                try python.run()
+                let text = output.fileHandleForReading.readDataToEndOfFile()
+                python.waitUntilExit()
+                return String(decoding: text, as: UTF8.self)
+            }
+            let (mine, theirs) = try (save(box), save(box, "--engine", "criu"))
+            #expect(!mine.byCriu && theirs.byCriu)
+            let told = try builds(mine.id)
+            #expect(try told == builds(theirs.id))
+            #expect(
+                told.split(separator: "\n").filter { $0.contains("python3") && !$0.hasSuffix("[]") }.count > 0
+            )
+        }
+    }
+
     /// A restore compares modes, and names byte by byte.
     @Test func directoriesAndNamesComeBackAsTheyAre() throws {
         try withCkpt { ckpt in
