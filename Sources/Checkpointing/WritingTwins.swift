@@ -39,8 +39,9 @@ extension CheckpointManager {
                 do throws(ErrorMessage) {
                     let start = try startingPoint(of: id, sandbox, twins)
                     // Of this thread alone: the kernel has it by thread.
-                    setpriority(PRIO_PROCESS, 0, Self.niceness)
-                    defer { setpriority(PRIO_PROCESS, 0, 0) }
+                    let usual = getpriority(PRIO_PROCESS, 0)
+                    setpriority(PRIO_PROCESS, 0, usual + Self.niceness)
+                    defer { setpriority(PRIO_PROCESS, 0, usual) }
                     try write(id, of: sandbox, running, twins, after: start)
                     outcome = .done
                 } catch {
