@@ -99,10 +99,12 @@ extension FollowUp {
             guard known.inode == live.inode else { throw refusal }
             return
         }
+        // Beside PID 1's program others' directories come and go.
+        let isOurs = one.pid == 1 && areSame(live.name, one.live.program)
         guard let status = one.live.status(of: live), status.st_nlink > 0, status.st_mode & S_IFMT == S_IFREG,
             let named = one.live.status(ofPath: live.name), named.isAlike(status),
             let mount = mount(of: live.name),
-            original == nil || isAsItWas(live.name, status, in: one.live)
+            isOurs || original == nil || isAsItWas(live.name, status, in: one.live)
         else { throw refusal }
         func isOf(_ id: UInt32) -> Bool {
             guard let file = before.files[id] else { return false }
@@ -157,9 +159,11 @@ extension FollowUp {
         guard let status = one.live.status(of: live), status.st_nlink > 0, file.mode == status.st_mode,
             file.size == UInt64(status.st_size)
         else { throw one.refusal("has a file mapped that changed: \(live.name)") }
-        guard !file.hasBuildID || ClockTime(status.st_ctim) < before.written else {
-            throw one.refusal("has a program mapped that changed: \(live.name)")
-        }
+        // One that was installed anew may be the same: PID 1's is with each server that starts.
+        guard
+            !file.hasBuildID || ClockTime(status.st_ctim) < before.written
+                || before.buildID(of: file) == one.live.buildID(of: live)
+        else { throw one.refusal("has a program mapped that changed: \(live.name)") }
     }
 
     /// What the kernel maps lies where it lay; in another program it may lie elsewhere.

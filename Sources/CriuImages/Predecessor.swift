@@ -187,6 +187,15 @@ public final class Predecessor: @unchecked Sendable {
         return !others.contains { name.hasPrefix($0) }
     }
 
+    /// The build-id of a regular file, in words as CRIU writes it; empty where it has none.
+    func buildID(of file: OpenFile) -> [UInt32] {
+        let words = try? filesImage.decode(file.index, file_entry__unpack, file_entry__free_unpacked) {
+            entry in
+            entry.pointee.reg.map { numbers($0.pointee.build_id, $0.pointee.n_build_id) } ?? []
+        }
+        return words ?? []
+    }
+
     /// The filters of a process, oldest first, from the number of its last one.
     func filters(upTo last: Int?) -> [(flags: UInt32, code: [UInt8])] {
         var (chain, next): ([(flags: UInt32, code: [UInt8])], Int?) = ([], last)

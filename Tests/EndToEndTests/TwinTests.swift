@@ -391,6 +391,28 @@ import Testing
         }
     }
 
+    /// PID 1's program is a new file with each server.
+    @Test func twinsAreWrittenDownByTheNextServerToo() throws {
+        try withCkpt(environment: Self.twins) { ckpt in
+            let box = try ckpt.create("next")
+            try box.say("x=1")
+            let first = try twin(box)
+            #expect(try eventually(within: 20) { try ckpt.show(first).durable == nil })
+            for round in 2...3 {
+                try ckpt.ok("serve", "--stop")
+                try box.restore(first)
+                try box.say("x=\(round)")
+                let id = try twin(box)
+                // Not yet there when the next one begins to be made.
+                try box.say("x=0", "other\(round)")
+                let fork = try ckpt.fork(id)[0]
+                #expect(try fork.say("echo $x") == "\(round)")
+                let saved = try ckpt.json(SnapshotInfo.self, ["save", "--engine", "criu", box.name])
+                #expect(saved.durable == nil)
+            }
+        }
+    }
+
     private static let own = """
         echo $x $$ $PWD ${#y}; f; umask; trap; for n in 3 4; do grep -E 'pos|flags' /proc/$$/fdinfo/$n; readlink /proc/$$/fd/$n; done
         python3 -c 'import ctypes; print(ctypes.CDLL(None).prctl(30))'
