@@ -1,4 +1,5 @@
 import CriuImages
+import Glibc
 import LinuxSystem
 import Messages
 import SandboxRuntime
@@ -44,8 +45,6 @@ struct Templates {
 
 extension CheckpointManager {
     /// What a sandbox that was never saved is written down after, made where there is none yet.
-    ///
-    /// The caller's thread is scheduled as others are: what it starts would inherit that.
     func template(for record: SandboxRecord) throws(ErrorMessage) -> Template {
         guard record.spec.net == .none, record.spec.volumes.isEmpty else {
             throw ErrorMessage(.cannotSave, "it has a network or volumes, and was never saved before")
@@ -67,6 +66,8 @@ extension CheckpointManager {
     }
 
     private func makeTemplate(_ kind: Templates.Kind) throws(ErrorMessage) -> Template {
+        // What is started here would inherit the priority of who writes twins down.
+        setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, UInt32(getpid())))
         let record = SandboxRecord(
             name: nameOfSpare(), spec: kind.spec, created: secondsSince1970(), ground: kind.ground)
         let sandbox = LiveSandbox(

@@ -123,7 +123,7 @@ extension CheckpointManager {
     ) throws(ErrorMessage) {
         func refusal(_ what: String) -> ErrorMessage { ErrorMessage(.cannotSave, what) }
         guard let twin = twins.snapshot(id), let instant = twin.instant else { throw refusal("it is gone") }
-        func write(_ before: Predecessor, _ base: String?) throws(ErrorMessage) {
+        func write(_ before: Predecessor, _ base: String?, isTemplate: Bool) throws(ErrorMessage) {
             let staging = try mapping { () throws(SnapshotTreeError) in try store.stage(id) }
             do throws(ErrorMessage) {
                 guard staging.id == id else { throw refusal("another snapshot has its id") }
@@ -135,35 +135,47 @@ extension CheckpointManager {
                 (attempt.created, attempt.hostBoottime) = (twin.info.created, twin.hostBoottime)
                 attempt.timings = twin.info.timings ?? Timings(totalMs: 0)
                 let processes = try writeImages(
-                    of: twin, twins, attempt, following: before, in: base, at: instant)
+                    of: twin, twins, attempt, following: before, isTemplate: isTemplate, at: instant)
                 try publish(twin, twins, attempt, processes, after: base)
             } catch {
                 store.abandon(staging)
                 throw error
             }
         }
+        func write(from template: Template, after base: String?) throws(ErrorMessage) {
+            try withExtendedLifetime(template) { () throws(ErrorMessage) in
+                try write(template.before, base, isTemplate: true)
+            }
+        }
         switch start {
-        case .template(let template):
-            try withExtendedLifetime(template) { () throws(ErrorMessage) in try write(template.before, nil) }
+        case .template(let template): try write(from: template, after: nil)
         case .snapshot(let base):
             try leasing(try resolve(base)) { () throws(ErrorMessage) in
                 let known =
                     positions.with { $0.find(base) }?.wait()
                     ?? KnownPosition(readingFrom: store.processPath(base))
-                guard let before = known.predecessor else {
-                    throw refusal(known.obstacle ?? "snapshot \(base) cannot be followed up")
+                do throws(ErrorMessage) {
+                    guard let before = known.predecessor else {
+                        throw refusal(known.obstacle ?? "snapshot \(base) cannot be followed up")
+                    }
+                    try write(before, base, isTemplate: false)
+                } catch {
+                    // Nobody there may have been like who came since: a template has a bash of the sandbox's.
+                    guard error.code == .cannotSave, let other = try? template(for: sandbox.record) else {
+                        throw error
+                    }
+                    try write(from: other, after: base)
                 }
-                try write(before, base)
             }
         }
         readAhead(id)
     }
 
     /// Writes the process images; how many processes there are, and what the links among the images lead to in those of the
-    /// snapshot `base`. Of a template nothing is shared, and the names are the sandbox's.
+    /// snapshot before. Of a template nothing is shared, and the names are the sandbox's.
     private func writeImages(
         of twin: TwinSnapshot, _ twins: SandboxTwins, _ attempt: SaveAttempt, following before: Predecessor,
-        in base: String?, at instant: FollowUp.Instant
+        isTemplate: Bool, at instant: FollowUp.Instant
     ) throws(ErrorMessage) -> (count: Int, links: [String: String]) {
         let path = attempt.staging.processPath
         let cannot = "the twin cannot be looked at"
@@ -179,10 +191,10 @@ extension CheckpointManager {
             for pid in notes.processes { held.append(try SandboxProcess(pid: pid)) }
             made = try FollowUp(
                 before, notes, FirstLooks(), at: instant, twinsOf: attempt.running.process.pid)
-            let parent = base == nil ? ParentMemory() : try ParentMemory(in: before.path)
+            let parent = isTemplate ? ParentMemory() : try ParentMemory(in: before.path)
             attempt.taken = try made.takeMemory(in: path, sharing: parent)
             try made.writeMaps(into: path)
-            if base == nil {
+            if isTemplate {
                 attempt.leavesNames = true
                 attempt.lookAtNames()
                 try attempt.takeNames()
@@ -192,7 +204,7 @@ extension CheckpointManager {
             }
             links = try made.write(
                 into: path, hostname: attempt.names?.hostname, domainname: attempt.names?.domainname ?? "",
-                frozen: attempt.timings.frozenMs ?? 0, memory: 0, fromTemplate: base == nil)
+                frozen: attempt.timings.frozenMs ?? 0, memory: 0, fromTemplate: isTemplate)
             attempt.lost = twins.lostState(of: notes, root: attempt.running.process.pid)
         } catch let error as TwinError {
             switch error {

@@ -391,6 +391,20 @@ import Testing
         }
     }
 
+    /// In the snapshot before nobody had the rights of a session's bash.
+    @Test func whoComesAfterAnEmptySandboxIsWrittenDown() throws {
+        try withCkpt(environment: Self.twins) { ckpt in
+            let box = try ckpt.create("empty")
+            let first = try ckpt.json(SnapshotInfo.self, ["save", "--engine", "criu", box.name]).id
+            try box.say("x=1; cd /tmp")
+            let id = try twin(box)
+            #expect(try eventually(within: 20) { try ckpt.show(id).durable == nil })
+            #expect(try ckpt.show(id).parent == first)
+            #expect(try ckpt.fork(id)[0].say("echo $x $PWD") == "1 /tmp")
+            try ckpt.ok("verify")
+        }
+    }
+
     /// PID 1's program is a new file with each server.
     @Test func twinsAreWrittenDownByTheNextServerToo() throws {
         try withCkpt(environment: Self.twins) { ckpt in
@@ -403,7 +417,6 @@ import Testing
                 try box.restore(first)
                 try box.say("x=\(round)")
                 let id = try twin(box)
-                // Not yet there when the next one begins to be made.
                 try box.say("x=0", "other\(round)")
                 let fork = try ckpt.fork(id)[0]
                 #expect(try fork.say("echo $x") == "\(round)")
