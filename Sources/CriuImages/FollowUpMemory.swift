@@ -66,8 +66,10 @@ extension FollowUp {
     ) -> (file: UInt64, flags: UInt32?)? {
         var (position, file, flags): (UInt64, UInt64?, UInt32?) = (live.start, nil, nil)
         while position < live.end {
-            guard let known = one.process.areas.first(where: { $0.start <= position && position < $0.end }),
-                known.status == AreaStatus.regular | kind,
+            // They lie in order.
+            let index = one.process.areas.partitioningIndex { $0.end > position }
+            guard index < one.process.areas.count, case let known = one.process.areas[index],
+                known.start <= position, known.status == AreaStatus.regular | kind,
                 known.offset + (position - known.start) == live.offset + (position - live.start),
                 file == nil || file == known.file
             else { return nil }
