@@ -27,13 +27,18 @@ static int most(void) {
     return most;
 }
 
-int clinux_look_out(int fd, uint64_t nanoseconds) {
-    struct pollfd polled = {.fd = fd, .events = POLLIN};
+enum { MOST_DESCRIPTORS = 3 };
+
+int clinux_look_out(const int *fds, int count, uint64_t nanoseconds) {
+    struct pollfd polled[MOST_DESCRIPTORS];
+    for (int i = 0; i < count; i++) polled[i] = (struct pollfd){.fd = fds[i], .events = POLLIN};
     unsigned before = atomic_load(&turned_away);
     uint64_t end = now() + nanoseconds;
     if (atomic_fetch_add(&looking, 1) >= most()) atomic_fetch_add(&turned_away, 1);
     int found;
-    while (!(found = poll(&polled, 1, 0) > 0) && atomic_load(&turned_away) == before && now() < end) sched_yield();
+    while (!(found = poll(polled, (nfds_t)count, 0) > 0) && atomic_load(&turned_away) == before && now() < end) sched_yield();
     atomic_fetch_sub(&looking, 1);
-    return found;
+    int mask = 0;
+    for (int i = 0; found && i < count; i++) mask |= (polled[i].revents != 0) << i;
+    return mask;
 }

@@ -98,7 +98,7 @@ static int release(const struct clinux_sandbox *sandbox, pid_t pid, int go, int 
     if ((code = send_mounts(sandbox, go))) return fail(failure, "release the child", code);
     struct birth_report report;
     ssize_t n;
-    clinux_look_out(report_fd, CLINUX_EAGERNESS);
+    clinux_look_out(&report_fd, 1, CLINUX_EAGERNESS);
     do n = read(report_fd, &report, sizeof report);
     while (n < 0 && errno == EINTR);
     if (n == 0) return 0;

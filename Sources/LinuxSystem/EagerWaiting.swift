@@ -10,5 +10,11 @@ public let eagerness = UInt64(CLINUX_EAGERNESS)
 /// that a short call takes. Meanwhile everybody else may run (sched_yield(2)).
 @discardableResult
 public func lookOut(for descriptor: Int32, during nanoseconds: UInt64 = eagerness) -> Bool {
-    clinux_look_out(descriptor, nanoseconds) != 0
+    withUnsafePointer(to: descriptor) { clinux_look_out($0, 1, nanoseconds) } != 0
+}
+
+/// The same for several, 3 at most: the indices of those that have something.
+func lookOut(forAny descriptors: [Int32], during nanoseconds: UInt64) -> [Int] {
+    let mask = clinux_look_out(descriptors, Int32(descriptors.count), nanoseconds)
+    return descriptors.indices.filter { mask & 1 << $0 != 0 }
 }

@@ -13,6 +13,8 @@ public struct LentShell {
     /// What the call printed that began last, as far as it has been read.
     public private(set) var stdout: [UInt8] = []
     public private(set) var stderr: [UInt8] = []
+    /// Until when the call's end is looked for eagerly, in nanoseconds of CLOCK_MONOTONIC.
+    private var eagerUntil: UInt64 = 0
     /// Of the control pipe, what is no whole line yet.
     private var partOfLine: [UInt8] = []
 
@@ -28,6 +30,7 @@ public struct LentShell {
     /// Has bash begin a call; false where the session was taken back. Where it throws no call runs.
     public mutating func begin(_ shell: some Collection<UInt8>) throws(SystemError) -> Bool {
         guard lock(F_WRLCK) else { return false }
+        eagerUntil = monotonicNanoseconds() + eagerness
         stdout = []
         stderr = []
         // What came between two calls is none of this one's.
@@ -53,12 +56,22 @@ public struct LentShell {
         return true
     }
 
+    /// Looks for a short while for the first that a call prints, and reads it; whether there is something, and bash is not
+    /// back yet.
+    public mutating func hearsOutput(until deadline: UInt64) -> Bool {
+        let heard = lookOut(
+            forAny: [control, output, error], during: Self.time(until: min(eagerUntil, deadline)))
+        guard let first = heard.first, first != 0 else { return false }
+        readRest()
+        return stdout.count + stderr.count > 0
+    }
+
     /// Waits until bash is back from a call that began, and reads what it prints; its status (0 to 255).
     ///
     /// nil when `deadline` (CLOCK_MONOTONIC, nanoseconds) passes first, more than `most` bytes are there, or bash has ended.
     public mutating func awaitEnd(until deadline: UInt64, most: Int = .max) throws(SystemError) -> Int32? {
         // Most calls end before that with one line, and what was printed before bash came back is there when that is read.
-        if lookOut(for: control, during: min(eagerness, Self.time(until: deadline))),
+        if lookOut(for: control, during: Self.time(until: min(eagerUntil, deadline))),
             let status = try readControl()
         {
             readRest()

@@ -42,6 +42,8 @@ public final class DirectCall: FollowedCommand {
     private func follow() {
         isBegun = false
         var deadline = began + min(OwnSessions.short, timeout ?? .max)
+        // That is written down while the program that printed it ends, for whose end bash waits.
+        if session.shell.hearsOutput(until: deadline) { tell() }
         do throws(CommandError) {
             while true {
                 // A bash that cannot be listened to is PID 1's affair.

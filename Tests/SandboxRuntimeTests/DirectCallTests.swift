@@ -53,6 +53,22 @@ extension CommandSuite {
             }
         }
 
+        /// What a program prints is read while bash waits for the program's end, the rest when bash is back.
+        @Test func whatComesInPiecesIsWhole() throws {
+            try inSandbox { box in
+                for number in 0..<20 {
+                    let id = "pieces-\(number)"
+                    let done = try box.direct("/bin/echo a; /bin/echo b >&2; /bin/echo c; echo d", id: id)
+                        .finish()
+                    #expect(done.stdout == "a\nc\nd\n" && done.stderr == "b\n" && done.code == 0)
+                    let logged = box.logged.with { ($0["\(id) stdout"], $0["\(id) stderr"]) }
+                    #expect(logged == ("a\nc\nd\n", "b\n"))
+                }
+                // Bash that has closed its output says nothing there for ever.
+                #expect(try box.direct("exec >&-; /bin/true; (exit 4)").finish().code == 4)
+            }
+        }
+
         /// One that takes long becomes PID 1's with what it is by then.
         @Test func aLongCallGoesOnAsPID1s() throws {
             try inSandbox { box in

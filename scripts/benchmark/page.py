@@ -153,7 +153,8 @@ def write(report):
     lines += [
         "Times are milliseconds of requests over the server's Unix socket, one write and one read each. The floor is "
         "the least that the operation can cost on the same machine in the same run: plain C that makes namespaces and "
-        "an overlay and executes bash, commands on pipes to that bash, and CRIU driven by hand on the same processes. "
+        "an overlay and executes bash, commands on pipes to that bash, and CRIU driven by hand on the same processes; "
+        "meanwhile the server lets [processors sleep](operations.md#processors-that-sleep) as they do without it. "
         "Budgets are worked out from these floors. `session-hops` is what it takes to hand a byte through three "
         "processes and back; `session-by-id` is a builtin with an id by which its caller may ask for it once more, as the "
         "Python package makes its calls: PID 1 looks after it; `borrowed-builtin` and `borrowed-echo` are calls made by who "

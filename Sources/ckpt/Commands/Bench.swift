@@ -12,7 +12,8 @@ extension Command {
                     + "Without --quick it takes some ten minutes.",
                 "FLOOR is measured in the same run: a plain C program that makes namespaces and an overlay and "
                     + "executes bash, commands on pipes to that bash, and CRIU driven by hand on the same "
-                    + "processes. BUDGET is worked out from the floors. On a busy machine the figures say little.",
+                    + "processes, while the server lets processors sleep as they do without it. BUDGET is worked out from "
+                    + "the floors. On a busy machine the figures say little.",
                 "Operations whose names have no slash are on an idle bash; session-hops is what it takes to hand a "
                     + "byte through three processes and back, session-by-id a builtin with an id by which it can be asked "
                     + "for once more, as the Python package makes its calls; save-frozen is how long everything stands still, save-criu and restore-criu what "
