@@ -5,13 +5,10 @@ import LinuxSystem
 ///
 /// Kept by inode, some 70 bytes an entry. The proof rests on ctime, which the kernel sets at every change
 /// of data or metadata and at every rename, and which nobody can set back. Timestamps have the coarseness
-/// of the kernel's tick (up to 10 ms), so an entry changed shortly before the capture proves nothing: a
+/// of the kernel's tick (up to 10 ms), so an entry changed in the tick of the capture proves nothing: a
 /// later change could have left the same time. So could one after the wall clock was set back: an index proves
 /// nothing any more once the clock was set.
 public struct CaptureIndex: Sendable {
-    /// How long before the capture an entry must have changed last, in nanoseconds.
-    static let settled: Int64 = 50_000_000
-
     /// One entry of the upper directory.
     struct Entry: Equatable {
         let parent: ino_t
@@ -30,7 +27,7 @@ public struct CaptureIndex: Sendable {
     private(set) var alone: [(parent: ino_t, name: [UInt8])] = []
     let device: dev_t
     let root: ino_t
-    /// When the capture began, in nanoseconds since 1970.
+    /// When the capture began, as `now` tells it.
     let instant: Int64
     /// How often the wall clock had been set before.
     var clockSteps: Int
@@ -87,13 +84,22 @@ public struct CaptureIndex: Sendable {
 
     /// Whether an entry had changed last so long before `instant` that a later change has another time.
     func isSettled(_ inode: ino_t, at instant: Int64) -> Bool {
-        entries[inode].map { $0.changed < instant - Self.settled } ?? false
+        entries[inode].map { Self.isSettled($0.changed, at: instant) } ?? false
     }
 
-    /// Nanoseconds since 1970.
+    /// The same for a time of a change, in nanoseconds since 1970, and an `instant` as `now` tells it.
+    ///
+    /// A filesystem may know whole seconds alone (ext4 with inodes of 128 bytes).
+    static func isSettled(_ changed: Int64, at instant: Int64) -> Bool {
+        let second: Int64 = 1_000_000_000
+        return changed < instant - (changed % second == 0 ? second : 0)
+    }
+
+    /// Nanoseconds since 1970, as the kernel dates changes of files: no later change has an earlier time
+    /// (`current_time` in fs/inode.c).
     static var now: Int64 {
         var now = timespec()
-        clock_gettime(CLOCK_REALTIME, &now)
+        clock_gettime(CLOCK_REALTIME_COARSE, &now)
         return now.nanoseconds
     }
 
@@ -104,7 +110,7 @@ public struct CaptureIndex: Sendable {
     func provesUnchanged(linked status: stat, at instant: Int64) -> Bool {
         guard status.st_dev == device, let known = entries[status.st_ino] else { return false }
         let now = Entry(status, name: nil, parent: known.parent)
-        return known.changed < instant - Self.settled && known.changed == now.changed
+        return Self.isSettled(known.changed, at: instant) && known.changed == now.changed
             && known.modified == now.modified && known.size == now.size
     }
 

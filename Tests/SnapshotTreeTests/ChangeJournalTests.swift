@@ -22,7 +22,7 @@ import Testing
     }
 
     /// Lets what was written so far become older than what times prove.
-    private func settle() { usleep(80_000) }
+    private func settle() { usleep(30_000) }
 
     private func journal(_ index: CaptureIndex, merged: String? = nil) -> ChangeJournal? {
         ChangeJournal(index, upper: overlay.upperParent, fewest: 0) { key in
@@ -60,9 +60,14 @@ import Testing
     }
 
     @Test func silenceProvesWhatTimesCannot() throws {
-        // Too young for its time to prove anything.
-        try change("open('deep/file', 'r+').write('SECOND')")
-        let previous = try heard()
+        let file = try Descriptor.open("\(overlay.merged)/deep/file", O_WRONLY)
+        let inode = try FileStatus("\(overlay.upper)/deep/file").inode
+        // Too young for its time to prove anything: of the tick that the capture began in.
+        var previous: LayerCapture.Previous
+        repeat {
+            #expect(pwrite(file.raw, "SECOND", 6, 0) == 6)
+            previous = try heard()
+        } while previous.index.isSettled(ino_t(inode), at: previous.index.instant)
         try change("open('plain').read(); os.listdir('deep'); os.open('deep/file', os.O_RDWR)")
         #expect(try capture(overlay.newLayer(), .init(index: previous.index, layer: previous.layer)) != nil)
         // Whoever opened a file for writing may have written.

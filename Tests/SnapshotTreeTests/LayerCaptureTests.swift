@@ -19,7 +19,7 @@ import Testing
     }
 
     /// Lets what was written so far become older than what a capture takes for proof.
-    private func settle() { usleep(80_000) }
+    private func settle() { usleep(30_000) }
 
     @Test func layerIsExactlyTheUpperDirectory() throws {
         try python(OverlayFixture.makeChanges, overlay.merged)
@@ -53,6 +53,19 @@ import Testing
         let copy = try python(names, layer)
         #expect(upper.contains("trusted.overlay.origin") && upper.contains("trusted.overlay.impure"))
         #expect(!copy.contains("trusted.overlay.origin") && !copy.contains("trusted.overlay.impure"))
+    }
+
+    /// Also where the kernel's clock for files has not ticked in between.
+    @Test func aChangeRightAfterACaptureIsSeen() throws {
+        let file = try Descriptor.open("\(overlay.merged)/counter", O_WRONLY | O_CREAT)
+        var previous: LayerCapture.Previous?
+        for number in 1000..<1300 {
+            #expect(pwrite(file.raw, "\(number)", 4, 0) == 4)
+            let layer = overlay.newLayer()
+            let captured = try #require(try capture(layer, previous: previous), "\(number) was not seen")
+            #expect(try Files.read("\(layer)/counter") == Array("\(number)".utf8))
+            previous = .init(index: captured.index, layer: layer)
+        }
     }
 
     @Test func unchangedUpperIsNotCapturedTwice() throws {

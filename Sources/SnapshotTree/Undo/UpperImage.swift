@@ -80,7 +80,7 @@ public final class UpperImage: Sendable {
     /// Whether an entry's ctime, where it is the same now, proves that nothing changed since this capture: the kernel's
     /// clock ticks coarsely, so one that changed just before could have changed again under the same time.
     func isSettled(_ entry: UpperEntry) -> Bool {
-        entry.changed < instant - CaptureIndex.settled && clockSteps == WallClockSteps.shared.count()
+        CaptureIndex.isSettled(entry.changed, at: instant) && clockSteps == WallClockSteps.shared.count()
     }
 }
 

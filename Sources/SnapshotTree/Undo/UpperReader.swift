@@ -18,9 +18,7 @@ struct UpperReader {
 
     init(previous: UpperImage?) {
         self.previous = previous
-        var now = timespec()
-        clock_gettime(CLOCK_REALTIME, &now)
-        instant = Int64(now.tv_sec) &* 1_000_000_000 &+ Int64(now.tv_nsec)
+        instant = CaptureIndex.now
     }
 
     /// Reads a directory and all below.
