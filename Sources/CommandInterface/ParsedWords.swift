@@ -37,16 +37,6 @@ public struct ParsedWords: Sendable {
     /// The value of an option of kind `seconds`.
     public func seconds(_ option: String) -> Double? { value(option).flatMap { Double($0) } }
 
-    /// The value of an option of kind `assignment`, the last one for each key.
-    public func assignments(_ option: String) -> [String: String] {
-        var all: [String: String] = [:]
-        for pair in values(option) {
-            let halves = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-            all[String(halves[0])] = String(halves[1])
-        }
-        return all
-    }
-
     /// The word of an operand that is always there.
     public func operand(_ name: String) -> String { operands(name)[0] }
 

@@ -30,8 +30,6 @@ public enum ValueKind: Sendable, Equatable {
     case seconds
     /// A length of time such as `90s`, `12h` or `7d`.
     case span
-    /// `KEY=VALUE`.
-    case assignment
     /// `KEY=VALUE`, or `KEY` for its value here.
     case variable
     /// One of these words.
@@ -74,11 +72,6 @@ public enum ValueKind: Sendable, Equatable {
             return nil
         case .span:
             return spanSeconds(word) == nil ? "it must be a length of time: 90s, 30m, 12h, 7d or 2w" : nil
-        case .assignment:
-            guard let equals = word.firstIndex(of: "="), equals != word.startIndex else {
-                return "it must be KEY=VALUE"
-            }
-            return nil
         case .choice(let words):
             return words.contains(word) ? nil : "it must be one of: " + words.joined(separator: ", ")
         case .variable:
@@ -111,7 +104,7 @@ public enum ValueKind: Sendable, Equatable {
         case .number: "a number"
         case .seconds: "a number of seconds"
         case .span: "a length of time (90s, 30m, 12h, 7d, 2w)"
-        case .assignment, .variable: "KEY=VALUE"
+        case .variable: "KEY=VALUE"
         case .choice(let words): "one of " + words.joined(separator: ", ")
         case .spec(let form): form.forms
         case .command: "the name of a command"

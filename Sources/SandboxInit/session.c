@@ -14,7 +14,8 @@
 // writes `$?` to the control pipe whenever bash is back there, so the end of a call is seen after a syntax
 // error and after SIGINT too. It sits in element 9 of the array (bash 5.1), so that a script which sets
 // PROMPT_COMMAND for itself does not remove it. With it goes the number of commands bash has read (`\#`, bash
-// 4.4): a prompt that a late SIGINT caused tells an old number.
+// 4.4): a prompt that a late SIGINT caused tells an old number. A prompt that a script sets (`activate` of a Python
+// environment does) would be printed to stderr, so it is taken away again before bash comes to that.
 
 struct session sessions[CKPT_INIT_SESSIONS];
 static uint64_t turns;
@@ -23,7 +24,7 @@ static uint64_t turns;
 enum { LISTEN_AFTER = 1000000 };
 
 // An unset number is no number, and a version without `@P` gives none: 0 stands for both.
-#define STATUS(number) "'{ builtin echo $? " number ";} >&251 2>&1'"
+#define STATUS(number) "'{ builtin echo $? " number ";PS1=;} >&251 2>&1'"
 #define VERSION "(BASH_VERSINFO[0]*100+BASH_VERSINFO[1]"
 #define REPORT                                                                        \
     "__ckpt='\\#';if(" VERSION ">500));then PROMPT_COMMAND[9]=" STATUS("${__ckpt@P}")   \

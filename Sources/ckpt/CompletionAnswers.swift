@@ -55,8 +55,7 @@ private struct CompletionSource {
         case .spec(.network): Network.allCases.map { line($0.rawValue, "") }
         case .spec(.capability): (["ALL"] + Capability.names).map { line($0, "") }
         case .spec(.volume), .spec(.device): [":files"]
-        case .text, .hostname, .newSandbox, .newTag, .insidePath, .number, .seconds, .span, .assignment,
-            .variable,
+        case .text, .hostname, .newSandbox, .newTag, .insidePath, .number, .seconds, .span, .variable,
             .spec:
             []
         }

@@ -209,15 +209,6 @@ enum SpecOptions {
     /// Files first, as the options on the command line are nearer.
     private static func environment(_ words: ParsedWords) throws -> [String: String] {
         var variables: [String: String] = [:]
-        func add(_ line: String) {
-            let halves = line.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(
-                String.init)
-            if halves.count == 2 {
-                variables[halves[0]] = halves[1]
-            } else if let value = getenv(halves[0]) {
-                variables[halves[0]] = String(cString: value)
-            }
-        }
         for file in words.values("env-file") {
             for (index, line) in try readText(file, for: "--env-file").split(
                 separator: "\n", omittingEmptySubsequences: false
@@ -230,11 +221,22 @@ enum SpecOptions {
                         .badValue, "\(file), line \(index + 1): '\(line)' is not KEY=VALUE",
                         hint: "one variable a line; # begins a comment")
                 }
-                add(String(line))
+                set(String(line), in: &variables)
             }
         }
-        for pair in words.values("env") { add(pair) }
+        for pair in words.values("env") { set(pair, in: &variables) }
         return variables
+    }
+
+    /// Sets a variable by `KEY=VALUE`, or `KEY` for its value here, if it has one.
+    static func set(_ pair: String, in variables: inout [String: String]) {
+        let halves = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(
+            String.init)
+        if halves.count == 2 {
+            variables[halves[0]] = halves[1]
+        } else if let value = getenv(halves[0]) {
+            variables[halves[0]] = String(cString: value)
+        }
     }
 
     private static func readText(_ file: String, for option: String) throws -> String {

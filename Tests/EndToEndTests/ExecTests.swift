@@ -57,6 +57,11 @@ import Testing
             let lines = result.stdout.components(separatedBy: "\n")
             #expect(lines.prefix(5) == ["/usr/lib", "1 1|a=b", "65534", "65534", "context"], "\(result)")
             #expect(lines[5].contains("/usr/bin"))
+            let here = try box.exec(
+                "bash", "-c", "pwd; echo \"$ONE|$PATH|${NOT_HERE-unset}\"",
+                options: ["-w", "/usr/lib", "-e", "ONE=0", "-eONE=1", "-e", "PATH", "-e", "NOT_HERE"])
+            let path = String(cString: getenv("PATH"))
+            #expect(here.stdout == "/usr/lib\n1|\(path)|unset\n", "\(here)")
             #expect(
                 try box.sh("pwd; id -u; tty; readlink /proc/self/fd/0 | cut -c1-4").hasPrefix(
                     "/root\n0\nnot a tty"))

@@ -216,6 +216,16 @@ extension CommandSuite {
             }
         }
 
+        @Test func aPromptIsNobodysOutput() throws {
+            try inSandbox { box in
+                for number in 0..<30 {
+                    let done = try box.run(box.call("c\(number)", "s", "PS1='(venv) '; (exit \(number))"))
+                    #expect(done.stdout == "" && done.stderr == "" && done.code == Int32(number), "\(done)")
+                }
+                #expect(try box.run(box.call("after", "s", "echo \"$?[$PS1]\"")).stdout == "29[]\n")
+            }
+        }
+
         @Test func whatScriptsDoToTheShell() throws {
             try calls([
                 "PROMPT_COMMAND='echo mine'", "unset PROMPT_COMMAND; PROMPT_COMMAND=:", "echo 1",

@@ -26,9 +26,10 @@ extension Command {
                 + [
                     OptionDescription(
                         "session", value: "S", .newSandbox, "Let the bash of this session run the text"),
-                    OptionDescription("cwd", value: "D", .insidePath, "Start in this directory"),
+                    OptionDescription("cwd", short: "w", value: "D", .insidePath, "Start in this directory"),
                     OptionDescription(
-                        "env", value: "K=V", .assignment, repeats: true, "Set a variable for the command"),
+                        "env", short: "e", value: "K[=V]", .variable, repeats: true,
+                        "Set a variable for the command; without =V to its value here"),
                     OptionDescription(
                         "user", short: "u", value: "U", .text,
                         "Run as this user: name, uid, name:group or uid:gid"),
@@ -58,7 +59,7 @@ extension Command {
         var request = ExecRequest(argv: words.operands("CMD"))
         request.session = words.value("session")
         request.cwd = words.value("cwd")
-        let env = words.assignments("env")
+        let env = words.values("env").reduce(into: [:]) { SpecOptions.set($1, in: &$0) }
         request.env = env.isEmpty ? nil : env
         request.user = words.value("user")
         request.timeout = words.seconds("timeout")
