@@ -45,6 +45,7 @@ public struct Benchmark {
             stage, base: base, cores: Machine.cores, isQuick: isQuick, passes: passes,
             selection: Selection(names: only), progress: progress)
         let outcome = Result { () throws(ErrorMessage) in try measure(run) }
+        StartPart.tellAwakeFloors(run)
         if isQuick { tellWhatIsLeftOut(run) }
         let place = Machine.place(at: stage.directory, base: base, load: load)
         progress("clearing away")
@@ -72,9 +73,14 @@ public struct Benchmark {
         if !isQuick { try measureGrowth(run) }
     }
 
-    /// Who names operations is told of those that a quick run has not.
+    /// Who names operations is told of those that a quick run has not, anybody else of what kinds they are.
     private func tellWhatIsLeftOut(_ run: Run) {
-        guard !only.isEmpty else { return }
+        guard !only.isEmpty else {
+            run.note(
+                "a quick run leaves out what takes minutes: Python of 64 MiB to 1 GiB, trees of processes and of "
+                    + "snapshots, chains, what is sustained, 100 forks of Python")
+            return
+        }
         let measured = Set(run.sustained.map(\.name))
         let left = (OperationCatalogue.everything + OperationCatalogue.sustained).filter {
             run.wants($0) && run.samples.median($0) == nil && !measured.contains($0)

@@ -60,7 +60,7 @@ final class Run {
     func awaitRest() throws(ErrorMessage) {
         let until = monotonicNanoseconds() + patience
         while monotonicNanoseconds() < until {
-            try connection.exchange(TightConnection.request("GET", "/metrics"))
+            try wakeProcessors()
             if connection.answerHas("\nckpt_spare_sandboxes 4\n"),
                 connection.answerHas("\nckpt_removals_left 0\n")
             {
@@ -70,6 +70,11 @@ final class Run {
         }
         if monotonicNanoseconds() >= until { patience = 0 }
         usleep(Self.untilAsleep)
+    }
+
+    /// Has the server keep processors awake for the next 20 ms.
+    func wakeProcessors() throws(ErrorMessage) {
+        try connection.exchange(TightConnection.request("GET", "/metrics"))
     }
 
     /// CRIU by hand; the first call makes this thread's mount namespace one of its own.

@@ -47,16 +47,37 @@ struct StartPart {
         answer = try timed { () throws(ErrorMessage) in try box.ask(":") }
         run.floors.add("start", box.startMs)
         run.floors.add("create", box.startMs + answer)
+        try commands(box)
+        files("\(run.stage.directory)/block")
+        try run.wakeProcessors()
+        try commands(box, as: Self.awake)
+        run.floors.add("kill", box.kill())
+    }
+
+    /// What is before the name of a floor that was measured while the server kept processors awake.
+    private static let awake = "awake/"
+
+    private func commands(_ box: borrowing FloorBox, as prefix: String = "") throws(ErrorMessage) {
         for _ in 0..<WorkloadPart.builtins {
-            run.floors.add("session-builtin", try timed { () throws(ErrorMessage) in try box.ask("true") })
+            run.floors.add(
+                prefix + "session-builtin", try timed { () throws(ErrorMessage) in try box.ask("true") })
         }
         for _ in 0..<WorkloadPart.commands {
             run.floors.add(
-                "session-echo", try timed { () throws(ErrorMessage) in try box.ask("/bin/echo hi") })
+                prefix + "session-echo", try timed { () throws(ErrorMessage) in try box.ask("/bin/echo hi") })
         }
-        for _ in 0..<3 { run.floors.add("exec", timed { _ = cfloor_run("/bin/true") }) }
-        files("\(run.stage.directory)/block")
-        run.floors.add("kill", box.kill())
+        for _ in 0..<3 { run.floors.add(prefix + "exec", timed { _ = cfloor_run("/bin/true") }) }
+    }
+
+    /// Says what the floors of commands would be with the server's help.
+    static func tellAwakeFloors(_ run: Run) {
+        let told = ["session-builtin", "session-echo", "exec"].compactMap { name in
+            run.floors.median(awake + name).map { "\(name) \(($0 * 1000).rounded() / 1000) ms" }
+        }
+        if told.isEmpty { return }
+        run.note(
+            "floors, were processors kept awake for them as the server has it: \(told.joined(separator: ", "))"
+        )
     }
 
     /// What it takes at least that a session's call goes through server, PID 1 and bash, were there nothing to do in them.

@@ -25,6 +25,21 @@ long clinux_filesystem_type(const char *path) {
     return statfs(path, &status) ? -1 : (long)status.f_type;
 }
 
+int clinux_dates_changes(int file) {
+    struct statfs status;
+    if (fstatfs(file, &status)) return 0;
+    switch ((unsigned long)status.f_type) {
+    case EXT4_SUPER_MAGIC:
+    case XFS_SUPER_MAGIC:
+    case BTRFS_SUPER_MAGIC:
+    case TMPFS_MAGIC:
+    case F2FS_SUPER_MAGIC:
+    case 0xca451a4eUL:  // bcachefs; not in every <linux/magic.h>
+        return 1;
+    default: return 0;
+    }
+}
+
 int clinux_is_kernel_view(int file) {
     struct statfs status;
     if (fstatfs(file, &status)) return 0;

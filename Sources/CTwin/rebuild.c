@@ -19,7 +19,7 @@
 #include "task.h"
 #include "told.h"
 
-enum { MOST = 256, PAGE = 4096, STACK = 8192, LARGEST = 64 << 20 };
+enum { MOST = 256, FEW = 3, PAGE = 4096, STACK = 8192, LARGEST = 64 << 20 };
 
 static struct crebuild_plan plan;
 static struct cnote *made_of;
@@ -28,12 +28,26 @@ static size_t made_count;
 /// Of each process, the number of its note.
 static size_t note_of[MOST];
 
+static void end(pid_t pid) {
+    int status;
+    kill(pid, SIGKILL);
+    // One that runs may have come to a stop meanwhile.
+    for (pid_t ended = 0; ended != pid || WIFSTOPPED(status);) {
+        ended = waitpid(pid, &status, __WALL);
+        if (ended < 0 && errno != EINTR) return;
+    }
+}
+
 void rebuild_drop(void) {
-    // PID 1 last: it waits for the others, of whom their tracer has to hear first.
-    for (size_t i = made_count; i-- > 0;) {
-        if (!made[i].held) continue;
-        kill(made[i].pid, SIGKILL);
-        while (waitpid(made[i].pid, NULL, __WALL) < 0 && errno == EINTR) {}
+    // PID 1 last: it waits for the others, of whom their tracer has to hear first. Those that were born and not taken up
+    // yet are its children once the others have ended.
+    for (size_t i = made_count; i-- > 1;)
+        if (made[i].held) end(made[i].pid);
+    if (made_count && made[0].held) {
+        static pid_t left[MOST];
+        size_t count = proc_children(made[0].pid, left, MOST);
+        for (size_t i = 0; i < count && i < MOST; i++) end(left[i]);
+        end(made[0].pid);
     }
     made_count = 0;
 }
@@ -59,7 +73,8 @@ static bool take_plan(pid_t asker, uint64_t at) {
     return memory_read(asker, plan.notes, made_of, plan.count * sizeof *made_of);
 }
 
-/// Takes up a process that was just born, in the order of the births.
+/// Takes up a process that was just born, in the order of the births, and has it follow its script: beside its parent and
+/// the others, of whom none waits for another.
 static bool take_up(const struct task *parent, pid_t pid) {
     if (made_count == MOST) return refuse("it has more than %d processes", MOST);
     struct task *task = &made[made_count];
@@ -69,26 +84,28 @@ static bool take_up(const struct task *parent, pid_t pid) {
     for (size_t i = 0; i < plan.count; i++)
         if (made_of[i].inner == inner) {
             note_of[made_count - 1] = i;
-            return true;
+            return task_start(task);
         }
     return refuse("process %d is none of the snapshot's", inner);
 }
 
-/// Has one follow its script to the next stop; who was just born is at its first step already.
-static bool follow(struct task *task, bool is_newborn) {
-    const struct told_code code = script_code();
-    const unsigned long state_at = plan.place + PAGE;
+static unsigned long state_at(void) { return plan.place + PAGE; }
+
+/// Has one follow its script from where it stopped.
+static bool set_off(struct task *task) {
+    return task_set_off(task, plan.place + script_code().entry, state_at(), plan.place + plan.room - 8);
+}
+
+/// Waits until one that follows its script comes to the next stop.
+static bool await_stop(struct task *task) {
     struct crebuild_state state;
-    bool good = is_newborn
-                    ? task_go_on(task, take_up)
-                    : task_run_births(task, plan.place + code.entry, state_at, plan.place + plan.room - 8, take_up);
-    if (!good) return false;
-    if (!memory_read(task->pid, state_at, &state, sizeof state)) return false;
+    if (!task_await(task, take_up)) return false;
+    if (!memory_read(task->pid, state_at(), &state, sizeof state)) return false;
     if (state.failure == 0) return true;
     struct crebuild_step step = {0};
     memory_read(task->pid, state.next, &step, sizeof step);
     return refuse_of(task->pid, "cannot be made: step %lu (%u, call %u): %s",
-                     (unsigned long)(state.next - state_at) / sizeof step, step.kind, step.number,
+                     (unsigned long)(state.next - state_at()) / sizeof step, step.kind, step.number,
                      strerror((int)-state.failure));
 }
 
@@ -125,8 +142,11 @@ static bool begin(pid_t init, pid_t asker, uint64_t at) {
     note_of[0] = 0;
     task_wait_turn(&made[0]);
     if (!task_die_with_us(&made[0]) || !end_sequences(&made[0]) || !place_script(&made[0], asker)) return false;
+    // Few are done soonest where they are; many want all processors.
+    if (plan.count > FEW) task_send(&made[0]);
+    if (!set_off(&made[0])) return false;
     for (size_t i = 0; i < made_count; i++)
-        if (!follow(&made[i], i > 0)) return false;
+        if (!await_stop(&made[i])) return false;
     return made_count == plan.count || refuse("%zu processes were made of %zu", made_count, (size_t)plan.count);
 }
 
@@ -165,7 +185,7 @@ static void break_off(struct user_regs_struct *registers) {
 }
 
 static bool finish(struct task *task, const struct cnote *note) {
-    if (!follow(task, false) || !give_limits(task, note)) return false;
+    if (!await_stop(task) || !give_limits(task, note)) return false;
     memcpy(&task->registers, note->registers, sizeof task->registers);
     break_off(&task->registers);
     task->mask = note->mask;
@@ -176,6 +196,11 @@ static bool finish(struct task *task, const struct cnote *note) {
 }
 
 bool rebuild_end(void) {
+    for (size_t i = 0; i < made_count; i++) {
+        if (set_off(&made[i])) continue;
+        rebuild_drop();
+        return false;
+    }
     for (size_t i = 0; i < made_count; i++) {
         if (finish(&made[i], &made_of[note_of[i]]) && task_rest(&made[i])) continue;
         rebuild_drop();

@@ -279,8 +279,11 @@ long task_fork(struct task *task, unsigned long flags, unsigned long clear_at, p
     return pid;
 }
 
-bool task_run_births(struct task *task, unsigned long code, unsigned long argument, unsigned long stack,
-                     bool (*born)(const struct task *parent, pid_t pid)) {
+bool task_start(const struct task *task) {
+    return ptrace(PTRACE_CONT, task->pid, 0L, 0L) == 0 || failed(task, "cannot be made to run");
+}
+
+bool task_set_off(struct task *task, unsigned long code, unsigned long argument, unsigned long stack) {
     struct user_regs_struct registers = task->registers;
     registers.rip = code;
     registers.rdi = argument;
@@ -288,18 +291,17 @@ bool task_run_births(struct task *task, unsigned long code, unsigned long argume
     // Strings go upwards, and nothing is stepped through (System V ABI, 3.2.1).
     registers.eflags &= ~(0x400UL | 0x100UL);
     if (!set_registers(task, &registers)) return failed(task, "cannot be made to run");
-    return task_go_on(task, born);
+    return task_start(task);
 }
 
-bool task_go_on(struct task *task, bool (*born)(const struct task *parent, pid_t pid)) {
+bool task_await(const struct task *task, bool (*born)(const struct task *parent, pid_t pid)) {
     int status;
-    do {
-        if (ptrace(PTRACE_CONT, task->pid, 0L, 0L)) return failed(task, "cannot be made to run");
+    for (;;) {
         if (!wait_stop(task, &status)) return false;
         pid_t child = born ? birth(task, status) : 0;
         if (!child) break;
-        if (!born(task, child)) return false;
-    } while (true);
+        if (!born(task, child) || !task_start(task)) return false;
+    }
     if (status >> 16 == 0 && WSTOPSIG(status) == SIGTRAP) return true;
     // SIGSTOP, which nothing holds off: it is to come when the process is let go.
     if (status >> 16 == 0) kill(task->pid, WSTOPSIG(status));
@@ -307,7 +309,7 @@ bool task_go_on(struct task *task, bool (*born)(const struct task *parent, pid_t
 }
 
 bool task_run(struct task *task, unsigned long code, unsigned long argument, unsigned long stack) {
-    return task_run_births(task, code, argument, stack, NULL);
+    return task_set_off(task, code, argument, stack) && task_await(task, NULL);
 }
 
 // Below the red zone (System V ABI, 3.2.2).

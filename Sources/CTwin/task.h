@@ -62,11 +62,12 @@ long task_call(struct task *task, long number, unsigned long a, unsigned long b,
 long task_fork(struct task *task, unsigned long flags, unsigned long clear_at, pid_t *born);
 /// Has it run code at `code` with one argument until a breakpoint (int3); false with `why` set.
 bool task_run(struct task *task, unsigned long code, unsigned long argument, unsigned long stack);
-/// The same; those that it makes meanwhile stand still at their first instruction and are handed to `born`.
-bool task_run_births(struct task *task, unsigned long code, unsigned long argument, unsigned long stack,
-                     bool (*born)(const struct task *parent, pid_t pid));
-/// The same for one that goes on where it stands.
-bool task_go_on(struct task *task, bool (*born)(const struct task *parent, pid_t pid));
+/// The same without waiting for that.
+bool task_set_off(struct task *task, unsigned long code, unsigned long argument, unsigned long stack);
+/// Has one that was just born go on where it stands, without waiting for it.
+bool task_start(const struct task *task);
+/// Waits for the breakpoint; those that it makes meanwhile stand still at their first instruction and are handed to `born`.
+bool task_await(const struct task *task, bool (*born)(const struct task *parent, pid_t pid));
 /// Whom it makes is traced too, and all of them die with us.
 bool task_die_with_us(struct task *task);
 /// Gives it back what it was stopped with, so that it goes on so even when its tracer dies.

@@ -45,7 +45,9 @@ struct RebuildBuilder {
     func finished() -> (script: [UInt8], gaps: [(at: Int, value: Int)], place: UInt64, room: UInt64) {
         // Code before it, a stack behind it (Sources/CTwin/rebuild.c).
         let room = (Page.size + UInt64(script.size) + 8192 + Page.size - 1) / Page.size * Page.size
-        var place: UInt64 = 0x1000_0000
+        // Above the heap of PID 1, a program of fixed addresses: the kernel puts it within 1 GiB of where it ends
+        // (arch_randomize_brk).
+        var place: UInt64 = 0x1_0000_0000
         let areas = images.processes.flatMap(\.areas)
         while areas.contains(where: { $0.end > place && $0.start < place + room }) { place += room }
         let (bytes, gaps) = script.bytes(at: place + Page.size)
@@ -72,12 +74,55 @@ struct RebuildBuilder {
 
     // MARK: Files
 
+    /// What makes two entries the same to whoever has no descriptor of them.
+    private struct Sameness: Hashable {
+        let name: String
+        let flags: UInt32
+        let size: UInt64?
+        let mode: UInt32?
+        let hasBuildID: Bool
+        let isOurs: Bool
+    }
+
+    /// The files that are to be opened, by their entries, and for each entry which of these stands for it.
+    ///
+    /// Each process has entries of its own for its directories. One does for all that are only mapped, executed or stood in;
+    /// roots need none (`placeDescriptors`).
+    private func toOpen() -> (files: [UInt32: Predecessor.OpenFile], standsFor: [UInt32: UInt32]) {
+        let held = Set(images.processes.flatMap { $0.descriptors.map(\.file) })
+        let needed = images.processes.reduce(into: held) { needed, process in
+            needed.formUnion([process.program, process.workingDirectory])
+            needed.formUnion(process.areas.map { UInt32(truncatingIfNeeded: $0.file) })
+        }
+        var (files, standsFor): ([UInt32: Predecessor.OpenFile], [UInt32: UInt32]) = ([:], [:])
+        var first: [Sameness: UInt32] = [:]
+        for (id, file) in images.files.sorted(by: { $0.key < $1.key })
+        where file.uses > 0 && file.type != FD_TYPES__UNIXSK && needed.contains(id) {
+            standsFor[id] = id
+            if !held.contains(id), file.type == FD_TYPES__REG {
+                let sameness = Sameness(
+                    name: file.name, flags: file.flags, size: file.size, mode: file.mode,
+                    hasBuildID: file.hasBuildID, isOurs: isOurs(file))
+                standsFor[id] = first[sameness, default: id]
+                first[sameness] = standsFor[id]
+            }
+            if standsFor[id] == id { files[id] = file }
+        }
+        return (files, standsFor)
+    }
+
+    /// Whether it is PID 1's own program: of the version that the sandbox was started with, however new the file.
+    private func isOurs(_ file: Predecessor.OpenFile) -> Bool {
+        file.index == images.processes.first.flatMap { images.files[$0.program]?.index }
+    }
+
     private mutating func openFiles() throws(CriuImageError) {
-        let used = images.files.filter { $0.value.uses > 0 && $0.value.type != FD_TYPES__UNIXSK }
+        let (used, standsFor) = toOpen()
         guard used.count <= Self.mostShared else {
             throw CriuImageError("files.img", "has \(used.count) files")
         }
         for (index, id) in used.keys.sorted().enumerated() { shared[id] = Self.firstShared + Int32(index) }
+        for (id, other) in standsFor { shared[id] = shared[other] }
         typealias Ends = [UInt32: [(id: UInt32, file: Predecessor.OpenFile)]]
         var (pipes, fifos): (Ends, Ends) = ([:], [:])
         for (id, file) in used.sorted(by: { $0.key < $1.key }) {
@@ -119,9 +164,7 @@ struct RebuildBuilder {
         // Of struct stat: st_mode, st_size, st_ctim.
         if let mode = file.mode { script.expect(status + 24, UInt64(mode), mask: 0xffff_ffff) }
         if let size = file.size { script.expect(status + 48, size) }
-        // PID 1's own is of the version that the sandbox was started with, however new the file.
-        let isOurs = file.index == images.processes.first.flatMap { images.files[$0.program]?.index }
-        if file.hasBuildID, !isOurs { script.expect(status + 104, notAfter: checked) }
+        if file.hasBuildID, !isOurs(file) { script.expect(status + 104, notAfter: checked) }
         if file.position != 0 {
             script.call(Call.lseek, [.found(opened), .number(file.position), .signed(SEEK_SET)])
         }

@@ -22,6 +22,8 @@ public final class DirectCall: FollowedCommand {
     /// What it goes on as, and how much of its output came before.
     private nonisolated(unsafe) var rest: RunningCommand?
     private nonisolated(unsafe) var before: [OutputStream: UInt64] = [:]
+    /// What is not in the log yet.
+    private nonisolated(unsafe) var unlogged: [OutputStream: [UInt8]] = [:]
 
     /// `timeout` in nanoseconds.
     init(_ id: String, _ session: OwnSession, on channel: CommandChannel, timeout: UInt64?) {
@@ -43,7 +45,7 @@ public final class DirectCall: FollowedCommand {
         isBegun = false
         var deadline = began + min(OwnSessions.short, timeout ?? .max)
         // That is written down while the program that printed it ends, for whose end bash waits.
-        if session.shell.hearsOutput(until: deadline) { tell() }
+        if session.shell.hearsOutput(until: deadline) { tell(wholeLines: true) }
         do throws(CommandError) {
             while true {
                 // A bash that cannot be listened to is PID 1's affair.
@@ -82,15 +84,21 @@ public final class DirectCall: FollowedCommand {
             durationMs: Double(monotonicNanoseconds() - began) / 1_000_000)
     }
 
-    /// Passes on what it has printed since.
-    private func tell() {
+    /// Passes on what it has printed since; to the log whole lines alone, where the rest is about to come.
+    private func tell(wholeLines: Bool = false) {
         let printed = session.shell.takeOutput()
         for (stream, bytes) in [(OutputStream.stdout, printed.stdout), (.stderr, printed.stderr)]
         where !bytes.isEmpty {
             let offset = before[stream, default: 0]
             events.append(.output(stream, offset: offset, bytes: bytes))
             before[stream] = offset + UInt64(bytes.count)
-            channel.listener.with({ $0.log })?(id, stream, bytes)
+            unlogged[stream, default: []] += bytes
+        }
+        for stream in [OutputStream.stdout, .stderr] {
+            guard let bytes = unlogged[stream] else { continue }
+            let end = wholeLines ? bytes.lastIndex(of: UInt8(ascii: "\n")).map { $0 + 1 } ?? 0 : bytes.count
+            unlogged[stream] = end < bytes.count ? Array(bytes[end...]) : nil
+            if end > 0 { channel.listener.with({ $0.log })?(id, stream, Array(bytes[..<end])) }
         }
     }
 

@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 import LinuxSystem
 
@@ -34,12 +35,13 @@ public struct CaptureIndex: Sendable {
     /// Files that were mapped shared and writable at that time.
     let hot: Set<ino_t>
 
-    init(root status: stat, hot: Set<ino_t>) {
+    init(of upper: borrowing Descriptor, hot: Set<ino_t>) throws(SystemError) {
+        let status = try upper.status()
         device = status.st_dev
         root = status.st_ino
         self.hot = hot
         clockSteps = WallClockSteps.shared.count()
-        instant = Self.now
+        instant = Self.now(on: upper)
         note(status, name: nil, parent: status.st_ino)
     }
 
@@ -95,13 +97,15 @@ public struct CaptureIndex: Sendable {
         return changed < instant - (changed % second == 0 ? second : 0)
     }
 
-    /// Nanoseconds since 1970, as the kernel dates changes of files: no later change has an earlier time
-    /// (`current_time` in fs/inode.c).
-    static var now: Int64 {
+    /// Nanoseconds since 1970, as the kernel dates changes in a filesystem: no later change has an earlier time
+    /// (`current_time` in fs/inode.c). Where somebody else may date them it is so much earlier that he may be as far behind.
+    static func now(on directory: borrowing Descriptor) -> Int64 {
         var now = timespec()
         clock_gettime(CLOCK_REALTIME_COARSE, &now)
-        return now.nanoseconds
+        return now.nanoseconds - (clinux_dates_changes(directory.raw) == 1 ? 0 : mostBehind)
     }
+
+    private static let mostBehind: Int64 = 50_000_000
 
     /// The same for an inode with several names, of which only one is remembered.
     func provesUnchanged(linked status: stat) -> Bool { provesUnchanged(linked: status, at: instant) }

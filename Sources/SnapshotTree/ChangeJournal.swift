@@ -113,7 +113,7 @@ public final class ChangeJournal: Sendable {
     func provesUnchanged(
         _ upper: borrowing Descriptor, since index: CaptureIndex, hot: Set<ino_t>, opened: [stat]
     ) -> Bool {
-        let now = CaptureIndex.now
+        let now = CaptureIndex.now(on: upper)
         let proved = state.with { $0.proved }
         guard isQuiet, hot.allSatisfy({ index.entries[$0] == nil }),
             let root = try? upper.status(), root.st_ino == index.root,

@@ -34,7 +34,7 @@ final class LayerCopy: TreeVisitor, EntryCopying {
         let status = try source.status()
         root = try layer.reopenedDirectory()
         destination = try layer.reopenedDirectory()
-        index = CaptureIndex(root: status, hot: hot)
+        index = try CaptureIndex(of: source, hot: hot)
         device = status.st_dev
         inodes = [status.st_ino]
     }

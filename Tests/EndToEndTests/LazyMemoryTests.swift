@@ -104,9 +104,14 @@ private func hasEnded(_ pid: pid_t) -> Bool { eventually { !Leftovers.isAlive(pi
             try ckpt.ok("unpause", "lazy")
             #expect(try python.digest() == changed)
 
-            let forks = try ckpt.json(
-                ForkResult.self, ["fork", second, "-n", "3", "--memory", "lazy"]
-            ).sandboxes.map { Filled(Sandbox(ckpt: ckpt, name: $0.name)) }
+            // Forked, also by its name, while its own memory is to come.
+            try python.restore(second)
+            let forks = try [[second, "-n", "2"], ["lazy"]].flatMap { what in
+                try ckpt.json(ForkResult.self, ["fork", "--memory", "lazy"] + what).sandboxes.map {
+                    Filled(Sandbox(ckpt: ckpt, name: $0.name))
+                }
+            }
+            #expect(try python.isUnderWay(), "nothing was missing while it was forked")
             for fork in forks { #expect(try fork.digest() == changed) }
             #expect(try forks[0].play() != played)
             #expect(try python.digest() == changed)

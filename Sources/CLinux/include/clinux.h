@@ -30,6 +30,8 @@ int clinux_pidfd_send_signal(int pidfd, int signal);
 
 /// The f_type of the filesystem that holds `path` (statfs(2)), or -1.
 long clinux_filesystem_type(const char *path);
+/// Whether changes in the filesystem of an open file are dated by this kernel's clock, and not by somebody else's (FUSE, NFS).
+int clinux_dates_changes(int file);
 
 /// lsetxattr(2) with a string value.
 int clinux_set_xattr(const char *path, const char *name, const char *value);

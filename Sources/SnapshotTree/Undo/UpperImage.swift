@@ -57,13 +57,16 @@ public final class UpperImage: Sendable {
         (self.clockSteps, self.entries) = (clockSteps, entries)
     }
 
-    /// Reads the upper directories; nothing may write to them meanwhile.
+    /// Reads the upper directories, at least one, which are in one filesystem; no process may write to them meanwhile.
     ///
     /// What provably has not changed since `previous` is taken from there.
     public static func capture(
         _ parts: [UpperPart], previous: UpperImage? = nil
     ) throws(UpperImageError) -> UpperImage {
-        var reader = UpperReader(previous: previous)
+        var reader: UpperReader
+        do throws(SystemError) {
+            reader = UpperReader(of: try Descriptor.directory(parts[0].upper), previous: previous)
+        } catch { throw .system(error) }
         var roots: [String: UpperEntry] = [:]
         for part in parts {
             do throws(SystemError) {
@@ -131,7 +134,12 @@ struct UpperEntry: Sendable {
     }
 
     /// Whether an entry with this status is the same inode, of which nothing changed.
-    func isSame(_ status: stat) -> Bool { isInode(status) && changed == UpperEntry(status).changed }
+    ///
+    /// The server writes to files too, and no time tells how far it had come when one was read.
+    func isSame(_ status: stat) -> Bool {
+        isInode(status) && changed == UpperEntry(status).changed
+            && (!isRegular || liesBelow || content.size == Int(status.st_size))
+    }
 
     /// Whether a status is that of the same inode.
     func isInode(_ status: stat) -> Bool {

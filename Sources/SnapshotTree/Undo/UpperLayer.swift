@@ -63,7 +63,7 @@ private struct UpperLayerWriter {
 
     private func linkFromBefore(_ entry: UpperEntry, _ name: [CChar], _ old: UpperEntry?) -> Bool {
         guard entry.isRegular, let before, let old, entry.inode == old.inode, entry.kind == old.kind,
-            entry.changed == old.changed, before.image.isSettled(old)
+            entry.changed == old.changed, entry.content.size == old.content.size, before.image.isSettled(old)
         else { return false }
         return linkat(before.layer, name, layer, name, 0) == 0
     }

@@ -16,9 +16,10 @@ struct UpperReader {
     /// How deep directories may lie in each other.
     private static let deepest = 200
 
-    init(previous: UpperImage?) {
+    /// `upper` is one of the directories that are read, all of them in one filesystem.
+    init(of upper: borrowing Descriptor, previous: UpperImage?) {
         self.previous = previous
-        instant = CaptureIndex.now
+        instant = CaptureIndex.now(on: upper)
     }
 
     /// Reads a directory and all below.
