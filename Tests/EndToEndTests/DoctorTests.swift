@@ -33,6 +33,9 @@ import Testing
             for step in ["create", "save", "restore", "fork"] {
                 #expect(test?.detail.contains("\(step) ") == true, "\(step): \(result)")
             }
+            // Where copies share no blocks, a filesystem is named on which they do.
+            let store = try #require(report.checks.first { $0.name == "filesystem" })
+            #expect(store.detail.contains("(reflink)") || store.hint?.contains("btrfs") == true, "\(store)")
             ckpt.rememberServer()
             #expect(try ckpt.sandboxes().isEmpty && ckpt.tree().snapshots.isEmpty)
             let left = try FileManager.default.contentsOfDirectory(atPath: ckpt.root)

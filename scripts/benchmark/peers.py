@@ -51,18 +51,13 @@ def environment(directory):
     return python
 
 
-def measure_package(ckpt, python, package, passes):
-    """Its samples and failures, from a process with a mount namespace of its own.
-
-    Where one looks for a CRIU in PATH and there is none, it finds the one that is built with ckpt.
-    """
+def measure_package(python, package, passes):
+    """Its samples and failures, from a process with a mount namespace of its own."""
     directory = tempfile.mkdtemp(prefix="ckpt-peer-", dir="/var/tmp")
-    programs = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(ckpt)), "../libexec/ckpt"))
-    environment = dict(os.environ, PATH=f"{os.environ['PATH']}:{programs}")
     try:
         done = subprocess.run(
             ["unshare", "--mount", python, os.path.join(HERE, "peer.py"), package, str(passes), directory],
-            capture_output=True, text=True, timeout=600, env=environment,
+            capture_output=True, text=True, timeout=600,
         )
         if done.returncode:
             raise Unavailable((done.stderr.strip().splitlines() or ["it ended without a word"])[-1][:200])
