@@ -91,7 +91,8 @@ public struct Benchmark {
     /// What takes minutes.
     private func measureGrowth(_ run: Run) throws(ErrorMessage) {
         try measure(
-            run, .files(OperationCatalogue.fileCounts.last!), crowds: [16], only: OperationCatalogue.beside,
+            run, .files(OperationCatalogue.fileCounts.last!), crowds: [16, 100],
+            only: OperationCatalogue.beside,
             pace: (3, 8, 30))
         try run.part("moving of memory") { () throws(ErrorMessage) in try MovingPart(run: run).measure() }
         for (mebibytes, name) in [(64, "python-64m"), (256, "python-256m"), (1024, "python-1g")] {

@@ -9,7 +9,19 @@ struct ChainPart {
     let passes: Int
 
     static func operations(_ depth: Int) -> [String] {
-        ["save", "save-frozen", "save-durable", "restore", "fork-1"].map { "chain-\(depth)/\($0)" }
+        (["save", "save-frozen", "save-durable", "restore"] + beside).map { "chain-\(depth)/\($0)" }
+    }
+
+    /// What is measured as on any workload.
+    private static let beside = [
+        "exec", "session-builtin", "session-echo", "read-4k", "write-4k", "fork-1", "fork-16", "fork-100",
+        "reset", "rm",
+    ]
+
+    private func part(_ depth: Int) -> WorkloadPart {
+        let workload = Workload(name: "chain-\(depth)", title: "a chain \(depth) deep", setUp: ":", ask: ":")
+        return WorkloadPart(
+            run: run, workload: workload, crowds: [16, 100], operations: Self.beside, pace: (1, 1, 0))
     }
 
     func measure() throws(ErrorMessage) {
@@ -39,6 +51,7 @@ struct ChainPart {
             try pass(subject, snapshot, depth)
             if depth > 1 { try pass(subject, root, 1) }
         }
+        try part(depth).forkCrowds(snapshot)
     }
 
     private func pass(_ subject: Subject, _ snapshot: String, _ depth: Int) throws(ErrorMessage) {
@@ -54,10 +67,7 @@ struct ChainPart {
         }
         try subject.restore(snapshot)
         try run.connection.delete(made.id)
-        if run.wants("chain-\(depth)/fork-1") {
-            let (took, twins) = try run.forked(snapshot, 1)
-            run.add("chain-\(depth)/fork-1", took)
-            try twins[0].remove()
-        }
+        try part(depth).commands(subject)
+        try part(depth).forks(snapshot)
     }
 }

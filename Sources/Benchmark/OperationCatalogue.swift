@@ -36,7 +36,8 @@ struct OperationCatalogue {
     /// What `FilesPart` leaves out, on the most files.
     static let beside = [
         "exec", "session-builtin", "session-echo", "session-by-id", "borrowed-builtin", "borrowed-echo",
-        "read-4k", "write-4k", "save-criu", "save-durable", "restore-criu", "fork-1", "fork-16", "rm",
+        "read-4k", "write-4k", "save-criu", "save-durable", "restore-criu", "fork-1", "fork-16", "fork-100",
+        "rm",
     ]
 
     /// Files in the writable layer.

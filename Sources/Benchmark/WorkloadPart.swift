@@ -49,10 +49,7 @@ struct WorkloadPart {
             try forks(first.id)
             done += 1
         }
-        for crowd in crowds
-        where wants("fork-\(crowd)") && run.hasTime(for: workload.operation("fork-\(crowd)")) {
-            try fork(first.id, crowd)
-        }
+        try forkCrowds(first.id)
         try subject.remove()
         try run.connection.delete(first.id)
     }
@@ -72,7 +69,7 @@ struct WorkloadPart {
         if wants(name) { run.add(workload.operation(name), milliseconds) }
     }
 
-    private func commands(_ subject: Subject) throws(ErrorMessage) {
+    func commands(_ subject: Subject) throws(ErrorMessage) {
         try borrowed(subject)
         // Not by turns: after a program bash has a copy made of each page it writes to.
         for _ in 0..<Self.builtins where wants("session-builtin") {
@@ -143,7 +140,7 @@ struct WorkloadPart {
         for id in made { try run.connection.delete(id) }
     }
 
-    private func forks(_ first: String) throws(ErrorMessage) {
+    func forks(_ first: String) throws(ErrorMessage) {
         if wants("fork-1", "rm") {
             let (took, twins) = try run.forked(first, 1, ask: workload.ask)
             add("fork-1", took)
@@ -153,6 +150,13 @@ struct WorkloadPart {
             let twins = try run.forked(first, 1, ask: workload.ask).1
             add("reset", try twins[0].reset())
             try twins[0].remove()
+        }
+    }
+
+    func forkCrowds(_ first: String) throws(ErrorMessage) {
+        for crowd in crowds
+        where wants("fork-\(crowd)") && run.hasTime(for: workload.operation("fork-\(crowd)")) {
+            try fork(first, crowd)
         }
     }
 

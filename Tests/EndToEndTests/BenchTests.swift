@@ -94,9 +94,11 @@ import Testing
                     "files-200/reset",
                 ]
                 + [1, 10].flatMap { depth in
-                    ["save", "save-frozen", "save-durable", "restore", "fork-1"].map {
-                        "chain-\(depth)/\($0)"
-                    }
+                    [
+                        "save", "save-frozen", "save-durable", "restore", "exec", "session-builtin",
+                        "session-echo",
+                        "read-4k", "write-4k", "fork-1", "fork-16", "fork-100", "reset", "rm",
+                    ].map { "chain-\(depth)/\($0)" }
                 }
             #expect(report.operations.map(\.name) == expected)
             #expect(report.operations.allSatisfy { $0.median_ms > 0 })
