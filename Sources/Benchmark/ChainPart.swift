@@ -43,13 +43,18 @@ struct ChainPart {
         if let root { try run.connection.delete(root) }
     }
 
-    /// In turn with the shallowest, so that both meet the same noise.
+    /// In turn with the shallowest, so that both meet the same noise; what ends sandboxes, which goes on behind it, afterwards.
     private func measure(
         _ subject: Subject, _ snapshot: String, _ depth: Int, beside root: String
     ) throws(ErrorMessage) {
         for _ in 0..<(run.passes ?? passes) {
             try pass(subject, snapshot, depth)
             if depth > 1 { try pass(subject, root, 1) }
+        }
+        for _ in 0..<(run.passes ?? passes) {
+            try subject.restore(snapshot)
+            try part(depth).commands(subject)
+            try part(depth).forks(snapshot)
         }
         try part(depth).forkCrowds(snapshot)
     }
@@ -67,7 +72,5 @@ struct ChainPart {
         }
         try subject.restore(snapshot)
         try run.connection.delete(made.id)
-        try part(depth).commands(subject)
-        try part(depth).forks(snapshot)
     }
 }
