@@ -160,7 +160,8 @@ def write(report):
         "Python package makes its calls: PID 1 looks after it; `borrowed-builtin` and `borrowed-echo` are calls made by who "
         "has [borrowed](lending.md) the session, and go to its bash directly; `save-criu` and `restore-criu` are CRIU's "
         "share, where it is told to do it. `restore`, `fork` and `create` last until the first command is answered. Of "
-        "fewer than 100 samples p99 is the longest. [Where the time goes](where-time-goes.md) tells of budgets that are "
+        "fewer than 100 samples p99 is the longest. The process of 1 GiB is not forked 16 and 100 times: all of its "
+        "memory would come in, as often. [Where the time goes](where-time-goes.md) tells of budgets that are "
         "missed.", "",
         "![the operations beside their floors and the peers, and how cost grows](performance.svg)", "",
         "## Operations", "",
