@@ -51,12 +51,13 @@ struct ChainPart {
             try pass(subject, snapshot, depth)
             if depth > 1 { try pass(subject, root, 1) }
         }
+        let part = part(depth)
         for _ in 0..<(run.passes ?? passes) {
             try subject.restore(snapshot)
-            try part(depth).commands(subject)
-            try part(depth).forks(snapshot)
+            try part.commands(subject)
+            try part.forks(snapshot)
         }
-        try part(depth).forkCrowds(snapshot)
+        try part.forkCrowds(snapshot)
     }
 
     private func pass(_ subject: Subject, _ snapshot: String, _ depth: Int) throws(ErrorMessage) {

@@ -60,7 +60,7 @@ final class Run {
     func awaitRest() throws(ErrorMessage) {
         let until = monotonicNanoseconds() + patience
         while monotonicNanoseconds() < until {
-            try wakeProcessors()
+            try readMetrics()
             if connection.answerHas("\nckpt_spare_sandboxes 4\n"),
                 connection.answerHas("\nckpt_removals_left 0\n")
             {
@@ -72,8 +72,8 @@ final class Run {
         usleep(Self.untilAsleep)
     }
 
-    /// Has the server keep processors awake for the next 20 ms.
-    func wakeProcessors() throws(ErrorMessage) {
+    /// Asks for the server's numbers. As after any request it keeps processors awake for the next 20 ms.
+    func readMetrics() throws(ErrorMessage) {
         try connection.exchange(TightConnection.request("GET", "/metrics"))
     }
 

@@ -49,7 +49,7 @@ struct StartPart {
         run.floors.add("create", box.startMs + answer)
         try commands(box)
         files("\(run.stage.directory)/block")
-        try run.wakeProcessors()
+        try run.readMetrics()
         try commands(box, as: Self.awake)
         run.floors.add("kill", box.kill())
     }

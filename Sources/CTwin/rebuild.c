@@ -195,16 +195,16 @@ static bool finish(struct task *task, const struct cnote *note) {
     return vectors_give(note, task->pid);
 }
 
-bool rebuild_end(void) {
-    for (size_t i = 0; i < made_count; i++) {
-        if (set_off(&made[i])) continue;
-        rebuild_drop();
-        return false;
-    }
-    for (size_t i = 0; i < made_count; i++) {
-        if (finish(&made[i], &made_of[note_of[i]]) && task_rest(&made[i])) continue;
-        rebuild_drop();
-        return false;
-    }
+static bool finish_all(void) {
+    for (size_t i = 0; i < made_count; i++)
+        if (!set_off(&made[i])) return false;
+    for (size_t i = 0; i < made_count; i++)
+        if (!finish(&made[i], &made_of[note_of[i]]) || !task_rest(&made[i])) return false;
     return made_count > 0 || refuse("there is nothing to end");
+}
+
+bool rebuild_end(void) {
+    if (finish_all()) return true;
+    rebuild_drop();
+    return false;
 }

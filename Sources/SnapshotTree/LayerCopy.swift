@@ -31,12 +31,11 @@ final class LayerCopy: TreeVisitor, EntryCopying {
         counting copied: WorkCount
     ) throws(SystemError) {
         data = FileCopy(counting: copied)
-        let status = try source.status()
         root = try layer.reopenedDirectory()
         destination = try layer.reopenedDirectory()
         index = try CaptureIndex(of: source, hot: hot)
-        device = status.st_dev
-        inodes = [status.st_ino]
+        device = index.device
+        inodes = [index.root]
     }
 
     var rootDirectory: Int32 { root.raw }
